@@ -1,0 +1,29 @@
+# What a newcomer types. Everything happens in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint install clean
+
+install: $(VENV)/.installed
+
+# The pinned versions, then the project itself, editable, so that conf/ and src/ are what runs.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,joblib]'
+	touch $@
+
+demo: install
+	$(BIN)/distill experiment=demo hydra.run.dir=outputs/demo
+	@echo
+	@echo "Look at outputs/demo/images/grid.png: the ten distilled images, with their learning rates."
+
+test: install lint
+	$(BIN)/pytest -n 2
+
+lint: install
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,118 @@
+"""Network architectures: one file per network.
+
+To add one: one file here with a dataclass derived from `Architecture`, and one YAML in
+`conf/architecture/` whose first default is `/schema/architecture/<file name>@_here_`.
+Files import torch inside `build`, so that `distill --help` need not wait for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import one_of, refuse
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from dataset_distillation.datasets import Specification
+
+#: The weights of one network by parameter name. A population of networks is one such dict whose
+#: tensors are stacked along a first dimension.
+Weights = dict[str, "Tensor"]
+
+WEIGHT_SCHEMES = ("xavier", "kaiming", "orthogonal", "own")
+
+
+@dataclass
+class Architecture:
+    """The options that every network has; an architecture derives from it and implements `build`."""
+
+    weights: str = "xavier"  # the paper's; kaiming, orthogonal (all: biases 0); own: as `build` draws
+
+    def __post_init__(self) -> None:
+        one_of("architecture.weights", self.weights, WEIGHT_SCHEMES)
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Raise ConfigError if images of `shape` (channels, height, width) do not fit this network."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """A network from images (n, *shape) to logits (n, classes)."""
+        raise NotImplementedError
+
+    def draw(self, network: nn.Module, generator: torch.Generator, specification: Specification) -> Weights:
+        """A sample of p(θ0) by the scheme `weights`, on the CPU; depends on the generator alone.
+
+        xavier: normal of variance 2 / (fan in + fan out) (Glorot & Bengio 2010); kaiming: normal of variance
+        2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors of two and more
+        dimensions that are not the scales of a norm; biases are 0, all else is 1. own: `build` draws.
+        """
+        if self.weights == "own":
+            network = self._rebuilt(generator, specification)
+            return {name: tensor.detach() for name, tensor in network.named_parameters()}
+        norms = _norms(network)
+        return {
+            name: self._drawn(name, parameter, generator, name.rpartition(".")[0] in norms)
+            for name, parameter in network.named_parameters()
+        }
+
+    def _drawn(self, name: str, like: Tensor, generator: torch.Generator, norm: bool) -> Tensor:
+        import torch
+        from torch.nn import init
+
+        tensor = torch.empty_like(like, device="cpu", requires_grad=False)
+        if like.ndim < 2 or norm:
+            return tensor.fill_(0 if name.endswith("bias") else 1)
+        if self.weights == "xavier":
+            return init.xavier_normal_(tensor, generator=generator)
+        if self.weights == "kaiming":
+            return init.kaiming_normal_(tensor, nonlinearity="relu", generator=generator)
+        return init.orthogonal_(tensor, generator=generator)
+
+    def _rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
+        """A network built from the seed of `generator`, with the global one left as it was."""
+        import torch
+
+        # torch.manual_seed would seed the accelerators too, and nothing would put them back.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(generator.initial_seed())
+            return self.build(specification.shape, specification.classes)
+
+
+def _norms(network: nn.Module) -> set[str]:
+    """The names of the modules whose `weight` is a scale."""
+    from torch import nn
+
+    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    return {name for name, module in network.named_modules() if isinstance(module, kinds)}
+
+
+def stateless(network: nn.Module) -> nn.Module:
+    """The same network as a function of weights and images alone, which an unroll needs.
+
+    BatchNorm uses the statistics of the batch in training and evaluation (running statistics would be a
+    state beside the weights that no gradient crosses), and dropout is off, as in the paper.
+    """
+    from torch import nn
+    from torchvision.ops import StochasticDepth
+
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+        elif isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
+            module.p = 0.0
+    return network
+
+
+def square(name: str, shape: tuple[int, int, int], sizes: list[int]) -> None:
+    """Raise ConfigError unless images of `shape` have one of the `sizes` that network `name` takes."""
+    if shape[1] not in sizes:
+        allowed = " or ".join(f"{size}×{size}" for size in sizes)
+        raise refuse(
+            "dataset.image_size",
+            shape[1],
+            f"architecture={name} takes images of {allowed}",
+            f"set dataset.image_size={sizes[-1]} or choose another, for example architecture=convnet",
+        )

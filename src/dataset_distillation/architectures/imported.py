@@ -1,0 +1,52 @@
+"""The user's own network."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dataset_distillation import imported
+from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Imported(Architecture):
+    """`path`, package.networks:MyNet, is called with what it takes of `channels`, `image_size`, `classes`.
+
+    It is a class or a function; what it returns is a network from images (n, channels, image_size,
+    image_size) to logits (n, classes). Its BatchNorm uses batch statistics and its dropout is off.
+    """
+
+    path: str = "???"
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        imported.load("architecture.path", self.path)
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        import torch
+        from torch import nn
+
+        constructor = imported.load("architecture.path", self.path)
+        arguments = {"channels": shape[0], "image_size": shape[1], "classes": classes}
+        network = imported.call(self.path, constructor, **_taken(constructor, arguments))
+        if not isinstance(network, nn.Module):
+            raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
+        with torch.no_grad():
+            logits = imported.call(self.path, stateless(network), torch.zeros(2, *shape))
+        if tuple(logits.shape) != (2, classes):
+            got = tuple(logits.shape)
+            raise UserError(f"{self.path}: logits of 2 images have shape {got}: must be (2, {classes})")
+        return network
+
+
+def _taken(constructor: Any, arguments: dict[str, int]) -> dict[str, int]:
+    """The arguments that the constructor's signature names; all of them if it ends in **keywords."""
+    parameters = inspect.signature(constructor).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return arguments
+    return {name: value for name, value in arguments.items() if name in parameters}

@@ -1,0 +1,22 @@
+"""The linear classifier of Section 3.3, for which the bound on the number of distilled images is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.architectures import Architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Linear(Architecture):
+    """Logits that are linear in the pixels; 7,850 weights at 1×28×28."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))

@@ -1,0 +1,74 @@
+"""Any classification network of torchvision.models, by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.errors import refuse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: What cannot be unrolled, and why.
+UNFIT = {
+    "vit_": "its fused attention has no gradient of a gradient",
+    "maxvit": "its fused attention has no gradient of a gradient",
+    "mobilenet_v3": "its hard sigmoid has no gradient of a gradient",
+    "googlenet": "it has several outputs",
+    "inception_v3": "it has several outputs",
+}
+
+
+@dataclass
+class TorchvisionNetwork(Architecture):
+    """alexnet, resnet18, ...: untrained, with batch statistics in BatchNorm and without dropout."""
+
+    name: str = "???"
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        self._check_name()
+        if shape[0] != 3:
+            raise refuse(
+                "dataset.channels",
+                shape[0],
+                f"architecture.name={self.name} takes RGB images",
+                "set dataset.channels=3",
+            )
+        import torch
+
+        # On the meta device: shapes only, neither memory nor arithmetic.
+        with torch.device("meta"):
+            try:
+                self.build(shape, 2)(torch.empty(2, *shape))
+            except (RuntimeError, ValueError, AssertionError) as error:
+                raise refuse(
+                    "dataset.image_size",
+                    shape[1],
+                    f"does not fit architecture.name={self.name} ({str(error).splitlines()[0]})",
+                    "enlarge dataset.image_size",
+                ) from error
+
+    def _check_name(self) -> None:
+        from torchvision import models
+
+        # `module=` leaves out the networks of detection, segmentation and video.
+        names = models.list_models(module=models)
+        if self.name not in names:
+            close = difflib.get_close_matches(self.name, names, n=3, cutoff=0.4) or ["alexnet", "resnet18"]
+            raise refuse(
+                "architecture.name",
+                self.name,
+                "no such network in torchvision.models",
+                f"did you mean {', '.join(close)}?",
+            )
+        for start, reason in UNFIT.items():
+            if self.name.startswith(start):
+                raise refuse("architecture.name", self.name, reason, "choose another, for example resnet18")
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from torchvision import models
+
+        return stateless(models.get_model(self.name, weights=None, num_classes=classes))

@@ -1,0 +1,96 @@
+"""`distilled.safetensors`: the distilled data in a file that explains itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dataset_distillation import inner_optimizers, training
+from dataset_distillation.architectures import Weights
+from dataset_distillation.distilled import Step, sequence
+from dataset_distillation.errors import UserError
+from dataset_distillation.files import write
+
+FORMAT = 1  # raised when the meaning of a field changes; older files stay readable
+_INITIAL = "initial_weights/"
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled data set.
+
+    images:          (steps, n, channels, height, width), normalised: (pixel − mean) / std
+    labels:          (steps, n), int64
+    learning_rates:  (epochs, steps)
+    initial_weights: θ0 by parameter name, if it was made for one fixed initialization, else empty
+    metadata:        normalisation, class names, what it was made for and how; see `describe` in pipeline.py
+    """
+
+    images: Tensor
+    labels: Tensor
+    learning_rates: Tensor
+    initial_weights: Weights
+    metadata: dict[str, Any]
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """The inner steps in the order they are meant for: all steps of an epoch, epoch after epoch."""
+        return sequence(self.images, self.labels, self.learning_rates)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The images in the pixel space of the data set, where real images lie in [0, 1]."""
+        mean, std = (torch.tensor(self.metadata[name]).view(-1, 1, 1) for name in ("mean", "std"))
+        return self.images * std + mean
+
+    def train(self, network: nn.Module) -> nn.Module:
+        """Run the inner steps on `network`, in place, and return it.
+
+        Starts from `initial_weights` where the set has them (their names must be the network's), else
+        from the weights that `network` has.
+        """
+        if self.initial_weights:
+            expected = {name: parameter.shape for name, parameter in network.named_parameters()}
+            found = {name: weight.shape for name, weight in self.initial_weights.items()}
+            if found != expected:
+                raise ValueError(
+                    "the network's parameters do not match the fixed initialization this set was distilled "
+                    f"for: {self.metadata['architecture']}; build that network, or distil with init=random"
+                )
+            training.load(network, self.initial_weights)
+        optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"])
+        return training.train(network, self.steps, optimizer)
+
+    def save(self, path: Path) -> None:
+        """Write the set to `path`, whole or not at all."""
+        tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
+        tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        metadata = {name: json.dumps(value) for name, value in {"format": FORMAT, **self.metadata}.items()}
+        write(Path(path), safetensors.torch.save(tensors, metadata))
+
+
+def load_distilled(path: str | Path) -> DistilledSet:
+    """Read a distilled data set; runs no code of the file. Raises UserError, one line, for anything else."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.pop("format") > FORMAT:
+            raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
+        initial = {
+            name.removeprefix(_INITIAL): tensors.pop(name) for name in list(tensors) if _INITIAL in name
+        }
+        return DistilledSet(**tensors, initial_weights=initial, metadata=metadata)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a distilled data set, or damaged ({error})") from error

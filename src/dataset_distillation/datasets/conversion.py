@@ -1,0 +1,76 @@
+"""From images as they come to uint8 tensors of one shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+#: Images resized at a time: the floats in between stay small however large the data set is.
+CHUNK = 1024
+
+
+def channels_first(images: Any) -> torch.Tensor:
+    """An array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3, as a tensor (N, C, H, W).
+
+    Raises ValueError if the shape is none of these.
+    """
+    import torch
+
+    images = torch.as_tensor(images)
+    if images.ndim == 3:
+        return images.unsqueeze(1)
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return images.contiguous()
+    if images.ndim == 4 and images.shape[3] in (1, 3):
+        return images.permute(0, 3, 1, 2).contiguous()
+    raise ValueError(f"shape {tuple(images.shape)} is not (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3")
+
+
+def convert(images: torch.Tensor, channels: int, size: int) -> torch.Tensor:
+    """uint8 images (N, 1 or 3, H, W) as uint8 (N, `channels`, `size`, `size`); itself if it is so.
+
+    The resize is bilinear and antialiased, to a square whatever the shape was.
+    """
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    if images.shape[1] > channels:
+        images = torch.cat([functional.rgb_to_grayscale(chunk) for chunk in images.split(CHUNK)])
+    if images.shape[2:] != (size, size):
+        images = torch.cat([_resize(chunk, size) for chunk in images.split(CHUNK)])
+    return functional.grayscale_to_rgb(images) if images.shape[1] < channels else images
+
+
+def _resize(images: torch.Tensor, size: int) -> torch.Tensor:
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    # In floats: torchvision's uint8 kernels differ from one kind of CPU to the next.
+    resized = functional.resize(images.float(), [size, size], antialias=True)
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def picture(image: Image.Image, channels: int, size: int) -> torch.Tensor:
+    """A PIL image of any mode as uint8 (`channels`, `size`, `size`)."""
+    from torchvision.transforms.v2 import functional
+
+    pixels = functional.pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
+    return convert(pixels.unsqueeze(0), channels, size).squeeze(0)
+
+
+def moments(images: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of uint8 (N, C, H, W), for pixels scaled to [0, 1]."""
+    import torch
+
+    # 256 counts a channel: exact in float64, and no float copy of the images.
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share /= share.sum()
+        mean.append(float(share @ values))
+        std.append(float(share @ (values - mean[-1]) ** 2) ** 0.5)
+    return mean, std

@@ -1,0 +1,83 @@
+"""The user's own images: a folder with one folder of images a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets.conversion import picture
+from dataset_distillation.datasets.splits import stratified
+from dataset_distillation.errors import UserError, refuse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Labelled = tuple["Tensor", "Tensor"]
+
+
+@dataclass
+class ImageFolder(Dataset):
+    """`path`/train and `path`/test if both exist, else `path` is one tree of which the share `test` is cut.
+
+    Each is laid out as torchvision.datasets.ImageFolder expects: `<class>/<image>`. The test split is
+    stratified by class and the same in every run. Images are resized to a square, without a crop.
+    """
+
+    path: str = "???"
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.test < 1:
+            raise refuse("dataset.test", self.test, "must lie between 0 and 1")
+
+    def read(self) -> Raw:
+        path = Path(self.path).expanduser()
+        if (path / "train").is_dir() and (path / "test").is_dir():
+            train, names = self._tree(path / "train")
+            test, test_names = self._tree(path / "test")
+            if names != test_names:
+                odd = ", ".join(sorted({*names} ^ {*test_names}))
+                raise UserError(f"{path}: train and test need the same class folders; only one has {odd}")
+            return Raw(train, test, names)
+        (images, labels), names = self._tree(path)
+        kept, cut = stratified(labels, self.test, 0, "dataset.test", names)
+        return Raw((images[kept], labels[kept]), (images[cut], labels[cut]), names)
+
+    def _tree(self, path: Path) -> tuple[Labelled, list[str]]:
+        """Every image of one tree, decoded, with its label; and the class names."""
+        import torch
+
+        samples, names = _samples(path)
+        images = torch.empty(len(samples), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+        for index, (file, _) in enumerate(samples):
+            images[index] = self._decode(file)
+        return (images, torch.tensor([label for _, label in samples])), names
+
+    def _decode(self, file: str) -> Tensor:
+        from PIL import Image
+
+        try:
+            with Image.open(file) as image:
+                return picture(image, self.channels, self.image_size)
+        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
+            raise UserError(f"{file}: not a readable image ({error}); repair or remove it") from error
+
+
+def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:
+    """(file, label) of every image under `path`, and the class names; each class has images."""
+    from torchvision.datasets import ImageFolder as Folders
+
+    layout = "expected one folder of images per class, <path>/<class>/<image>"
+    if not path.is_dir():
+        raise UserError(f"dataset.path={path}: no such folder; {layout}")
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    if len(names) < 2:
+        found = f"only one class folder, {names[0]!r}" if names else "no class folder"
+        raise UserError(f"dataset.path={path}: {found}; {layout}, two or more classes")
+    folders = Folders(str(path), allow_empty=True)
+    if empty := sorted({*range(len(names))} - {*folders.targets}):
+        raise UserError(f"{path / names[empty[0]]}: a class without images; add images or remove the folder")
+    return folders.samples, folders.classes

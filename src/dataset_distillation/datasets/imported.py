@@ -1,0 +1,49 @@
+"""The user's own function that returns arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dataset_distillation import imported
+from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets.conversion import channels_first
+from dataset_distillation.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Imported(Dataset):
+    """`path`, my_package.my_module:load, is called without arguments.
+
+    It returns ((train images, train labels), (test images, test labels)) and, if it likes, a list of class
+    names third. Images: uint8 arrays or tensors (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3;
+    labels: integers (N,) from 0 to classes − 1.
+    """
+
+    path: str = "???"
+
+    def read(self) -> Raw:
+        returned = imported.call(self.path, imported.load("dataset.path", self.path))
+        try:
+            (train, test), rest = ((images, labels) for images, labels in returned[:2]), returned[2:]
+        except (TypeError, ValueError, KeyError) as error:
+            form = "((train images, train labels), (test images, test labels)[, class names])"
+            raise UserError(f"{self.path} must return {form}") from error
+        splits = self._split("train", *train), self._split("test", *test)
+        highest = max((int(labels.max()) for _, labels in splits if len(labels)), default=-1)
+        return Raw(*splits, [str(n) for n in (rest[0] if rest else self.class_names or range(highest + 1))])
+
+    def _split(self, name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+        import torch
+
+        try:
+            images, labels = channels_first(images), torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{self.path}: {name} images or labels: {imported.describe(error)}") from error
+        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise UserError(f"{self.path}: {name} labels are {got}: must be integers of shape (N,)")
+        return images, labels.long()

@@ -1,0 +1,69 @@
+"""Checks of what a source hands over, and stratified cuts through it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import UserError, refuse
+
+if TYPE_CHECKING:
+    import torch
+
+    from dataset_distillation.datasets import Raw
+
+
+def stratified(
+    labels: torch.Tensor, share: float, seed: int, key: str, class_names: list[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices (kept, cut) in ascending order; `share` of every class is cut, by `seed` (0 to 2³²−1) alone.
+
+    Raises UserError if a class has fewer than 2 images, ConfigError (naming `key`) if a part would be
+    smaller than the number of classes.
+    """
+    import torch
+    from sklearn.model_selection import train_test_split
+
+    counts, total = torch.bincount(labels, minlength=len(class_names)), len(labels)
+    if counts.min() < 2:
+        few = class_names[int(counts.argmin())]
+        raise UserError(f"class {few!r} has fewer than 2 images: a split by class needs 2 or more of each")
+    cut = math.ceil(share * total)
+    if min(cut, total - cut) < len(counts):
+        raise refuse(key, share, f"cuts {cut} of {total} images: both parts need {len(counts)}, one a class")
+    indices, classes = torch.arange(total).numpy(), labels.numpy()
+    parts = train_test_split(indices, test_size=share, random_state=seed, stratify=classes)
+    kept, held_out = (torch.from_numpy(part).sort().values for part in parts)
+    return kept, held_out
+
+
+def verify(name: str, raw: Raw) -> None:
+    """Raise UserError, one line, unless images are uint8 and every label names a class that has images."""
+    import torch
+
+    classes = len(raw.class_names)
+    for split, (images, labels) in (("train", raw.train), ("test", raw.test)):
+        if len(images) != len(labels) or not len(images):
+            numbers = f"{len(images)} {split} images with {len(labels)} labels"
+            raise UserError(f"dataset {name}: {numbers}: must be as many, and not 0")
+        if images.dtype != torch.uint8:
+            raise UserError(f"dataset {name}: {split} images are {images.dtype}: must be uint8, 0 to 255")
+        if labels.min() < 0 or labels.max() >= classes:
+            raise UserError(
+                f"dataset {name}: {split} labels run from {labels.min()} to {labels.max()}: must lie in "
+                f"0..{classes - 1} for {classes} classes; renumber them from 0 or name every class"
+            )
+    counts = torch.bincount(raw.train[1], minlength=classes)
+    if counts.min() == 0:
+        empty = raw.class_names[int(counts.argmin())]
+        raise UserError(f"dataset {name}: class {empty!r} has no train image; drop the class or add images")
+
+
+def checksum(raw: Raw) -> str:
+    """SHA-256 over shapes and bytes of the images and labels of both splits."""
+    digest = hashlib.sha256()
+    for tensor in (*raw.train, *raw.test):
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

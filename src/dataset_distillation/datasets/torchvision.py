@@ -1,0 +1,135 @@
+"""Any classification set of torchvision.datasets, by the name of its class."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets.conversion import channels_first, picture
+from dataset_distillation.errors import UserError, refuse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TorchvisionDataset(Dataset):
+    """MNIST, CIFAR10, ...: read from `root`, downloaded there first if need be."""
+
+    root: str = "data"
+    download: bool = True
+    # Arguments that choose the split. Empty: train=True/False or split=train/test, whichever the class takes.
+    train_arguments: dict[str, Any] = field(default_factory=dict)
+    test_arguments: dict[str, Any] = field(default_factory=dict)
+
+    def read(self) -> Raw:
+        import torchvision
+
+        if self.name not in torchvision.datasets.__all__:
+            raise refuse(
+                "dataset.name",
+                self.name,
+                "no such class in torchvision.datasets",
+                f"did you mean {_similar(self.name, torchvision.datasets.__all__)}?",
+            )
+        source = getattr(torchvision.datasets, self.name)
+        train, test = self._obtain(source)
+        images = [self._images(split) for split in (train, test)]
+        return Raw(images[0], images[1], _class_names(train, images[0][1]))
+
+    def _obtain(self, source: type) -> list[Any]:
+        """The train and the test set, from the files in `root` or, failing that, from the network."""
+        arguments = self._split_arguments(source)
+        try:
+            return [source(self.root, **chosen) for chosen in arguments]
+        except Exception as error:  # missing files, or files that another job of the sweep is unpacking
+            if not self.download or not _takes(source, "download"):
+                raise self._missing(error) from error
+        try:
+            return self._download(source, arguments)
+        except Exception as error:
+            raise self._missing(error) from error
+
+    def _download(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
+        """torchvision unpacks archives that are there, and goes online for those that are not."""
+        from filelock import FileLock
+
+        log.info("%s: unpacking or downloading into %s", self.name, self.root)
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with (
+            FileLock(Path(self.root, f".{self.name}.lock")),
+            open(os.devnull, "w") as silence,
+            contextlib.redirect_stdout(silence),
+            contextlib.redirect_stderr(silence),
+        ):
+            return [source(self.root, download=True, **chosen) for chosen in arguments]
+
+    def _split_arguments(self, source: type) -> list[dict[str, Any]]:
+        if self.train_arguments or self.test_arguments:
+            return [dict(self.train_arguments), dict(self.test_arguments)]
+        if _takes(source, "train"):
+            return [{"train": True}, {"train": False}]
+        if _takes(source, "split"):
+            return [{"split": "train"}, {"split": "test"}]
+        raise refuse(
+            "dataset.name",
+            self.name,
+            "has no train and test split in torchvision",
+            "choose another, or arrange its images for dataset=image_folder",
+        )
+
+    def _missing(self, error: Exception) -> UserError:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return UserError(
+            f"dataset {self.name}: not readable in {Path(self.root).resolve()} ({reason}); put its files "
+            "there or set DATA_DIR (or dataset.root) to where they are, or run with dataset.download=true "
+            f"(now {str(self.download).lower()}) on a machine with network"
+        )
+
+    def _images(self, split: Any) -> tuple[Tensor, Tensor]:
+        import torch
+
+        images = getattr(split, "data", None)
+        labels = torch.as_tensor(getattr(split, "targets", getattr(split, "labels", [])))
+        if getattr(images, "ndim", 0) in (3, 4) and labels.ndim == 1 and len(labels) == len(split):
+            return channels_first(images), labels.long()
+        return self._decoded(split)
+
+    def _decoded(self, split: Any) -> tuple[Tensor, Tensor]:
+        """One PIL image after the other, for the sets that keep files."""
+        import torch
+
+        images = torch.empty(len(split), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+        labels = torch.empty(len(split), dtype=torch.long)
+        for index in range(len(split)):
+            image, label = split[index]
+            if not isinstance(label, int):
+                raise refuse("dataset.name", self.name, "is not a set of images with one class each")
+            images[index], labels[index] = picture(image, self.channels, self.image_size), label
+        return images, labels
+
+
+def _takes(source: type, argument: str) -> bool:
+    # QMNIST and others hand arguments on to the class they derive from.
+    return any(argument in inspect.signature(kind).parameters for kind in source.__mro__[:-1])
+
+
+def _class_names(split: Any, labels: Tensor) -> list[str]:
+    if names := getattr(split, "classes", None):
+        return [name if isinstance(name, str) else ", ".join(name) for name in names]
+    return [str(label) for label in range(int(labels.max()) + 1)]
+
+
+def _similar(name: str, names: list[str]) -> str:
+    lower = {candidate.lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4) or ["mnist", "cifar10", "svhn"]
+    return ", ".join(lower[candidate] for candidate in found)

@@ -1,0 +1,34 @@
+"""What a user reads when something is wrong: one line, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something outside the program is wrong (a file, a folder, the network). Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """A value or a combination of values in the configuration is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+def refuse(key: str, value: object, allowed: str, remedy: str = "") -> ConfigError:
+    """The one form of every configuration error: the key, the value it got, what is allowed, what to do."""
+    return ConfigError(f"{key}={value}: {allowed}" + (f"; {remedy}" if remedy else ""))
+
+
+def one_of(key: str, value: str, options: Iterable[str]) -> None:
+    """Raise ConfigError unless `value` is among `options`."""
+    if value not in (options := sorted(options)):
+        raise refuse(key, value, f"must be one of {', '.join(options)}")
+
+
+def positive(key: str, value: float) -> None:
+    """Raise ConfigError unless 0 < `value` < infinity."""
+    if not 0 < value < float("inf"):
+        raise refuse(key, value, "must be greater than 0")

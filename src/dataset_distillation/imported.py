@@ -1,0 +1,48 @@
+"""The door for the user's own code: `path=my_package.my_module:attribute`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from dataset_distillation.errors import UserError, refuse
+
+
+def load(key: str, path: str) -> Any:
+    """The object that `path`, package.module:attribute, names; the current folder is importable.
+
+    `key` is the configuration key that errors name. Raises ConfigError, one line, if there is no such object.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise refuse(key, path, "must be <module>:<attribute>", "for example my_package.my_module:my_name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise _not_imported(key, path, module_name, error) from error
+    if not hasattr(module, attribute):
+        raise refuse(key, path, f"module {module_name} ({module.__file__}) has no {attribute}")
+    return getattr(module, attribute)
+
+
+def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
+    """`function(*inputs, **arguments)`; an exception becomes a UserError of one line that names `path`."""
+    try:
+        return function(*inputs, **arguments)
+    except Exception as error:
+        raise UserError(f"{path} raised {describe(error)}") from error
+
+
+def describe(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _not_imported(key: str, path: str, module_name: str, error: Exception) -> UserError:
+    if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+        remedy = f"install it or start in its folder, not {os.getcwd()}"
+        return refuse(key, path, f"no module {error.name}", remedy)
+    return refuse(key, path, f"importing {module_name} raised {describe(error)}")

@@ -1,0 +1,30 @@
+"""One sample of p(θ0), the same in distillation and in evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import refuse
+from dataset_distillation.init import Init
+
+if TYPE_CHECKING:
+    from dataset_distillation.architectures import Weights
+    from dataset_distillation.init import Draw
+
+
+@dataclass
+class Fixed(Init):
+    """Section 3.5, fixed initialization."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.networks != 1:
+            raise refuse(
+                "init.networks", self.networks, "a fixed initialization is one network", "use init=random"
+            )
+
+    def population(self, draw: Draw, seed: int, purpose: str, step: int, number: int) -> list[Weights]:
+        from dataset_distillation.randomness import stream
+
+        return [draw(stream(seed, "fixed init"))]
