@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import os
 import sys
@@ -55,31 +56,34 @@ def run_job(config: DictConfig) -> float | None:
     import logging
 
     from dataset_distillation import pipeline
+    from dataset_distillation.files import write
     from dataset_distillation.report import table
 
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
     log = logging.getLogger("distill")
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    groups = (field.name for field in dataclasses.fields(experiment_config.Experiment))
+    run = pipeline.Run(
+        folder=Path(hydra_config.runtime.output_dir),
+        config=resolved,
+        choices={group: choice for group in groups if (choice := hydra_config.runtime.choices.get(group))},
+        overrides=list(hydra_config.overrides.task),
+    )
     try:
-        experiment = experiment_config.read(config)
-        pipeline.save_config(folder, OmegaConf.to_yaml(config, resolve=True))
-        resolved: Any = OmegaConf.to_container(config, resolve=True)
-        choices = {
-            k: v for k, v in hydra_config.runtime.choices.items() if "/" not in k and k != "experiment"
-        }
-        run = pipeline.Run(folder, resolved, choices, list(hydra_config.overrides.task))
-        result = pipeline.record(experiment, run)
-    except UserError as error:
-        log.error("%s", error)
-        if hydra_config.mode == RunMode.RUN:
-            sys.exit(error.exit_code)
-        raise
-    except Exception:
-        log.exception("the run failed")
+        write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+        result = pipeline.run(experiment_config.read(config), run)
+    except BaseException as error:
+        run.record_failure(error)
+        if isinstance(error, UserError):
+            log.error("%s", error)
+            if hydra_config.mode == RunMode.RUN:
+                sys.exit(error.exit_code)
+        else:
+            log.exception("the run failed")
         raise
     if result["evaluation"]:
-        table.show(f"test accuracy, {choices['dataset']}", table.from_result(result))
-    log.info("%s: %s", result["status"], folder)
+        table.show(f"test accuracy, {run.choices['dataset']}", table.from_result(result))
+    log.info("%s: %s", result["status"], run.folder)
     accuracy: float | None = result["validation_accuracy"]
     return accuracy
 
@@ -104,7 +108,7 @@ def distill() -> None:
         if Check.sweep and Check.sweep.is_dir():
             from dataset_distillation.report import table
 
-            table.show(f"{Check.sweep}", table.sweep(Check.sweep))
+            table.show_sweep(Check.sweep)
     sys.exit(code)
 
 
@@ -112,7 +116,9 @@ def _complain(error: BaseException) -> int:
     print(f"distill: {_one_line(error)}", file=sys.stderr)
     if isinstance(error, UserError):
         return error.exit_code
-    return 1 if isinstance(error, OSError) and not isinstance(error, HydraException) else ConfigError.exit_code
+    return (
+        1 if isinstance(error, OSError) and not isinstance(error, HydraException) else ConfigError.exit_code
+    )
 
 
 def _one_line(error: BaseException) -> str:
@@ -131,6 +137,10 @@ def _one_line(error: BaseException) -> str:
             if keys
             else ""
         )
-        reason = "no such key" + hint if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) else str(cause).splitlines()[0]
+        reason = (
+            "no such key" + hint
+            if isinstance(cause, (ConfigAttributeError, ConfigKeyError))
+            else str(cause).splitlines()[0]
+        )
         return f"{cause.full_key}: {reason}"
     return " ".join(str(error).split())

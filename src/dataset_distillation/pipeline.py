@@ -30,7 +30,7 @@ from dataset_distillation.distilled import Step
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.baselines import BASELINES
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.files import write, write_json
+from dataset_distillation.files import write_json
 from dataset_distillation.module import DistillationModule
 from dataset_distillation.problem import Problem
 from dataset_distillation.report import table
@@ -48,10 +48,22 @@ class Run:
     choices: dict[str, str]  # the chosen file of each group
     overrides: list[str]
 
+    def record(self, result: dict[str, Any]) -> None:
+        """Write `result.json`: the outcome, and what was asked for."""
+        asked = {"choices": self.choices, "overrides": self.overrides, "config": self.config}
+        write_json(self.folder / "result.json", {**result, **asked})
+
+    def record_failure(self, error: BaseException) -> None:
+        message = " ".join(str(error).split())
+        message = message if isinstance(error, UserError) else f"{type(error).__name__}: {message}"
+        self.record({"status": "failed", "error": message})
+
 
 def run(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """Distil, evaluate and report; returns what `result.json` holds."""
+    """Distil, evaluate and report; returns the outcome, which `result.json` holds too."""
     started = time.time()
+    if experiment.trainer.threads:
+        torch.set_num_threads(experiment.trainer.threads)
     logger = experiment.logger
     lightning_logger = logger.open(run.folder, run.config)
     summary, artifact, finished = None, run.folder / "distilled.safetensors", False
@@ -68,15 +80,14 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
         finished = True
     finally:
         logger.finish(summary, artifact if artifact.exists() else None, finished)
-    return {
+    result = {
         "status": "interrupted" if distilling.pop("interrupted") else "finished",
         **distilling,
         "evaluation": [] if summary is None else summary.to_dict("records"),
-        "choices": run.choices,
-        "overrides": run.overrides,
-        "config": run.config,
         "provenance": provenance(problem, started),
     }
+    run.record(result)
+    return result
 
 
 def prepare(experiment: Experiment) -> Problem:
@@ -228,24 +239,3 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def record(experiment: Experiment, this: Run) -> dict[str, Any]:
-    """`run`, with its result written to `result.json` however it ends."""
-    if experiment.trainer.threads:
-        torch.set_num_threads(experiment.trainer.threads)
-    try:
-        result = run(experiment, this)
-    except BaseException as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = message if isinstance(error, UserError) else f"{type(error).__name__}: {message}"
-        failure = {"status": "failed", "error": message, "overrides": this.overrides, "config": this.config}
-        write_json(this.folder / "result.json", failure)
-        raise
-    write_json(this.folder / "result.json", result)
-    return result
-
-
-def save_config(folder: Path, yaml: str) -> None:
-    """The resolved config, beside Hydra's own unresolved one in `.hydra/`."""
-    write(folder / "config.yaml", yaml.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,23 +35,24 @@ def convert(images: torch.Tensor, channels: int, size: int) -> torch.Tensor:
 
     The resize is bilinear and antialiased, to a square whatever the shape was.
     """
-    import torch
     from torchvision.transforms.v2 import functional
 
     if images.shape[1] > channels:
-        images = torch.cat([functional.rgb_to_grayscale(chunk) for chunk in images.split(CHUNK)])
+        images = _through_floats(images, functional.rgb_to_grayscale)
     if images.shape[2:] != (size, size):
-        images = torch.cat([_resize(chunk, size) for chunk in images.split(CHUNK)])
+        images = _through_floats(images, lambda chunk: functional.resize(chunk, [size, size], antialias=True))
     return functional.grayscale_to_rgb(images) if images.shape[1] < channels else images
 
 
-def _resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    import torch
-    from torchvision.transforms.v2 import functional
+def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """`change` of the images, chunk by chunk, as floats and rounded.
 
-    # In floats: torchvision's uint8 kernels differ from one kind of CPU to the next.
-    resized = functional.resize(images.float(), [size, size], antialias=True)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    On uint8 torchvision truncates greys (white becomes 254) and resizes differently on different CPUs.
+    """
+    import torch
+
+    chunks = (change(chunk.float()).round_().clamp_(0, 255).to(torch.uint8) for chunk in images.split(CHUNK))
+    return torch.cat(list(chunks))
 
 
 def picture(image: Image.Image, channels: int, size: int) -> torch.Tensor:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pandas
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dataset_distillation.files import write
+
+
+_SHARES = ("mean", "std", "min", "max", "validation")
 
 
 def summary(methods: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
@@ -35,42 +40,63 @@ def show(title: str, table: pandas.DataFrame) -> None:
     """Print a table; accuracies in percent."""
     rendered = Table(title=title)
     for column in table.columns:
-        rendered.add_column(str(column), justify="right" if table[column].dtype.kind in "fi" else "left")
-    for row in table.itertuples(index=False):
-        rendered.add_row(*(_text(value) for value in row))
-    Console().print(rendered)
+        numeric = table[column].dtype.kind in "fi"
+        rendered.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+    for row in table.to_dict("records"):
+        rendered.add_row(*(_text(str(column), value) for column, value in row.items()))
+    # A log file has no width of its own; 80 columns would cut the rows of a sweep.
+    Console(width=None if sys.stdout.isatty() else 140).print(rendered)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if pandas.isna(value) else f"{100 * value:.2f} %"
-    return str(value)
+def show_sweep(folder: Path) -> None:
+    """Print the table of a multirun, and below it the error of each job that failed."""
+    jobs = sweep(folder)
+    show(str(folder), jobs.drop(columns=["min", "max", "error"]))
+    for job, error in jobs.loc[jobs["error"] != "", ["job", "error"]].itertuples(index=False):
+        print(f"job {job}: {error}")
+
+
+def _text(column: str, value: Any) -> str:
+    if pandas.isna(value):
+        return ""
+    return f"{100 * value:.2f} %" if column in _SHARES else escape(str(value))
 
 
 def sweep(folder: Path) -> pandas.DataFrame:
-    """One row a job of the multirun in `folder`, in the order of the jobs; also written as `sweep.csv`."""
+    """One row a job of the multirun in `folder`, with a column for each key in which the jobs differ.
+
+    Jobs without a result have the status `missing`. Written beside the jobs as `sweep.csv` too.
+    """
+    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    results = [_result(job) for job in jobs]
+    asked = [dict(override.split("=", 1) for override in result.get("overrides", [])) for result in results]
+    keys = list(dict.fromkeys(key for overrides in asked for key in overrides))
+    swept = [key for key in keys if len({overrides.get(key) for overrides in asked if overrides}) > 1]
     rows = []
-    jobs = (path for path in folder.iterdir() if path.name.isdigit())
-    for job in sorted(jobs, key=lambda path: int(path.name)):
-        path = job / "result.json"
-        result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"status": "missing"}
+    for job, result, overrides in zip(jobs, results, asked, strict=True):
         ours: dict[str, Any] = next(
-            (row for row in result.get("evaluation", []) if row["method"] == "distilled"), {}
+            (r for r in result.get("evaluation", []) if r["method"] == "distilled"), {}
         )
         rows.append(
             {
-                "job": job.name,
-                "overrides": " ".join(result.get("overrides", [])),
+                "job": int(job.name),
+                **{key: overrides.get(key, "") for key in swept},
                 "status": result["status"],
                 "validation": result.get("validation_accuracy"),
-                "mean": ours.get("mean"),
-                "std": ours.get("std"),
+                **{column: ours.get(column) for column in ("mean", "std", "min", "max")},
+                "seconds": result.get("provenance", {}).get("seconds"),
                 "error": result.get("error", ""),
             }
         )
     table = pandas.DataFrame(rows)
     write(folder / "sweep.csv", table.to_csv(index=False).encode())
     return table
+
+
+def _result(job: Path) -> dict[str, Any]:
+    path = job / "result.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"status": "missing"}
+    return result
 
 
 def from_result(result: dict[str, Any]) -> pandas.DataFrame:

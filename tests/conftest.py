@@ -1,0 +1,77 @@
+"""What several test files share: a tiny problem, and the experiment as composed from the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, open_dict
+
+from dataset_distillation import config
+from dataset_distillation.config import Experiment
+from dataset_distillation.pipeline import Run
+
+CONF = Path(__file__).parents[1] / "conf"
+
+#: Seconds of work, whatever the experiment: few outer steps on the smallest data.
+TINY = [
+    "dataset=digits",
+    "outer.steps=2",
+    "outer.batch_size=16",
+    "distilled.steps=2",
+    "distilled.epochs=1",
+    "evaluation.networks=2",
+    "evaluation.validation_networks=1",
+    "evaluation.validation_images=32",
+    "evaluation.baselines=[]",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.progress_bar=false",
+    "logger=none",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Bits must not depend on how many tests run beside this one."""
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture(scope="session")
+def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Composes a config as the command line does, without running it."""
+    config.register()
+
+    def composer(overrides: list[str]) -> DictConfig:
+        with initialize_config_module("dataset_distillation.conf", version_base="1.3"):
+            composed = compose("config", overrides, return_hydra_config=False)
+        with open_dict(composed):
+            composed.pop("hydra", None)
+        return composed
+
+    yield composer
+
+
+@pytest.fixture
+def experiment(composed: Callable[[list[str]], DictConfig]) -> Callable[..., Experiment]:
+    """An experiment of a few seconds, changed by overrides."""
+    return lambda *overrides: config.read(composed([*TINY, *overrides]))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    choices = {group: "lenet" if group == "architecture" else "sgd" for group in config.GROUPS}
+    return Run(tmp_path, {"seed": 0}, choices | {"init": "random", "dataset": "digits"}, [])
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Where the real data sets are, or a skip that says so."""
+    if not os.environ.get("DATA_DIR"):
+        pytest.skip("needs real data sets: set DATA_DIR")
+    return Path(os.environ["DATA_DIR"])

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dataset_distillation.config import Distilled
+from dataset_distillation.datasets import Specification, Split
+from dataset_distillation.distilled import DistilledData, choose, sequence, start
+
+
+@pytest.fixture
+def train() -> Split:
+    """Eight grey 2×2 images of two classes; every pixel of image i is i."""
+    specification = Specification("tiny", (1, 2, 2), ("even", "odd"), (0.0,), (1.0,))
+    images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 2, 2).contiguous()
+    return Split(images, torch.arange(8) % 2, specification)
+
+
+def test_the_steps_of_an_epoch_then_the_next_epoch() -> None:
+    images, labels = torch.arange(3.0).view(3, 1), torch.arange(3).view(3, 1)
+    rates = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    steps = list(sequence(images, labels, rates))
+    assert [float(step.images) for step in steps] == [0, 1, 2, 0, 1, 2]  # pixels tied across epochs
+    assert [float(step.learning_rate) for step in steps] == rates.flatten().tolist()  # rates not
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.02, 1.7])
+def test_rates_start_where_asked_and_stay_positive(rate: float) -> None:
+    data = DistilledData(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((2, 1), rate))
+    torch.testing.assert_close(data.learning_rates, torch.full((2, 1), rate), rtol=1e-4, atol=0)
+    with torch.no_grad():
+        data.raw_learning_rates -= 100
+    assert (data.learning_rates >= 0).all()
+
+
+def test_only_images_and_rates_are_optimised(train: Split) -> None:
+    data = start(Distilled(), train, seed=0)
+    assert {name for name, _ in data.named_parameters()} == {"images", "raw_learning_rates"}
+
+
+def test_shapes_and_labels(train: Split) -> None:
+    data = start(Distilled(images_per_class=2, steps=3, epochs=4), train, seed=0)
+    assert data.images.shape == (3, 4, 1, 2, 2)
+    assert data.learning_rates.shape == (4, 3)
+    assert data.labels.tolist() == [[0, 0, 1, 1]] * 3
+
+
+def test_real_start_takes_distinct_images_of_the_right_class(train: Split) -> None:
+    data = start(Distilled(images_per_class=2, steps=2, start="real"), train, seed=0)
+    values = (data.images[..., 0, 0, 0] * 255).round().long()
+    assert (values % 2 == data.labels).all()
+    assert len(values.unique()) == 8
+
+
+def test_the_start_depends_on_the_seed_alone(train: Split) -> None:
+    first, again, other = (start(Distilled(), train, seed).images for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_examples_are_used_again_only_when_a_class_runs_out() -> None:
+    chosen = choose(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1, 1]), torch.Generator().manual_seed(0))
+    assert sorted(chosen.tolist()) == [0, 1, 2, 2]
