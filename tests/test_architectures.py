@@ -271,6 +271,8 @@ def test_every_source_and_network_has_a_choice() -> None:
         for module in modules:
             pkgutil.resolve_name(f"{package.__name__}.{module}")
         kinds = {k.__module__.rpartition(".")[2] for k in base.__subclasses__()}
-        named = {OmegaConf.load(file).defaults[0].split("/")[-1].removesuffix("@_here_")
-                 for file in (CONF / group).glob("*.yaml")}
+        named = {
+            OmegaConf.load(file).defaults[0].split("/")[-1].removesuffix("@_here_")
+            for file in (CONF / group).glob("*.yaml")
+        }
         assert named == kinds <= {*modules}

@@ -100,17 +100,24 @@ def digits() -> Data:
 def test_digits_are_those_of_scikit_learn(digits: Data) -> None:
     assert (len(digits.train), len(digits.validation), len(digits.test)) == (1293, 144, 360)
     source = load_digits()
-    expected = {(np.round(image * 255 / 16).astype(np.uint8).tobytes(), label)
-                for image, label in zip(source.images, source.target, strict=True)}
-    found = [(image.numpy().tobytes(), int(label)) for split in (digits.train, digits.validation, digits.test)
-             for image, label in zip(split.images, split.labels, strict=True)]
+    expected = {
+        (np.round(image * 255 / 16).astype(np.uint8).tobytes(), label)
+        for image, label in zip(source.images, source.target, strict=True)
+    }
+    found = [
+        (image.numpy().tobytes(), int(label))
+        for split in (digits.train, digits.validation, digits.test)
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
     assert set(found) == expected
     assert len(found) == 1797
 
 
 def test_splits_are_stratified(digits: Data) -> None:
-    shares = [torch.bincount(split.labels, minlength=10) / len(split)
-              for split in (digits.train, digits.validation, digits.test)]
+    shares = [
+        torch.bincount(split.labels, minlength=10) / len(split)
+        for split in (digits.train, digits.validation, digits.test)
+    ]
     assert all((share - shares[0]).abs().max() < 0.01 for share in shares)
 
 

@@ -14,7 +14,14 @@ def test_a_stream_is_a_function_of_its_name() -> None:
 
 
 def test_every_part_of_the_name_counts() -> None:
-    names = [(0, "init", 3), (1, "init", 3), (0, "held-out", 3), (0, "init", 4), (0, "init 0", 3), (0, "init", 30)]
+    names = [
+        (0, "init", 3),
+        (1, "init", 3),
+        (0, "held-out", 3),
+        (0, "init", 4),
+        (0, "init 0", 3),
+        (0, "init", 30),
+    ]
     assert len({tuple(draw(*name)) for name in names}) == len(names)
 
 

@@ -48,6 +48,10 @@ class DistilledData(nn.Module):
     def learning_rates(self) -> Tensor:
         return functional.softplus(self.raw_learning_rates)
 
+    def steps(self, images: Tensor, raw_learning_rates: Tensor) -> Iterator[Step]:
+        """The inner steps, as a function of what is optimised."""
+        return sequence(images, self.labels, functional.softplus(raw_learning_rates))
+
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     """The distilled data before the first outer step: noise N(0, 1), or real images of the train split."""

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets import Batch
-from dataset_distillation.distilled import DistilledData, sequence
+from dataset_distillation.distilled import DistilledData, Step
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.problem import Problem
@@ -59,14 +59,14 @@ class DistillationModule(pl.LightningModule):
     def outer_loss(self, weights: dict[str, Tensor], real: Batch) -> Tensor:
         """L(θT; x, y) for one initial θ0."""
         e = self.problem.experiment
-        images, rates = self.distilled.images, self.distilled.learning_rates
+        meta = self.distilled.images, self.distilled.raw_learning_rates
         if e.outer.clip is not None:
             # Each network's share of the mean has the gradient of its loss over the number of networks.
-            images, rates = ClippedGradient.apply(e.outer.clip / e.init.networks, images, rates)
+            meta = ClippedGradient.apply(e.outer.clip / e.init.networks, *meta)
         final = e.unroll.unroll(
             self.problem.network,
             weights,
-            sequence(images, self.distilled.labels, rates),
+            self.distilled.steps(*meta),
             e.inner_optimizer,
             e.objective.training_loss,
         )
@@ -108,10 +108,10 @@ class DistillationModule(pl.LightningModule):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
         self.log("outer/skipped_steps", float(self.skipped))
 
-    def steps(self) -> list[Any]:
+    def steps(self) -> list[Step]:
         """The inner steps of the distilled data as they are now, without a graph."""
         with torch.no_grad():
-            return list(sequence(self.distilled.images, self.distilled.labels, self.distilled.learning_rates))
+            return list(self.distilled.steps(self.distilled.images, self.distilled.raw_learning_rates))
 
     def configure_optimizers(self) -> Any:
         outer = self.problem.experiment.outer

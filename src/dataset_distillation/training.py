@@ -36,7 +36,7 @@ def train(
     with torch.enable_grad():
         for images, labels, learning_rate in steps:
             for group in inner.param_groups:
-                group["lr"] = float(learning_rate)
+                group["lr"] = learning_rate.item()
             inner.zero_grad()
             loss(network(images.detach()), labels).backward()
             inner.step()

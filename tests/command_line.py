@@ -1,0 +1,61 @@
+"""The command line inside the test's process, since a process of its own imports torch for seconds."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+from hydra.core.global_hydra import GlobalHydra
+
+from dataset_distillation import cli
+
+
+class Ended(NamedTuple):
+    """What a user is left with."""
+
+    code: int
+    out: str
+    err: str
+
+
+def distill(*arguments: str, folder: Path) -> Ended:
+    """`distill <arguments>`, typed in `folder`."""
+    out, err = io.StringIO(), io.StringIO()
+    with _as_in_a_new_process(), chdir(folder), redirect_stdout(out), redirect_stderr(err):
+        with mock.patch.object(sys, "argv", ["distill", *arguments]):
+            try:
+                cli.distill()
+                code: object = 0
+            except SystemExit as end:
+                code = end.code or 0
+    assert isinstance(code, int)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _as_in_a_new_process() -> Iterator[None]:
+    """Without what an earlier call left behind, and leaving nothing: Hydra keeps global state."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    GlobalHydra.instance().clear()
+    try:
+        with mock.patch.dict(os.environ):
+            yield
+    finally:
+        GlobalHydra.instance().clear()
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:], root.level = handlers, level
+
+
+def only_run(folder: Path) -> Path:
+    """The folder of the only run that was started in `folder`."""
+    [run] = folder.glob("outputs/*/*")
+    return run

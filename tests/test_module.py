@@ -1,0 +1,143 @@
+"""Algorithm 1 inside Lightning: the outer step, its clip, its guard, its randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dataset_distillation import distilled, pipeline
+from dataset_distillation.config import Experiment
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.module import ClippedGradient, DistillationModule
+
+Make = Callable[..., Experiment]
+
+
+def module_of(experiment: Experiment) -> DistillationModule:
+    problem = pipeline.prepare(experiment)
+    data = distilled.start(experiment.distilled, problem.data.train, experiment.seed)
+    return DistillationModule(problem, data)
+
+
+def distil(experiment: Experiment, folder: Path) -> DistillationModule:
+    module = module_of(experiment)
+    pipeline.distill(module, None, folder)
+    return module
+
+
+def state(module: DistillationModule) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize(("maximum", "scale"), [(10.0, 1.0), (5.0, 1.0), (1.0, 0.2)])
+def test_the_clip_bounds_the_joint_norm_and_keeps_the_direction(maximum: float, scale: float) -> None:
+    a, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
+    clipped = ClippedGradient.apply(maximum, a, b)
+    (3 * clipped[0][0] + 4 * clipped[1][0]).backward()  # a gradient of norm 5
+    torch.testing.assert_close(a.grad, torch.tensor([3 * scale, 0.0]))
+    torch.testing.assert_close(b.grad, torch.tensor([4 * scale]))
+
+
+def test_nothing_of_the_network_is_in_the_state(experiment: Make) -> None:
+    names = set(module_of(experiment()).state_dict())
+    assert names == {"distilled.images", "distilled.raw_learning_rates", "distilled.labels"}
+
+
+def test_the_outer_loss_is_the_mean_over_the_networks(experiment: Make) -> None:
+    """And each network's gradient is clipped by itself: a clip of 1e-5 binds, so the mean's norm is at most that."""
+    module = module_of(experiment("init.networks=3", "outer.clip=1e-5"))
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    loss = module.training_step(torch.tensor([0]), 0)
+    alone = [module.outer_loss(w, module.real_batch()) for w in module.problem.population("init", 3)]
+    torch.testing.assert_close(loss, torch.stack(alone).mean())
+    gradients = []
+    for one in alone:
+        gradient = torch.autograd.grad(one / 3, list(module.distilled.parameters()))
+        gradients.append(torch.cat([g.flatten() for g in gradient]))
+        assert gradients[-1].norm() == pytest.approx(1e-5 / 3, rel=1e-4)
+    mean = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.distilled.parameters()))])
+    torch.testing.assert_close(mean, torch.stack(gradients).sum(0))
+
+
+def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None:
+    """Adam's first step moves every coordinate by its rate, whatever the size of the gradient."""
+    options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate=0.5")
+    module = module_of(experiment(*options, "outer.learning_rate_of_rates=0.125", "outer.clip=null"))
+    before = state(module)
+    pipeline.distill(module, None, tmp_path)
+    after = state(module)
+    moved = (after["distilled.raw_learning_rates"] - before["distilled.raw_learning_rates"]).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.125), rtol=1e-3, atol=0)
+    pixels = (after["distilled.images"] - before["distilled.images"]).abs()
+    assert pixels.max() == pytest.approx(0.5, rel=1e-3)
+    assert torch.equal(after["distilled.labels"], before["distilled.labels"])
+
+
+def test_same_seed_same_bits(experiment: Make, tmp_path: Path) -> None:
+    first, again, other = (
+        state(distil(experiment(f"seed={seed}", "init.networks=2"), tmp_path / f"{i}"))
+        for i, seed in enumerate((0, 0, 1))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["distilled.images"], other["distilled.images"])
+
+
+def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
+    options = (
+        "init=fixed",
+        "outer.steps=40",
+        "outer.learning_rate=0.1",
+        "distilled.epochs=4",
+        "distilled.learning_rate=0.2",
+    )
+    module = module_of(experiment(*options))
+    weights = module.problem.population("init", 1)[0]
+    everything = module.problem.data.train.batch()
+    before = module.outer_loss(dict(weights), everything).item()
+    pipeline.distill(module, None, tmp_path)
+    assert module.outer_loss(dict(weights), everything).item() < 0.8 * before
+
+
+def test_an_infinite_meta_gradient_is_skipped_and_counted(experiment: Make, tmp_path: Path) -> None:
+    module = module_of(experiment("outer.steps=4"))
+    loss = module.outer_loss
+    module.outer_loss = lambda *a: loss(*a) * (torch.inf if module.global_step == 1 else 1)  # type: ignore
+    outcome = pipeline.distill(module, None, tmp_path)
+    assert outcome["skipped_steps"] == 1
+    assert outcome["outer_steps"] == 4
+    assert all(tensor.isfinite().all() for tensor in module.parameters())
+
+
+def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, tmp_path: Path) -> None:
+    module = module_of(experiment("outer.steps=9", "outer.max_skipped=3"))
+    module.outer_loss = lambda *_: module.distilled.images.sum() * torch.nan  # type: ignore[method-assign]
+    before = state(module)
+    with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
+        pipeline.distill(module, None, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state(module).items())
+
+
+def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make, tmp_path: Path) -> None:
+    """The last steps spoil the distilled data; what remains is what was best."""
+    module = module_of(experiment("outer.steps=4", "evaluation.validation_every=1"))
+    seen = []
+    validate = module.validation_step
+
+    def spoil(batch: Tensor, batch_idx: int) -> None:
+        if module.global_step >= 3:
+            module.distilled.images.data.fill_(0)
+        validate(batch, batch_idx)
+        results = held_out(module.problem, module.problem.validation, "validation", 1, [module.steps()])
+        seen.append((results["accuracy"].mean(), state(module)))
+
+    module.validation_step = spoil  # type: ignore[method-assign]
+    outcome = pipeline.distill(module, None, tmp_path)
+    best = max(accuracy for accuracy, _ in seen)
+    assert outcome["validation_accuracy"] == pytest.approx(best)
+    kept = next(kept for accuracy, kept in seen if accuracy == best)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in state(module).items())
