@@ -88,19 +88,13 @@ def test_same_seed_same_bits(experiment: Make, tmp_path: Path) -> None:
 
 
 def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
-    options = (
-        "init=fixed",
-        "outer.steps=40",
-        "outer.learning_rate=0.1",
-        "distilled.epochs=4",
-        "distilled.learning_rate=0.2",
-    )
-    module = module_of(experiment(*options))
+    options = ("init=fixed", "outer.steps=40", "outer.batch_size=256", "outer.learning_rate=0.1")
+    module = module_of(experiment(*options, "distilled.learning_rate=0.1", "distilled.epochs=3"))
     weights = module.problem.population("init", 1)[0]
     everything = module.problem.data.train.batch()
     before = module.outer_loss(dict(weights), everything).item()
     pipeline.distill(module, None, tmp_path)
-    assert module.outer_loss(dict(weights), everything).item() < 0.8 * before
+    assert module.outer_loss(dict(weights), everything).item() < 0.9 * before
 
 
 def test_an_infinite_meta_gradient_is_skipped_and_counted(experiment: Make, tmp_path: Path) -> None:
