@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,15 @@ from dataset_distillation.report.images import write_images
 log = logging.getLogger(__name__)
 
 
+def git_commit() -> str | None:
+    """The commit of the code that runs, if it runs from a checkout."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 @dataclass(frozen=True)
 class Run:
     """Where a run writes, and what it was asked for."""
@@ -47,6 +56,7 @@ class Run:
     config: dict[str, Any]  # the resolved experiment
     choices: dict[str, str]  # the chosen file of each group
     overrides: list[str]
+    commit: str | None = field(default_factory=git_commit)  # as the run begins: it may be another at the end
 
     def record(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the outcome, and what was asked for."""
@@ -84,7 +94,7 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "status": "interrupted" if distilling.pop("interrupted") else "finished",
         **distilling,
         "evaluation": [] if summary is None else summary.to_dict("records"),
-        "provenance": provenance(problem, started),
+        "provenance": provenance(problem, run, started),
     }
     run.record(result)
     return result
@@ -189,7 +199,7 @@ def describe(problem: Problem, distilled: distilled_data.DistilledData, run: Run
             "checksum": problem.data.checksum,
             "seed": e.seed,
             "versions": versions(),
-            "git_commit": git_commit(),
+            "git_commit": run.commit,
         },
     )
 
@@ -211,11 +221,11 @@ def evaluate(problem: Problem, result: DistilledSet) -> pandas.DataFrame | None:
     return table.summary(methods)
 
 
-def provenance(problem: Problem, started: float) -> dict[str, Any]:
+def provenance(problem: Problem, run: Run, started: float) -> dict[str, Any]:
     """What is needed to repeat the run, and what it cost."""
     return {
         "command": shlex.join(["distill", *sys.argv[1:]]),
-        "git_commit": git_commit(),
+        "git_commit": run.commit,
         "versions": versions(),
         "platform": platform.platform(),
         "device": str(next(problem.network.parameters()).device),
@@ -230,12 +240,3 @@ def provenance(problem: Problem, started: float) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     packages = ("dataset-distillation", "torch", "torchvision", "pytorch-lightning", "hydra-core", "higher")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def git_commit() -> str | None:
-    """The commit of the code that runs, if it runs from a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
