@@ -14,15 +14,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
+	rm -rf outputs/demo
 	$(BIN)/distill experiment=demo hydra.run.dir=outputs/demo
 	@echo
 	@echo "Look at outputs/demo/images/grid.png: the ten distilled images, with their learning rates."
 
 test: install lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: install
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 
 clean:

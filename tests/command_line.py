@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -25,16 +25,24 @@ class Ended(NamedTuple):
     err: str
 
 
-def distill(*arguments: str, folder: Path) -> Ended:
-    """`distill <arguments>`, typed in `folder`."""
+def distill(*arguments: str, folder: Path, keep_environment: bool = False) -> Ended:
+    """`distill <arguments>`, typed in `folder`; what it does to the environment is undone, unless kept."""
     out, err = io.StringIO(), io.StringIO()
-    with _as_in_a_new_process(), chdir(folder), redirect_stdout(out), redirect_stderr(err):
-        with mock.patch.object(sys, "argv", ["distill", *arguments]):
-            try:
-                cli.distill()
-                code: object = 0
-            except SystemExit as end:
-                code = end.code or 0
+    environment = nullcontext() if keep_environment else mock.patch.dict(os.environ)
+    typed = mock.patch.object(sys, "argv", ["distill", *arguments])
+    code: object = 0
+    with (
+        environment,
+        _as_in_a_new_process(),
+        typed,
+        chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.distill()
+        except SystemExit as end:
+            code = end.code or 0
     assert isinstance(code, int)
     return Ended(code, out.getvalue(), err.getvalue())
 
@@ -46,8 +54,7 @@ def _as_in_a_new_process() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     GlobalHydra.instance().clear()
     try:
-        with mock.patch.dict(os.environ):
-            yield
+        yield
     finally:
         GlobalHydra.instance().clear()
         for handler in set(root.handlers) - set(handlers):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 from dataset_distillation import config
 from dataset_distillation.config import Experiment
-from dataset_distillation.pipeline import Run
+from dataset_distillation.provenance import Run
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -39,7 +39,7 @@ TINY = [
 def _one_thread() -> Iterator[None]:
     """Bits must not depend on how many tests run beside this one."""
     torch.set_num_threads(1)
-    yield
+    return
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
             composed.pop("hydra", None)
         return composed
 
-    yield composer
+    return composer
 
 
 @pytest.fixture

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dataset_distillation import distilled, pipeline
+from dataset_distillation import distilled, load_distilled, pipeline
 from dataset_distillation.config import Experiment
+from dataset_distillation.distillation import distill
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.module import ClippedGradient, DistillationModule
+from dataset_distillation.provenance import Run
 
 Make = Callable[..., Experiment]
 
@@ -26,7 +29,7 @@ def module_of(experiment: Experiment) -> DistillationModule:
 
 def distil(experiment: Experiment, folder: Path) -> DistillationModule:
     module = module_of(experiment)
-    pipeline.distill(module, None, folder)
+    distill(module, None, folder)
     return module
 
 
@@ -49,7 +52,7 @@ def test_nothing_of_the_network_is_in_the_state(experiment: Make) -> None:
 
 
 def test_the_outer_loss_is_the_mean_over_the_networks(experiment: Make) -> None:
-    """And each network's gradient is clipped by itself: a clip of 1e-5 binds, so the mean's norm is at most that."""
+    """And each network's gradient is clipped by itself: a clip of 1e-5 binds."""
     module = module_of(experiment("init.networks=3", "outer.clip=1e-5"))
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     loss = module.training_step(torch.tensor([0]), 0)
@@ -69,7 +72,7 @@ def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None
     options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate=0.5")
     module = module_of(experiment(*options, "outer.learning_rate_of_rates=0.125", "outer.clip=null"))
     before = state(module)
-    pipeline.distill(module, None, tmp_path)
+    distill(module, None, tmp_path)
     after = state(module)
     moved = (after["distilled.raw_learning_rates"] - before["distilled.raw_learning_rates"]).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.125), rtol=1e-3, atol=0)
@@ -93,7 +96,7 @@ def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
     weights = module.problem.population("init", 1)[0]
     everything = module.problem.data.train.batch()
     before = module.outer_loss(dict(weights), everything).item()
-    pipeline.distill(module, None, tmp_path)
+    distill(module, None, tmp_path)
     assert module.outer_loss(dict(weights), everything).item() < 0.9 * before
 
 
@@ -101,7 +104,7 @@ def test_an_infinite_meta_gradient_is_skipped_and_counted(experiment: Make, tmp_
     module = module_of(experiment("outer.steps=4"))
     loss = module.outer_loss
     module.outer_loss = lambda *a: loss(*a) * (torch.inf if module.global_step == 1 else 1)  # type: ignore
-    outcome = pipeline.distill(module, None, tmp_path)
+    outcome = distill(module, None, tmp_path)
     assert outcome["skipped_steps"] == 1
     assert outcome["outer_steps"] == 4
     assert all(tensor.isfinite().all() for tensor in module.parameters())
@@ -112,8 +115,23 @@ def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, tmp_path: Pat
     module.outer_loss = lambda *_: module.distilled.images.sum() * torch.nan  # type: ignore[method-assign]
     before = state(module)
     with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
-        pipeline.distill(module, None, tmp_path)
+        distill(module, None, tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(module).items())
+
+
+def test_a_run_that_ends_so_leaves_what_was_learned(
+    experiment: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = DistillationModule.outer_loss
+
+    def diverge(module: DistillationModule, *arguments: Any) -> Tensor:
+        return loss(module, *arguments) * (torch.nan if module.global_step >= 2 else 1)
+
+    monkeypatch.setattr(DistillationModule, "outer_loss", diverge)
+    with pytest.raises(UserError, match="not finite"):
+        pipeline.run(experiment("outer.steps=9", "outer.max_skipped=3"), run)
+    assert load_distilled(run.folder / "distilled.safetensors").images.isfinite().all()
+    assert (run.folder / "images" / "grid.png").exists()
 
 
 def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make, tmp_path: Path) -> None:
@@ -130,7 +148,7 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
         seen.append((results["accuracy"].mean(), state(module)))
 
     module.validation_step = spoil  # type: ignore[method-assign]
-    outcome = pipeline.distill(module, None, tmp_path)
+    outcome = distill(module, None, tmp_path)
     best = max(accuracy for accuracy, _ in seen)
     assert outcome["validation_accuracy"] == pytest.approx(best)
     kept = next(kept for accuracy, kept in seen if accuracy == best)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from dataset_distillation.files import write
 from dataset_distillation.loggers import Logger
-from dataset_distillation.report.images import captions, visible
+from dataset_distillation.report.images import visible
 
 
 class Progress(TQDMProgressBar):
     """Outer loss, validation accuracy, speed and time left; rarely refreshed where nobody watches."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 200)
+        super().__init__(refresh_rate=1 if sys.stdout.isatty() else 200)
 
     def init_validation_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)  # a validation takes a second
@@ -32,6 +36,15 @@ class Progress(TQDMProgressBar):
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description("distilling")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that replace the ones before in one stroke, or, on a full disk, leave them as they were."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write(Path(path), content.getvalue())
 
 
 class StopOnInterrupt(Callback):
@@ -60,7 +73,10 @@ class Images(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         distilled, specification = pl_module.distilled, pl_module.problem.data.specification
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (specification.mean, specification.std))
-        shown = visible(distilled.images.detach().cpu() * std + mean).flatten(0, 1)
-        self.logger.images(
-            shown, captions(distilled.labels.cpu(), list(specification.class_names)), trainer.global_step
-        )
+        shown = visible(distilled.images.detach().cpu() * std + mean)
+        rows = [torch.cat(list(images), dim=2) for images in shown]  # a picture a step: its images in a row
+        names = [
+            ", ".join(specification.class_names[c] for c in labels) for labels in distilled.labels.tolist()
+        ]
+        captions = [f"step {step}: {classes}" for step, classes in enumerate(names)]
+        self.logger.images(rows, captions, trainer.global_step)

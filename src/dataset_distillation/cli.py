@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import difflib
+import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -20,7 +23,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dataset_distillation import config as experiment_config
 from dataset_distillation.errors import ConfigError, UserError
-from dataset_distillation.help import help_page
+from dataset_distillation.help import choices, help_page
+
+#: What composing a config raises for what a user typed; Hydra has ValueError for `dataset=null`.
+EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
+INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 
 class Check(Callback):
@@ -31,11 +38,12 @@ class Check(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         # Hydra turns an exception of a callback into a warning, so this leaves by sys.exit.
         try:
+            _choices(config.hydra.runtime.choices)
             task = copy.deepcopy(config)
             with open_dict(task):
                 del task["hydra"]
             experiment_config.read(task)
-        except UserError as error:
+        except (UserError, OmegaConfBaseException) as error:
             sys.exit(_complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -44,48 +52,64 @@ class Check(Callback):
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
 def _job(config: DictConfig) -> Any:
-    from dataset_distillation.cli import (
-        run_job,
-    )  # by name, so that cluster launchers can pickle this function
+    # By name, so that cluster launchers can pickle this function.
+    from dataset_distillation.cli import run_job
 
     return run_job(config)
 
 
 def run_job(config: DictConfig) -> float | None:
     """One run, in the folder Hydra made for it; returns the validation accuracy for sweepers to maximise."""
-    import logging
-
     from dataset_distillation import pipeline
     from dataset_distillation.files import write
+    from dataset_distillation.provenance import Run
     from dataset_distillation.report import table
 
-    hydra_config = HydraConfig.get()
     log = logging.getLogger("distill")
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    groups = (field.name for field in dataclasses.fields(experiment_config.Experiment))
-    run = pipeline.Run(
-        folder=Path(hydra_config.runtime.output_dir),
-        config=resolved,
-        choices={group: choice for group in groups if (choice := hydra_config.runtime.choices.get(group))},
-        overrides=list(hydra_config.overrides.task),
-    )
+    run = Run(**_asked(config))
     try:
         write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
         result = pipeline.run(experiment_config.read(config), run)
-    except BaseException as error:
-        run.record_failure(error)
-        if isinstance(error, UserError):
-            log.error("%s", error)
-            if hydra_config.mode == RunMode.RUN:
-                sys.exit(error.exit_code)
-        else:
-            log.exception("the run failed")
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the former into the latter
+        with contextlib.suppress(UserError):
+            run.record({"status": "interrupted"})
+        log.error("interrupted; what there is: %s", run.folder)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        with contextlib.suppress(UserError):  # on a full disk
+            run.record_failure(error)
+        told = isinstance(error, (UserError, OSError))
+        log.error("%s" if told else "the run failed: %s", error, exc_info=not told)
+        if HydraConfig.get().mode == RunMode.RUN:
+            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         raise
     if result["evaluation"]:
         table.show(f"test accuracy, {run.choices['dataset']}", table.from_result(result))
     log.info("%s: %s", result["status"], run.folder)
+    if result["status"] == "interrupted":
+        sys.exit(INTERRUPTED)  # and with it the multirun: nobody wants to press Ctrl-C once a job
     accuracy: float | None = result["validation_accuracy"]
     return accuracy
+
+
+def _asked(config: DictConfig) -> dict[str, Any]:
+    """The fields of `Run`."""
+    hydra_config = HydraConfig.get()
+    return {
+        "folder": Path(hydra_config.runtime.output_dir),
+        "config": OmegaConf.to_container(config, resolve=True),
+        "choices": _choices(hydra_config.runtime.choices),
+        "overrides": list(hydra_config.overrides.task),
+    }
+
+
+def _choices(chosen: Any) -> dict[str, str]:
+    """The chosen file of each group; Hydra would also take a list of them, `dataset=[mnist,usps]`."""
+    groups = ["experiment", *(field.name for field in dataclasses.fields(experiment_config.Experiment))]
+    for group in experiment_config.GROUPS:
+        if not isinstance(chosen.get(group), str):
+            raise ConfigError(f"{group}: takes one of {', '.join(choices(group))}")
+    return {group: choice for group in groups if (choice := chosen.get(group))}
 
 
 def distill() -> None:
@@ -94,22 +118,52 @@ def distill() -> None:
         print(help_page())
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, to be told in one line
+    logging.raiseExceptions = False  # where the disk is full, the log need not say so line by line
+    Check.sweep = None
     experiment_config.register()
     code: int | str | None = 0
     try:
-        _job()
+        if any(argument.startswith("query=") for argument in sys.argv):
+            _complete()
+        else:
+            _job()
     except SystemExit as end:
         code = end.code
     except KeyboardInterrupt:
-        code = 130
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        code = _complain(error)
-    finally:
-        if Check.sweep and Check.sweep.is_dir():
-            from dataset_distillation.report import table
+        code = INTERRUPTED
+    except Exception as error:
+        if not _jobs() and not isinstance(error, EXPECTED):
+            raise
+        code = 1 if _jobs() else _complain(error)  # a job has logged what happened to it
+    if jobs := _jobs():
+        from dataset_distillation.report import table
 
-            table.show_sweep(Check.sweep)
+        table.show_sweep(jobs[0].parent)
+    else:
+        _withdraw()
     sys.exit(code)
+
+
+def _complete() -> None:
+    """Tab completion without the types in `schema/`, which are nothing to choose from."""
+    offered = io.StringIO()
+    with contextlib.redirect_stdout(offered):
+        _job()
+    print(" ".join(word for word in offered.getvalue().split() if not word.startswith("schema")))
+
+
+def _withdraw() -> None:
+    """Remove what Hydra has written for a multirun that was refused before its first job."""
+    if Check.sweep:
+        with contextlib.suppress(OSError):
+            (Check.sweep / "multirun.yaml").unlink()
+            Check.sweep.rmdir()
+
+
+def _jobs() -> list[Path]:
+    """The folders of the jobs that a multirun has started."""
+    sweep = Check.sweep
+    return [job for job in sweep.iterdir() if job.name.isdigit()] if sweep and sweep.is_dir() else []
 
 
 def _complain(error: BaseException) -> int:

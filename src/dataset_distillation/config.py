@@ -153,9 +153,9 @@ def register() -> None:
 def read(config: DictConfig) -> Experiment:
     """Check a composed config and turn it into objects. Raises ConfigError, one line."""
     _refuse_unknown_keys(config, "")
-    if missing := sorted(OmegaConf.missing_keys(config)):
-        raise refuse(missing[0], "???", "must be given on the command line")
     try:
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            raise refuse(missing[0], "???", "must be given on the command line")
         experiment = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error

@@ -68,7 +68,7 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
 
 
 def choose(labels: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
-    """For each entry of `wanted` (k,) the index of an example of that class, each used once while they last."""
+    """For each entry of `wanted` (k,) the index of an example of that class, each once while they last."""
     chosen = torch.empty_like(wanted)
     for label in wanted.unique():
         places = (wanted == label).nonzero().flatten()

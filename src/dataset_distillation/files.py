@@ -11,7 +11,7 @@ from dataset_distillation.errors import UserError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one stroke: written beside it, synced, renamed. UserError if it cannot."""
+    """Replace `path` by `content` in one stroke: written beside it, synced, renamed; or raise UserError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

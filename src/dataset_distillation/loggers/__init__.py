@@ -23,8 +23,8 @@ class Logger:
         """Lightning's logger, writing below `folder`; `config` is the resolved experiment."""
         return None
 
-    def images(self, images: Tensor, captions: list[str], step: int) -> None:
-        """Show the distilled images (n, channels, height, width), in [0, 1], as they are at outer `step`."""
+    def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
+        """Show pictures (channels, height, width), in [0, 1], of the distilled images at outer `step`."""
 
     def finish(self, table: pandas.DataFrame | None, artifact: Path | None, succeeded: bool) -> None:
         """Show the final table, keep the artifact, and close: the next job of this process is another run."""

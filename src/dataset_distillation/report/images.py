@@ -9,7 +9,6 @@ from pathlib import Path
 import matplotlib
 import matplotlib.figure
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -54,7 +53,9 @@ def grid(distilled: DistilledSet) -> bytes:
     """One PNG of the whole set: a row a step with its learning rates, a column an image with its class."""
     images, names = visible(distilled.pixels), distilled.metadata["class_names"]
     steps, columns = images.shape[:2]
-    figure = matplotlib.figure.Figure(figsize=(0.9 * columns + 1.8, 1.0 * steps + 0.5), layout="constrained")
+    height = max(1.0, 0.14 * (len(distilled.learning_rates) + 1))  # inches: room for a line an epoch
+    size = (0.9 * columns + 1.8, height * steps + 0.5)
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     axes = figure.subplots(steps, columns, squeeze=False)
     for step in range(steps):
         for column in range(columns):
@@ -79,9 +80,3 @@ def write_images(distilled: DistilledSet, folder: Path) -> None:
         columns = len(images) // classes if len(images) > classes else len(images)
         write(folder / f"step_{step:02}.png", step_picture(images, min(columns, 20)))
     write(folder / "grid.png", grid(distilled))
-
-
-def captions(labels: Tensor, names: list[str]) -> list[str]:
-    """A caption for each image of `labels` (steps, n)."""
-    steps = torch.arange(len(labels)).repeat_interleave(labels.shape[1])
-    return [f"step {s}: {names[c]}" for s, c in zip(steps.tolist(), labels.flatten().tolist(), strict=True)]

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from dataset_distillation.files import write
 
-
 _SHARES = ("mean", "std", "min", "max", "validation")
 
 
@@ -38,7 +37,7 @@ def summary(methods: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
 
 def show(title: str, table: pandas.DataFrame) -> None:
     """Print a table; accuracies in percent."""
-    rendered = Table(title=title)
+    rendered = Table(title=escape(title))
     for column in table.columns:
         numeric = table[column].dtype.kind in "fi"
         rendered.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)

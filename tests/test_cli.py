@@ -1,0 +1,258 @@
+"""What a user types, rightly and wrongly."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import distill, only_run
+from conftest import CONF, TINY
+from PIL import Image
+
+from dataset_distillation import load_distilled
+from dataset_distillation.errors import UserError
+from dataset_distillation.files import write
+
+CHOICES = {
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in CONF.iterdir()
+    if list(folder.glob("*.yaml"))
+}
+COMMAND = Path(sys.executable).with_name("distill")
+
+
+def completions(typed: str, folder: Path) -> list[str]:
+    """What bash is offered for `distill <typed><tab>`."""
+    line = f"distill {typed}"
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    command = [COMMAND, "-sc", "query=bash"]
+    ended = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    return ended.stdout.split()
+
+
+def test_help_lists_every_choice_of_every_group(tmp_path: Path) -> None:
+    ended = distill("--help", folder=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    blocks = [block.splitlines() for block in ended.out.split("\n\n")]
+    listed = {
+        lines[0]: [line.split()[0] for line in lines[1:]] for lines in blocks if lines[0].strip() in CHOICES
+    }
+    assert listed == CHOICES
+    assert max(map(len, ended.out.splitlines())) < 130
+    examples = [line for line in ended.out.splitlines() if line.startswith("  distill ")]
+    assert len(examples) == 3
+
+
+@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
+def test_a_question_is_answered_without_importing_torch(question: list[str], tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom dataset_distillation.cli import distill\n"
+        f"sys.argv = ['distill', *{question}]\n"
+        "try:\n    distill()\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'pytorch_lightning', 'wandb', 'pandas', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_job_shows_every_key(tmp_path: Path) -> None:
+    ended = distill("--cfg", "job", "seed=7", folder=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    shown = ended.out.splitlines()
+    assert "seed: 7" in shown
+    assert {f"{group}:" for group in ("distilled", "outer", "dataset")} <= set(shown)
+
+
+def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
+    assert completions("experiment=", tmp_path) == [f"experiment={name}" for name in CHOICES["experiment"]]
+    offered = completions("", tmp_path)
+    assert not [word for word in offered if "schema" in word]
+    assert {f"{group}=" for group in CHOICES if group != "experiment"} <= set(offered)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("distilled.steps=0", "distilled.steps=0: must be greater than 0"),
+        ("distilled.stepz=3", "distilled.stepz: no such key; did you mean steps?"),
+        ("distilled.steps=ten", "distilled.steps: Value 'ten'"),
+        ("dataset=imagenet", "dataset=imagenet: must be one of cifar10, digits, "),
+        ("dataset=[digits]", "dataset: takes one of cifar10, digits, "),
+        ("dataset=null", "must be a string"),
+        ("experiment=table_9", "experiment=table_9: must be one of demo, "),
+        ("architecture=alexcifarnet dataset=mnist", "dataset.image_size=28: architecture=alexcifarnet"),
+        ("init.networks=-1", "init.networks=-1: must be greater than 0"),
+        ("+distilled.foo=1", "distilled.foo=1: no such key; the keys are images_per_class, "),
+        ("dataset=image_folder", "dataset.path=???: must be given on the command line"),
+        ("dataset.name=${nothing}", "Interpolation key 'nothing' not found"),
+        ("logger=wandb logger.mode=shared", "logger.mode=shared: must be one of offline, online"),
+        ("distilled.steps=1,2", "add --multirun"),
+        ("distilled", "Error parsing override 'distilled'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_never_starts_a_run(typed: str, told: str, tmp_path: Path) -> None:
+    ended = distill(*TINY, *typed.split(), folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("distill: ")
+    assert told in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("typed", ["distilled.stepz=1,2", "dataset=digits,imagenet", "distilled.steps=1,x"])
+def test_nor_a_multirun(typed: str, tmp_path: Path) -> None:
+    ended = distill("-m", *TINY, typed, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def folder_of_images(path: Path, classes: str) -> None:
+    for name in classes:
+        (path / name).mkdir(parents=True)
+        for image in range(10):
+            Image.new("RGB", (8, 8), (image, 0, 0)).save(path / name / f"{image}.png")
+
+
+def one_class(path: Path) -> None:
+    folder_of_images(path, "a")
+
+
+def no_class(path: Path) -> None:
+    path.mkdir()
+
+
+def no_image(path: Path) -> None:
+    for name in "ab":
+        (path / name).mkdir(parents=True)
+
+
+def corrupt_image(path: Path) -> None:
+    folder_of_images(path, "ab")
+    (path / "b" / "3.png").write_bytes((path / "b" / "2.png").read_bytes()[:40])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (one_class, "only one class folder, 'a'"),
+        (no_class, "no class folder"),
+        (no_image, "a: a class without images"),
+        (corrupt_image, "3.png: not a readable image"),
+    ],
+)
+def test_a_spoilt_folder_of_images_is_told_in_one_line(spoil: Any, told: str, tmp_path: Path) -> None:
+    spoil(tmp_path / "images")
+    arguments = ["dataset=image_folder", f"dataset.path={tmp_path / 'images'}", "architecture=convnet"]
+    ended = distill(*TINY, *arguments, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert told in ended.err
+    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert told in result["error"]
+    assert told in (only_run(tmp_path) / "distill.log").read_text()
+
+
+def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file in its place")
+    ended = distill(*TINY, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "outputs" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "kept", b"old")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(UserError, match="kept: No space left on device"):
+        write(tmp_path / "kept", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("kept", b"old")]
+
+
+def test_a_disk_that_is_full_at_the_end_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name != "config.yaml":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", full)
+    ended = distill(*TINY, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "No space left on device" in ended.err
+    left = {path.name for path in only_run(tmp_path).iterdir()}
+    assert left == {".hydra", "checkpoints", "config.yaml", "distill.log"}
+
+
+def test_an_unforeseen_error_is_logged_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("dataset_distillation.pipeline.prepare", broken)
+    ended = distill(*TINY, folder=tmp_path)
+    assert ended.code == 1
+    assert ended.err.count("Traceback") == 1
+    assert ended.err == (only_run(tmp_path) / "distill.log").read_text()
+    assert json.loads((only_run(tmp_path) / "result.json").read_text())["error"] == "RuntimeError: a bug"
+
+
+def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
+    command = [COMMAND, *TINY, "outer.steps=100000", "evaluation.validation_every=5", "hydra.run.dir=run"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists():
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert (out, err.count("\n")) == ("", 1)
+    assert "interrupted" in err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert 5 <= result["outer_steps"] < 100000
+    distilled = load_distilled(tmp_path / "run" / "distilled.safetensors")
+    assert torch.isfinite(distilled.images).all()
+    assert not list((tmp_path / "run").rglob(".distilled*"))
+
+
+def test_ctrl_c_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dataset_distillation.pipeline.prepare", interrupted)
+    ended = distill(*TINY, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (130, "", 1)
+    assert json.loads((only_run(tmp_path) / "result.json").read_text())["status"] == "interrupted"
+
+
+def test_a_text_file_is_no_distilled_set(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no artifact\n")
+    with pytest.raises(UserError, match=r"notes\.txt: not a distilled data set") as error:
+        load_distilled(tmp_path / "notes.txt")
+    assert "\n" not in str(error.value)

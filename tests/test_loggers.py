@@ -1,0 +1,226 @@
+"""What the loggers are told, read back from the files that they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas
+import pytest
+import torch
+import wandb
+from command_line import Ended, distill, only_run
+from conftest import TINY
+from PIL import Image
+from wandb.proto.wandb_internal_pb2 import Record
+
+from dataset_distillation.loggers.wandb import Wandb
+
+COMMON = [option for option in TINY if not option.startswith("logger")]
+
+
+def records(path: Path) -> Iterator[Record]:
+    """A `.wandb` file: a LevelDB log (blocks of 32 KiB, chunks of CRC, length, kind) of protobuf messages."""
+    content, place, message = path.read_bytes(), 7, b""  # behind W&B's own header
+    while place + 7 <= len(content):
+        left = -place % 32768 or 32768
+        if left < 7:  # too short for a chunk: padding
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        message += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(message)
+            message = b""
+
+
+def nested(items: Any) -> dict[str, Any]:
+    """A logged row: a picture or a table is told item by item."""
+    row: dict[str, Any] = {}
+    for item in items:
+        *outer, last = item.nested_key or [item.key]
+        inside = row
+        for key in outer:
+            inside = inside.setdefault(key, {})
+        inside[last] = json.loads(item.value_json)
+    return row
+
+
+class Logged(NamedTuple):
+    """One W&B run."""
+
+    id: str
+    name: str
+    group: str
+    exit_code: int | None
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    step_metrics: dict[str, str]
+    files: Path
+
+
+def logged(job: Path) -> Logged:
+    [path] = job.glob("wandb/offline-run-*/*.wandb")
+    of_kind: dict[str, list[Any]] = {}
+    deadline = time.monotonic() + 20
+    while "exit" not in of_kind and time.monotonic() < deadline:  # W&B's own process writes the file
+        of_kind.clear()
+        for record in records(path):
+            kind = record.WhichOneof("record_type")
+            of_kind.setdefault(kind, []).append(getattr(record, kind))
+    [run] = of_kind["run"]
+    history = [nested(row.item) for row in of_kind.get("history", [])]
+    metrics = of_kind["metric"]
+    names = {i: metric.name for i, metric in enumerate(metrics, start=1)}
+    return Logged(
+        run.run_id,
+        run.display_name,
+        run.run_group,
+        next((end.exit_code for end in of_kind.get("exit", [])), None),
+        {item.key: json.loads(item.value_json) for item in run.config.update},
+        history,
+        {m.glob_name: m.step_metric or names.get(m.step_metric_index, "") for m in metrics if m.glob_name},
+        path.parent / "files",
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Logged], dict[str, str]]:
+    """Two jobs of one process, logged to W&B, and what they did to the environment."""
+    folder = tmp_path_factory.mktemp("two_jobs")
+    before = dict(os.environ)
+    arguments = ["-m", *COMMON, "logger=wandb", "seed=0,1", "hydra.sweep.dir=pair"]
+    ended = distill(*arguments, folder=folder, keep_environment=True)
+    added = {key: value for key, value in os.environ.items() if before.get(key) != value}
+    for key in added:
+        del os.environ[key]
+    assert ended.code == 0, ended.err
+    assert "wandb:" not in ended.out + ended.err
+    return folder / "pair", [logged(folder / "pair" / job) for job in "01"], added
+
+
+Sweep = tuple[Path, list[Logged], dict[str, str]]
+
+
+def test_each_job_is_a_finished_run_of_its_own(sweep: Sweep) -> None:
+    first, second = sweep[1]
+    assert first.id != second.id
+    assert [run.exit_code for run in (first, second)] == [0, 0]
+    assert [run.name for run in (first, second)] == ["pair/0", "pair/1"]
+    assert {run.group for run in (first, second)} == {"pair"}
+    assert wandb.run is None
+
+
+def test_later_jobs_find_nothing_in_the_environment(sweep: Sweep) -> None:
+    # WANDB_SERVICE is how W&B finds its own process again; WANDB_MODE, say, would change the next job.
+    assert {name for name in sweep[2] if name.startswith("WANDB")} <= {"WANDB_SERVICE"}
+
+
+def test_the_config_is_the_resolved_tree(sweep: Sweep) -> None:
+    folder, runs, _ = sweep
+    for job, run in zip("01", runs, strict=True):
+        asked = json.loads((folder / job / "result.json").read_text())["config"]
+        assert {key: run.config[key] for key in asked} == asked
+    assert runs[1].config["seed"] == 1
+    assert runs[0].config["outer"]["betas"] == [0.5, 0.999]
+
+
+def test_the_curves_are_over_the_outer_steps(sweep: Sweep) -> None:
+    folder, runs, _ = sweep
+    for job, run in zip("01", runs, strict=True):
+        assert run.step_metrics == {"*": "trainer/global_step"}
+        result = json.loads((folder / job / "result.json").read_text())
+        accuracies = [row["validation/accuracy"] for row in run.history if "validation/accuracy" in row]
+        assert max(accuracies) == pytest.approx(result["validation_accuracy"])
+        [validated] = [row for row in run.history if "learning_rates/epoch_0_step_0" in row]
+        assert 0 < validated["learning_rates/epoch_0_step_1"] < 1
+        assert any("outer/loss" in row and "outer/meta_gradient_norm" in row for row in run.history)
+        assert all("trainer/global_step" in row for row in run.history if "evaluation" not in row)
+
+
+def test_the_images_are_a_panel_with_captions(sweep: Sweep) -> None:
+    for run in sweep[1]:
+        [panel] = [row["distilled/images"] for row in run.history if "distilled/images" in row]
+        assert panel["captions"] == [f"step {step}: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" for step in range(2)]
+        assert panel["count"] == 2
+        assert all((run.files / name).is_file() for name in panel["filenames"])
+
+
+def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
+    folder, runs, _ = sweep
+    for job, run in zip("01", runs, strict=True):
+        [table] = [row["evaluation"] for row in run.history if "evaluation" in row]
+        content = json.loads((run.files / table["path"]).read_text())
+        expected = json.loads((folder / job / "result.json").read_text())["evaluation"]
+        assert [dict(zip(content["columns"], row, strict=True)) for row in content["data"]] == expected
+        [path] = (folder / job).glob("wandb/offline-run-*/*.wandb")
+        artifacts = [record.artifact for record in records(path) if record.HasField("artifact")]
+        [kept] = [artifact for artifact in artifacts if artifact.type == "distilled-data"]
+        assert [entry.path for entry in kept.manifest.contents] == ["distilled.safetensors"]
+
+
+def test_online_without_a_key_is_one_line_and_no_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a prompt"))
+    ended = distill(*COMMON, "logger=wandb", "logger.mode=online", folder=tmp_path)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "set WANDB_API_KEY or take logger.mode=offline" in ended.err
+
+
+def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.CommError("no route to the server")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    ended = distill(*COMMON, "logger=wandb", folder=tmp_path)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "W&B: no route to the server; logger.mode=offline works without it" in ended.err
+
+
+def test_a_run_that_failed_is_marked_so(tmp_path: Path) -> None:
+    logger = Wandb()
+    logger.open(tmp_path, {"seed": 0})
+    logger.finish(None, None, succeeded=False)
+    run = logged(tmp_path)
+    assert run.exit_code == 1
+    assert run.group == ""  # the folder is no numbered one of a multirun
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, [51, 102]), (3, [(51, 51, 51), (102, 102, 102)])])
+def test_the_images_keep_their_contrast(tmp_path: Path, channels: int, expected: list[Any]) -> None:
+    logger = Wandb()
+    logger.open(tmp_path, {})
+    image = torch.tensor([0.2, 0.4]).repeat(channels, 4, 2)
+    logger.images([image], ["two greys"], step=1)
+    logger.finish(None, None, succeeded=True)
+    [file] = tmp_path.rglob("*.png")
+    with Image.open(file) as picture:
+        assert [picture.getpixel((x, 0)) for x in range(2)] == expected
+
+
+def test_csv_has_a_column_for_each_curve(tmp_path: Path) -> None:
+    ended = distill(*COMMON, "logger=csv", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    curves = pandas.read_csv(only_run(tmp_path) / "csv" / "metrics.csv")
+    assert {"step", "outer/loss", "outer/meta_gradient_norm", "validation/accuracy"} <= set(curves)
+    assert {f"learning_rates/epoch_0_step_{step}" for step in range(2)} <= set(curves)
+    assert curves["outer/loss"].notna().any()
+    assert curves["validation/accuracy"].notna().sum() == 1
+
+
+def test_none_leaves_nothing(tmp_path: Path) -> None:
+    ended: Ended = distill(*COMMON, "logger=none", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    names = {path.name for path in only_run(tmp_path).iterdir()}
+    assert not {"wandb", "csv", "lightning_logs"} & names

@@ -1,0 +1,120 @@
+"""Pictures and tables against numbers that were worked out another way."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from PIL import Image
+
+from dataset_distillation.artifact import DistilledSet
+from dataset_distillation.report import images, table
+
+
+def test_visible_cuts_one_percent_on_either_side() -> None:
+    pixels = torch.arange(1000.0) - 300
+    shown = images.visible(pixels)
+    low, high = np.sort(pixels.numpy())[[9, 989]]
+    np.testing.assert_allclose(shown, np.clip((pixels.numpy() - low) / (high - low), 0, 1), atol=1e-6)
+    assert (shown == 0).sum() == (shown == 1).sum() - 1 == 10
+
+
+def test_visible_keeps_images_comparable_and_bears_a_blank() -> None:
+    dark, bright = torch.zeros(50), torch.ones(50)
+    assert images.visible(torch.stack([dark, bright])).mean(1).tolist() == [0, 1]
+    assert images.visible(torch.full((3, 3), 0.7)).tolist() == torch.zeros(3, 3).tolist()
+
+
+def test_visible_keeps_any_number_of_pixels() -> None:
+    """More than torch.quantile takes, which is 2 ** 24."""
+    assert images.visible(torch.zeros(2**24 + 1)).shape == (2**24 + 1,)
+
+
+def opened(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture)
+
+
+def test_a_step_picture_is_the_images_enlarged_side_by_side() -> None:
+    red_and_blue = torch.zeros(1, 3, 2, 2)
+    red_and_blue[0, 2] = 1
+    red_and_blue[0, :, 0, 0] = torch.tensor([1.0, 0, 0])  # red at the top left, blue elsewhere
+    picture = opened(images.step_picture(torch.cat([red_and_blue, 1 - red_and_blue, red_and_blue]), 2))
+    assert picture.shape == (2 * 116, 2 * 116, 3)
+    first, second, fourth = picture[:116, :116], picture[:116, 116:], picture[116:, 116:]
+    assert (first[2:58, 2:58] == [255, 0, 0]).all()
+    assert (first[2:114, 58:114] == [0, 0, 255]).all()
+    assert (first[58:114, 2:114] == [0, 0, 255]).all()
+    assert (second[2:58, 2:58] == [0, 255, 255]).all()
+    assert (first[:2] == 128).all()
+    assert (fourth == 128).all()  # there is no fourth image
+
+
+def distilled(steps: int, channels: int = 1) -> DistilledSet:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(steps, 1)
+    metadata: dict[str, Any] = {
+        "class_names": ["a", "$ß_", "c"],
+        "mean": [0.5] * channels,
+        "std": [0.25] * channels,
+    }
+    pictures = torch.randn(steps, 3, channels, 8, 8, generator=generator)
+    return DistilledSet(pictures, labels, torch.rand(2, steps, generator=generator), {}, metadata)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_grid_grows_by_a_row_a_step(channels: int) -> None:
+    one, four = (opened(images.grid(distilled(steps, channels))) for steps in (1, 4))
+    assert one.shape[1] == four.shape[1]
+    assert four.shape[0] - one.shape[0] == pytest.approx(3 * 110, abs=2)  # an inch a row at 110 dpi
+
+
+def test_the_summary_is_that_of_numpy() -> None:
+    accuracies = {"before_training": [0.1, 0.3, 0.2], "distilled": [0.75]}
+    rows = table.summary(
+        {name: pandas.DataFrame({"accuracy": values}) for name, values in accuracies.items()}
+    )
+    assert rows["method"].tolist() == ["before training", "distilled"]
+    for row, values in zip(rows.itertuples(), accuracies.values(), strict=True):
+        expected = [np.mean(values), np.std(values), np.min(values), np.max(values), len(values)]
+        np.testing.assert_allclose([row.mean, row.std, row.min, row.max, row.runs], expected)
+
+
+def test_a_table_shows_shares_in_percent_and_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    table.show("[all]", pandas.DataFrame([{"method": "[bold]", "mean": 0.12345, "runs": 3}]))
+    shown = capsys.readouterr().out
+    assert "[all]" in shown
+    assert ["[bold]", "12.35 %", "3"] in [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()
+    ]
+
+
+def test_the_rows_of_a_sweep(tmp_path: Path) -> None:
+    row = {"method": "distilled", "mean": 0.5, "std": 0.1, "min": 0.4, "max": 0.6, "runs": 2}
+    for job, status in enumerate(["finished", "interrupted"]):
+        (tmp_path / str(job)).mkdir()
+        outcome = {
+            "status": status,
+            "validation_accuracy": 0.7,
+            "overrides": ["dataset=digits", f"outer.steps={job + 1}", "dataset.name=a=b"],
+            "evaluation": [row] if status == "finished" else [],
+            "provenance": {"seconds": 1.5},
+        }
+        (tmp_path / str(job) / "result.json").write_text(json.dumps(outcome))
+    rows = table.sweep(tmp_path)
+    assert rows.to_dict("records")[0] == {
+        "job": 0, "outer.steps": "1", "status": "finished", "validation": 0.7, "mean": 0.5, "std": 0.1,
+        "min": 0.4, "max": 0.6, "seconds": 1.5, "error": "",
+    }  # fmt: skip
+    assert rows["status"].tolist() == ["finished", "interrupted"]
+    assert np.isnan(rows["mean"][1])
+    written = pandas.read_csv(tmp_path / "sweep.csv")
+    assert list(written) == list(rows)
+    assert written["outer.steps"].tolist() == [1, 2]
+    np.testing.assert_array_equal(written["mean"], rows["mean"])

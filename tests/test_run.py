@@ -1,0 +1,116 @@
+"""One run through the command line: what lies in its folder, and that it can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from command_line import Ended, distill
+from conftest import TINY
+from PIL import Image
+
+from dataset_distillation import load_distilled
+from dataset_distillation.report.images import visible
+
+OPTIONS = [*TINY, "logger=csv", "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
+BASELINES = "evaluation.baselines=[random_real]"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    return distill(*OPTIONS, BASELINES, "hydra.run.dir=run", folder=folder), folder / "run"
+
+
+Run = tuple[Ended, Path]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return content
+
+
+def test_the_folder_holds_what_was_promised(ended: Run) -> None:
+    told, folder = ended
+    assert told.code == 0, told.err
+    assert {path.name for path in folder.iterdir()} == {
+        "distilled.safetensors", "result.json", "images", "config.yaml", "distill.log", "checkpoints",
+        "csv", ".hydra",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert not [path for path in folder.rglob(".*.*") if path.parent.name != ".hydra"]  # nothing temporary
+
+
+def test_result_json_says_what_came_out_and_how(ended: Run) -> None:
+    outcome = result(ended[1])
+    assert outcome["status"] == "finished"
+    assert 0 <= outcome["validation_accuracy"] <= 1
+    assert outcome["outer_steps"] == 2
+    rows = {row["method"]: row for row in outcome["evaluation"]}
+    assert list(rows) == ["before training", "distilled", "random real"]
+    for row in rows.values():
+        assert 0 <= row["min"] <= row["mean"] <= row["max"] <= 1
+    assert [row["runs"] for row in rows.values()] == [1, 1, 10]
+    assert {"command", "versions", "device", "seconds", "data_checksum"} <= set(outcome["provenance"])
+    assert outcome["overrides"][-1] == BASELINES
+    assert outcome["choices"]["init"] == "fixed"
+    assert outcome["choices"]["dataset"] == "digits"
+
+
+def test_the_config_is_kept_resolved(ended: Run) -> None:
+    kept = yaml.safe_load((ended[1] / "config.yaml").read_text())
+    assert kept == result(ended[1])["config"]
+    assert kept["distilled"] == {
+        "images_per_class": 1, "steps": 2, "epochs": 2, "learning_rate": 0.05, "start": "noise",
+    }  # fmt: skip
+    assert "${" not in (ended[1] / "config.yaml").read_text()
+
+
+def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
+    told, folder = ended
+    assert "test accuracy, digits" in told.out
+    distilled = {row["method"]: row for row in result(folder)["evaluation"]}["distilled"]
+    [line] = [line for line in told.out.splitlines() if "distilled" in line]
+    assert f" {100 * distilled['mean']:.2f} % " in line
+    assert max(map(len, told.out.splitlines())) <= 80
+    assert (folder / "distill.log").read_text() == told.err
+    assert [line.split("] ")[1] for line in told.err.splitlines()] == [
+        "baseline: random real",
+        f"finished: {folder}",
+    ]
+
+
+def test_there_is_a_picture_of_each_step(ended: Run) -> None:
+    folder = ended[1] / "images"
+    assert sorted(path.name for path in folder.iterdir()) == ["grid.png", "step_00.png", "step_01.png"]
+    shown = visible(load_distilled(ended[1] / "distilled.safetensors").pixels)
+    for step in range(2):
+        with Image.open(folder / f"step_{step:02}.png") as picture:
+            assert picture.size == (10 * 116, 116)  # ten tiles of 28 × 4 pixels and a border of 2
+            tile = np.asarray(picture)[2:114, 2 + 3 * 116 : 114 + 3 * 116]
+        np.testing.assert_array_equal(tile[::4, ::4, 0], (shown[step, 3, 0] * 255).round().numpy())
+    with Image.open(folder / "grid.png") as grid:
+        assert grid.width > grid.height > 100
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(ended: Run, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        told = distill(
+            *OPTIONS, f"seed={seed}", "evaluation.networks=0", f"hydra.run.dir={seed}", folder=tmp_path
+        )
+        assert told.code == 0, told.err
+        assert told.out == ""  # without an evaluation there is no table
+    first, again, other = (
+        load_distilled(folder / "distilled.safetensors")
+        for folder in (ended[1], tmp_path / "0", tmp_path / "1")
+    )
+    for name in ("images", "labels", "learning_rates"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
+    for name, weight in first.initial_weights.items():
+        assert torch.equal(weight, again.initial_weights[name])
+    assert not torch.equal(first.images, other.images)
