@@ -99,7 +99,7 @@ class Trainer:
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
         # fp16 is no choice: the inner gradients are not scaled, so they underflow.
-        one_of("trainer.precision", self.precision, ("32-true", "64-true", "bf16-mixed"))
+        one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed"))
         if self.threads is not None:
             positive("trainer.threads", self.threads)
 

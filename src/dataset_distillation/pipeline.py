@@ -12,7 +12,7 @@ import torch
 from dataset_distillation.artifact import DistilledSet
 from dataset_distillation.config import Experiment
 from dataset_distillation.distillation import distill
-from dataset_distillation.distilled import DistilledData, Step, start
+from dataset_distillation.distilled import DistilledData, start
 from dataset_distillation.evaluation.baselines import BASELINES
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.module import DistillationModule
@@ -72,7 +72,7 @@ def _device(accelerator: str) -> torch.device:
 def describe(problem: Problem, distilled: DistilledData, run: Run) -> DistilledSet:
     """The distilled data with everything that a reader of the file alone must know."""
     e, specification = problem.experiment, problem.data.specification
-    initial = problem.population("init", 1)[0] if run.choices["init"] == "fixed" else {}
+    initial = problem.population("init", 1)[0] if e.init.known else {}
     return DistilledSet(
         images=distilled.images.detach().cpu(),
         labels=distilled.labels.cpu(),
@@ -102,8 +102,7 @@ def evaluate(problem: Problem, result: DistilledSet) -> pandas.DataFrame | None:
     e = problem.experiment
     if e.evaluation.networks == 0:
         return None
-    device = next(problem.network.parameters()).device
-    steps = [Step(*(tensor.to(device) for tensor in step)) for step in result.steps]
+    steps = list(result.steps)
     methods = {
         "before_training": held_out(problem, problem.data.test, "held-out", e.evaluation.networks),
         "distilled": held_out(problem, problem.data.test, "held-out", e.evaluation.networks, [steps]),

@@ -33,12 +33,13 @@ def train(
 ) -> nn.Module:
     """Run the inner steps on `network`, in place, each with its own learning rate; no graph is kept."""
     inner = optimizer.build(network.parameters())
+    device = next(network.parameters()).device
     with torch.enable_grad():
         for images, labels, learning_rate in steps:
             for group in inner.param_groups:
                 group["lr"] = learning_rate.item()
             inner.zero_grad()
-            loss(network(images.detach()), labels).backward()
+            loss(network(images.detach().to(device)), labels.to(device)).backward()
             inner.step()
     inner.zero_grad()
     return network

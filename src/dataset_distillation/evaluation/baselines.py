@@ -47,27 +47,32 @@ def random_real(problem: Problem, mean_learning_rate: float) -> pandas.DataFrame
 
 def full_training(problem: Problem, _: float) -> pandas.DataFrame:
     """Ten epochs of Adam (0.001, cosine, batches of 128) on the whole train split: the upper bound."""
-    e, train = problem.experiment, problem.data.train
+    e = problem.experiment
     rows = []
-    for j, weights in enumerate(
-        problem.population("held-out", min(FULL_TRAINING_NETWORKS, e.evaluation.networks))
-    ):
-        network = training.load(problem.network, weights)
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
-        batches = [
-            indices
-            for epoch in range(FULL_TRAINING_EPOCHS)
-            for indices in torch.randperm(len(train), generator=stream(e.seed, f"full {j}", epoch)).split(128)
-        ]
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
-        for indices in batches:
-            images, labels = train.batch(indices)
-            optimizer.zero_grad()
-            e.objective.training_loss(network(images), labels).backward()
-            optimizer.step()
-            schedule.step()
-        rows.append(training.test(network, problem.data.test, e.objective))
+    number = min(FULL_TRAINING_NETWORKS, e.evaluation.networks)
+    for j, weights in enumerate(problem.population("held-out", number)):
+        training.load(problem.network, weights)
+        _train_on_everything(problem, j)
+        rows.append(training.test(problem.network, problem.data.test, e.objective))
     return pandas.DataFrame(rows)
+
+
+def _train_on_everything(problem: Problem, j: int) -> None:
+    e, network, train = problem.experiment, problem.network, problem.data.train
+    device = next(network.parameters()).device
+    batches = [
+        indices
+        for epoch in range(FULL_TRAINING_EPOCHS)
+        for indices in torch.randperm(len(train), generator=stream(e.seed, f"full {j}", epoch)).split(128)
+    ]
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
+    for indices in batches:
+        images, labels = (tensor.to(device) for tensor in train.batch(indices))
+        optimizer.zero_grad()
+        e.objective.training_loss(network(images), labels).backward()
+        optimizer.step()
+        schedule.step()
 
 
 BASELINES: dict[str, Callable[[Problem, float], pandas.DataFrame]] = {

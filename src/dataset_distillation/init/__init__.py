@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.errors import positive
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @dataclass
 class Init:
     """p(θ0), and how many networks of it each outer step sees."""
+
+    #: Whether θ0 is one known sample: it belongs to the artifact then.
+    known: ClassVar[bool] = False
 
     networks: int = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.errors import refuse
 from dataset_distillation.init import Init
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass
 class Fixed(Init):
     """Section 3.5, fixed initialization."""
+
+    known: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

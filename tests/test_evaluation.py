@@ -1,0 +1,118 @@
+"""Evaluation: the same networks for every method; nothing of the test set before the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss
+
+from dataset_distillation import pipeline, training
+from dataset_distillation.config import Experiment
+from dataset_distillation.datasets import Split
+from dataset_distillation.distilled import Step
+from dataset_distillation.evaluation import baselines
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.problem import Problem
+
+Make = Callable[..., Experiment]
+
+
+@pytest.fixture
+def problem(experiment: Make) -> Problem:
+    return pipeline.prepare(experiment("evaluation.networks=3"))
+
+
+def real_step(problem: Problem, seed: int, rate: float = 0.1) -> Step:
+    indices = torch.randint(len(problem.data.train), (64,), generator=torch.Generator().manual_seed(seed))
+    return Step(*problem.data.train.batch(indices), torch.tensor(rate))
+
+
+def test_the_test_is_that_of_scikit_learn(problem: Problem) -> None:
+    """On 360 images, so that the last chunk is smaller than the others."""
+    network = training.load(problem.network, problem.population("any", 1)[0])
+    training.train(network, [real_step(problem, 0)] * 3, problem.experiment.inner_optimizer)
+    tested = training.test(network, problem.data.test, problem.experiment.objective)
+    images, labels = problem.data.test.batch()
+    with torch.no_grad():
+        outputs = network(images)
+    assert tested["accuracy"] == pytest.approx(accuracy_score(labels, outputs.argmax(1)), abs=1e-7)
+    assert tested["loss"] == pytest.approx(log_loss(labels, outputs.double().softmax(1)), rel=1e-5)
+
+
+def test_the_same_purpose_is_the_same_networks(problem: Problem) -> None:
+    split = problem.data.test
+    once, again = (held_out(problem, split, "held-out", 3) for _ in range(2))
+    pandas.testing.assert_frame_equal(once, again)
+    other = held_out(problem, split, "validation", 3)
+    assert not (once["loss"] == other["loss"]).any()
+    assert once["loss"].nunique() == 3
+
+
+def test_more_networks_leave_the_first_ones_as_they_were(problem: Problem) -> None:
+    three, five = (held_out(problem, problem.data.test, "held-out", number) for number in (3, 5))
+    pandas.testing.assert_frame_equal(three, five.head(3))
+
+
+def test_run_j_trains_network_j_mod_n_on_set_j_mod_s(problem: Problem) -> None:
+    sets = [[real_step(problem, seed)] for seed in range(5)]
+    results = held_out(problem, problem.data.test, "held-out", 3, sets)
+    assert len(results) == 5
+    weights = problem.population("held-out", 3)[4 % 3]
+    network = training.load(problem.network, weights)
+    training.train(network, sets[4], problem.experiment.inner_optimizer)
+    alone = training.test(network, problem.data.test, problem.experiment.objective)
+    assert results.iloc[4].to_dict() == alone
+
+
+def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Make) -> None:
+    problem = pipeline.prepare(experiment("init=fixed"))
+    drawn = [
+        problem.population(purpose, 7, step) for purpose, step in (("init", 0), ("init", 9), ("held-out", 0))
+    ]
+    assert [len(population) for population in drawn] == [1, 1, 1]
+    for name, weight in drawn[0][0].items():
+        assert all(torch.equal(weight, population[0][name]) for population in drawn)
+
+
+def test_random_real_takes_the_rate_that_is_best_on_the_validation_split(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits: list[Split] = []
+    rates: list[float] = []
+
+    def spy(
+        problem: Problem, split: Split, purpose: str, number: int, sets: list[list[Step]]
+    ) -> pandas.DataFrame:
+        splits.append(split)
+        rates.append(sets[0][0].learning_rate.item())
+        assert len(sets) == baselines.RANDOM_SETS
+        assert all(len(steps) == 2 for steps in sets)  # as many as the distilled data have
+        return pandas.DataFrame([{"accuracy": -abs(rates[-1] - 0.03)}])
+
+    monkeypatch.setattr(baselines, "held_out", spy)
+    baselines.random_real(problem, 0.5)
+    assert rates[:-1] == pytest.approx([0.5, *baselines.LEARNING_RATES])
+    assert rates[-1] == pytest.approx(0.03)
+    validation, test = problem.validation, problem.data.test
+    assert all(torch.equal(split.images, validation.images) for split in splits[:-1])
+    assert torch.equal(splits[-1].images, test.images)
+
+
+def test_full_training_trains(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "FULL_TRAINING_EPOCHS", 2)
+    before = held_out(problem, problem.data.test, "held-out", 3)
+    after = baselines.full_training(problem, 0.0)
+    assert len(after) == 3
+    assert (after["accuracy"] > before["accuracy"] + 0.3).all()
+
+
+def test_splits_share_no_image(problem: Problem) -> None:
+    data = problem.data
+    rows = [
+        {bytes(image.flatten().tolist()) for image in s.images}
+        for s in (data.train, data.validation, data.test)
+    ]
+    assert len(rows[0]) + len(rows[1]) + len(rows[2]) == len(rows[0] | rows[1] | rows[2])
