@@ -80,6 +80,7 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     assert max(map(len, told.out.splitlines())) <= 80
     assert (folder / "distill.log").read_text() == told.err
     assert [line.split("] ")[1] for line in told.err.splitlines()] == [
+        "distilling digits into 20 images",
         "baseline: random real",
         f"finished: {folder}",
     ]
