@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,46 @@ def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None
     pixels = (after["distilled.images"] - before["distilled.images"]).abs()
     assert pixels.max() == pytest.approx(0.5, rel=1e-3)
     assert torch.equal(after["distilled.labels"], before["distilled.labels"])
+
+
+class AtStep(DistillationModule):
+    """The module as it is at an outer step, without a Trainer that counts them."""
+
+    global_step = 0
+
+
+def test_outer_steps_are_algorithm_1_written_out(experiment: Make, tmp_path: Path) -> None:
+    """Adam with its betas and two rates on a cosine; each step has networks and a real batch of its own."""
+    options = ("outer.steps=4", "outer.learning_rate=0.05", "outer.learning_rate_of_rates=0.02")
+    e = experiment(*options, "outer.betas=[0.3,0.8]", "init.networks=2", "evaluation.validation_every=4")
+    ours, written = distil(e, tmp_path), module_of(e)
+    theirs = AtStep(written.problem, written.distilled)
+    optimizer = torch.optim.Adam(
+        [{"params": [theirs.distilled.images]}, {"params": [theirs.distilled.raw_learning_rates]}],
+        betas=(0.3, 0.8),
+    )
+    for step in range(4):
+        theirs.global_step = step
+        cosine = (1 + math.cos(math.pi * step / 4)) / 2
+        for group, rate in zip(optimizer.param_groups, (0.05, 0.02), strict=True):
+            group["lr"] = rate * cosine
+        population = theirs.problem.population("init", 2, step)
+        optimizer.zero_grad()
+        sum(theirs.outer_loss(weights, theirs.real_batch()) / 2 for weights in population).backward()
+        optimizer.step()
+    for name, tensor in state(theirs).items():
+        torch.testing.assert_close(state(ours)[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_each_outer_step_has_a_real_batch_of_its_own(experiment: Make) -> None:
+    module = module_of(experiment())
+    at = AtStep(module.problem, module.distilled)
+    batches = []
+    for at.global_step in (0, 1, 0):
+        batches.append(at.real_batch())
+    assert torch.equal(batches[0].images, batches[2].images)
+    assert not torch.equal(batches[0].images, batches[1].images)
+    assert len(batches[0].labels) == 16
 
 
 def test_same_seed_same_bits(experiment: Make, tmp_path: Path) -> None:
