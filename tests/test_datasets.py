@@ -165,7 +165,8 @@ def test_checksum_is_of_the_source() -> None:
     ({"channels": 2}, "dataset.channels=2: must be 1 .* or 3"),
     ({"image_size": 0}, "dataset.image_size=0"),
     ({"validation": 1.0}, "dataset.validation=1.0: must lie between 0 and 1"),
-    ({"std": [0.0]}, "dataset.std=0.0: must be greater than 0"),
+    ({"mean": [0.5]}, "dataset.mean=.0.5.: dataset.std is None; give both or neither"),
+    ({"mean": [0.5], "std": [0.0]}, "dataset.std=0.0: must be greater than 0"),
 ])  # fmt: skip
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -330,7 +331,8 @@ def test_errors_of_image_folders(tree: Path) -> None:
     def message(path: Path = tree) -> str:
         return error_of(ImageFolder(path=str(path), channels=3, image_size=8))
 
-    assert "no such folder" in message(tree / "nowhere")
+    with pytest.raises(ConfigError, match="nowhere: no such folder"):
+        ImageFolder(path=str(tree / "nowhere"))
     assert "no class folder" in message(tree / "cat")
     (tree / "only" / "cat").mkdir(parents=True)
     assert "only one class folder, 'cat'" in message(tree / "only")

@@ -24,7 +24,7 @@ def test_the_steps_of_an_epoch_then_the_next_epoch() -> None:
     assert [float(step.learning_rate) for step in steps] == rates.flatten().tolist()  # rates not
 
 
-@pytest.mark.parametrize("rate", [1e-4, 0.02, 1.7])
+@pytest.mark.parametrize("rate", [1e-4, 0.02, 1.7, 200.0])
 def test_rates_start_where_asked_and_stay_positive(rate: float) -> None:
     data = DistilledData(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((2, 1), rate))
     torch.testing.assert_close(data.learning_rates, torch.full((2, 1), rate), rtol=1e-4, atol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -107,6 +108,34 @@ def test_full_training_trains(problem: Problem, monkeypatch: pytest.MonkeyPatch)
     after = baselines.full_training(problem, 0.0)
     assert len(after) == 3
     assert (after["accuracy"] > before["accuracy"] + 0.3).all()
+
+
+def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Make) -> None:
+    """Though the source be sorted by class, as image folders are."""
+    problem = pipeline.prepare(experiment("evaluation.validation_images=60"))
+    order = problem.data.validation.labels.argsort()
+    in_order = replace(problem.data, validation=problem.data.validation.subset(order))
+    labels = Problem(problem.experiment, in_order, problem.network).validation.labels
+    assert len(labels) == 60
+    assert labels.unique().tolist() == list(range(10))
+
+
+def test_batch_statistics_are_of_mixed_classes(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network with BatchNorm is tested alike on a sorted and on a mixed split of more than one chunk."""
+    problem = pipeline.prepare(
+        experiment("architecture=convnet", "architecture.norm=batch", "architecture.width=8")
+    )
+    test, objective = problem.data.test, problem.experiment.objective
+    network = training.load(problem.network, problem.population("any", 1)[0])
+    steps = [real_step(problem, seed) for seed in range(20)]
+    training.train(network, steps, problem.experiment.inner_optimizer)
+    monkeypatch.setattr(training, "CHUNK", 36)
+    mixed, in_order = (
+        training.test(network, test.subset(order), objective)["accuracy"]
+        for order in (torch.randperm(360, generator=torch.Generator().manual_seed(0)), test.labels.argsort())
+    )
+    assert mixed > 0.4
+    assert in_order == pytest.approx(mixed, abs=0.06)
 
 
 def test_splits_share_no_image(problem: Problem) -> None:

@@ -41,10 +41,12 @@ def state(module: DistillationModule) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("maximum", "scale"), [(10.0, 1.0), (5.0, 1.0), (1.0, 0.2)])
 def test_the_clip_bounds_the_joint_norm_and_keeps_the_direction(maximum: float, scale: float) -> None:
     a, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
-    clipped = ClippedGradient.apply(maximum, a, b)
+    norms: list[Tensor] = []
+    clipped = ClippedGradient.apply(maximum, norms, a, b)
     (3 * clipped[0][0] + 4 * clipped[1][0]).backward()  # a gradient of norm 5
     torch.testing.assert_close(a.grad, torch.tensor([3 * scale, 0.0]))
     torch.testing.assert_close(b.grad, torch.tensor([4 * scale]))
+    assert [norm.item() for norm in norms] == [5.0]
 
 
 def test_nothing_of_the_network_is_in_the_state(experiment: Make) -> None:
@@ -153,7 +155,8 @@ def test_an_infinite_meta_gradient_is_skipped_and_counted(experiment: Make, tmp_
 
 def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, tmp_path: Path) -> None:
     module = module_of(experiment("outer.steps=9", "outer.max_skipped=3"))
-    module.outer_loss = lambda *_: module.distilled.images.sum() * torch.nan  # type: ignore[method-assign]
+    loss = module.outer_loss
+    module.outer_loss = lambda *a: loss(*a) * torch.nan  # type: ignore[method-assign]
     before = state(module)
     with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
         distill(module, None, tmp_path)

@@ -61,9 +61,11 @@ class DistilledSet:
             expected = {name: parameter.shape for name, parameter in network.named_parameters()}
             found = {name: weight.shape for name, weight in self.initial_weights.items()}
             if found != expected:
+                name = next(n for n in [*found, *expected] if found.get(n) != expected.get(n))
                 raise ValueError(
-                    "the network's parameters do not match the fixed initialization this set was distilled "
-                    f"for: {self.metadata['architecture']}; build that network, or distil with init=random"
+                    "the network's parameters do not match the fixed initialization this set was made for "
+                    f"(architecture={self.metadata['architecture']}, see metadata['config']): {name} has "
+                    f"shape {_shape(expected.get(name))} here and {_shape(found.get(name))} there"
                 )
             training.load(network, self.initial_weights)
         optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"])
@@ -76,6 +78,10 @@ class DistilledSet:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {name: json.dumps(value) for name, value in {"format": FORMAT, **self.metadata}.items()}
         write(Path(path), safetensors.torch.save(tensors, metadata))
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
 
 
 def load_distilled(path: str | Path) -> DistilledSet:

@@ -37,6 +37,9 @@ class Progress(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description("distilling")
 
+    def on_exception(self, *_: Any) -> None:
+        self.train_progress_bar.close()  # else the error would stand behind the bar
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that replace the ones before in one stroke, or, on a full disk, leave them as they were."""
@@ -51,6 +54,7 @@ class StopOnInterrupt(Callback):
     """The first Ctrl-C ends the outer optimisation after the step it is in; a second one ends the program."""
 
     interrupted = False
+    previous: Any = signal.default_int_handler
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         def stop(*_: Any) -> None:
@@ -61,6 +65,19 @@ class StopOnInterrupt(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         signal.signal(signal.SIGINT, self.previous)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        signal.signal(signal.SIGINT, self.previous)
+
+
+class ValidateAtTheEnd(Callback):
+    """The last outer step is validated too, whether or not `validation_every` divides their number."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # upon which Lightning validates once more
 
 
 class Images(Callback):

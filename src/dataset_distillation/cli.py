@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import difflib
 import io
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dataset_distillation import config as experiment_config
 from dataset_distillation.errors import ConfigError, UserError
-from dataset_distillation.help import choices, help_page
+from dataset_distillation.help import GROUPS, choices, help_page
 
 #: What composing a config raises for what a user typed; Hydra has ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
@@ -34,6 +34,7 @@ class Check(Callback):
     """Checks a run before Hydra makes its folder, and notes where a multirun writes."""
 
     sweep: Path | None = None
+    began = 0.0
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         # Hydra turns an exception of a callback into a warning, so this leaves by sys.exit.
@@ -47,7 +48,7 @@ class Check(Callback):
             sys.exit(_complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Check.sweep = Path(config.hydra.sweep.dir)
+        Check.sweep, Check.began = Path(config.hydra.sweep.dir), time.time()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
@@ -105,11 +106,10 @@ def _asked(config: DictConfig) -> dict[str, Any]:
 
 def _choices(chosen: Any) -> dict[str, str]:
     """The chosen file of each group; Hydra would also take a list of them, `dataset=[mnist,usps]`."""
-    groups = ["experiment", *(field.name for field in dataclasses.fields(experiment_config.Experiment))]
     for group in experiment_config.GROUPS:
         if not isinstance(chosen.get(group), str):
             raise ConfigError(f"{group}: takes one of {', '.join(choices(group))}")
-    return {group: choice for group in groups if (choice := chosen.get(group))}
+    return {group: choice for group in GROUPS if (choice := chosen.get(group))}
 
 
 def distill() -> None:
@@ -161,9 +161,11 @@ def _withdraw() -> None:
 
 
 def _jobs() -> list[Path]:
-    """The folders of the jobs that a multirun has started."""
-    sweep = Check.sweep
-    return [job for job in sweep.iterdir() if job.name.isdigit()] if sweep and sweep.is_dir() else []
+    """The folders of the jobs that this multirun has started; the sweep's folder may hold older ones."""
+    if not (Check.sweep and Check.sweep.is_dir()):
+        return []
+    # A second of grace: file systems round.
+    return [j for j in Check.sweep.iterdir() if j.name.isdigit() and j.stat().st_mtime > Check.began - 1]
 
 
 def _complain(error: BaseException) -> int:

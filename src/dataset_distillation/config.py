@@ -59,8 +59,10 @@ class Outer:
     max_skipped: int = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "learning_rate_of_rates", "max_skipped"):
+        for name in ("steps", "batch_size", "learning_rate", "max_skipped"):
             positive(f"outer.{name}", getattr(self, name))
+        if self.learning_rate_of_rates < 0:
+            raise refuse("outer.learning_rate_of_rates", self.learning_rate_of_rates, "must be 0 or more")
         if self.clip is not None:
             positive("outer.clip", self.clip)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):

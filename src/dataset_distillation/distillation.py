@@ -14,7 +14,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from dataset_distillation.callbacks import Images, Progress, StopOnInterrupt, WholeCheckpoints
+from dataset_distillation.callbacks import (
+    Images,
+    Progress,
+    StopOnInterrupt,
+    ValidateAtTheEnd,
+    WholeCheckpoints,
+)
 from dataset_distillation.config import Experiment
 from dataset_distillation.module import DistillationModule
 
@@ -31,7 +37,7 @@ def distill(module: DistillationModule, logger: Any, folder: Path) -> dict[str, 
         enable_version_counter=False,
     )
     interrupt = StopOnInterrupt()
-    callbacks: list[pl.Callback] = [checkpoints, interrupt, Images(e.logger)]
+    callbacks: list[pl.Callback] = [ValidateAtTheEnd(), checkpoints, interrupt, Images(e.logger)]
     if e.trainer.progress_bar:
         callbacks.append(Progress())
     begun = time.perf_counter()

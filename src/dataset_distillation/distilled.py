@@ -41,7 +41,7 @@ class DistilledData(nn.Module):
     def __init__(self, images: Tensor, labels: Tensor, learning_rates: Tensor) -> None:
         super().__init__()
         self.images = nn.Parameter(images)
-        self.raw_learning_rates = nn.Parameter(learning_rates.expm1().log())  # the inverse of softplus
+        self.raw_learning_rates = nn.Parameter(_inverse_softplus(learning_rates))
         self.register_buffer("labels", labels)
 
     @property
@@ -51,6 +51,10 @@ class DistilledData(nn.Module):
     def steps(self, images: Tensor, raw_learning_rates: Tensor) -> Iterator[Step]:
         """The inner steps, as a function of what is optimised."""
         return sequence(images, self.labels, functional.softplus(raw_learning_rates))
+
+
+def _inverse_softplus(rates: Tensor) -> Tensor:
+    return rates + (-(-rates).expm1()).log()  # log(exp(rate) − 1), without its overflow
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:

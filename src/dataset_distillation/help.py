@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib.resources import files
 
-GROUPS = (
-    "experiment", "dataset", "architecture", "init", "objective", "distilled", "unroll",
-    "inner_optimizer", "outer", "evaluation", "trainer", "logger",
-)  # fmt: skip
+from dataset_distillation.config import Experiment
+
+GROUPS = ["experiment", *(field.name for field in fields(Experiment) if field.name != "seed")]
 
 HEAD = """\
 distill: squeeze a data set into a few synthetic images (Wang et al., arXiv 1811.10959)

@@ -20,18 +20,22 @@ from dataset_distillation.randomness import stream
 
 
 class ClippedGradient(torch.autograd.Function):
-    """The identity, whose gradient is scaled down to a joint norm over all tensors of at most `maximum`."""
+    """The identity, whose gradient is scaled down to a joint norm over all tensors of at most `maximum`.
+
+    The norm before that is appended to `norms`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, maximum: float, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.maximum = maximum
+    def forward(ctx: Any, maximum: float, norms: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.maximum, ctx.norms = maximum, norms
         return tuple(tensor.clone() for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        ctx.norms.append(norm)
         scale = (ctx.maximum / norm).clamp(max=1.0)
-        return None, *(gradient * scale for gradient in gradients)
+        return None, None, *(gradient * scale for gradient in gradients)
 
 
 class DistillationModule(pl.LightningModule):
@@ -47,6 +51,7 @@ class DistillationModule(pl.LightningModule):
         self.distilled = distilled
         self.skipped = 0  # outer steps without a finite meta-gradient, in all
         self.skipped_in_a_row = 0
+        self.norms: list[Tensor] = []  # of this outer step: each network's meta-gradient, before the clip
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         e = self.problem.experiment
@@ -60,9 +65,9 @@ class DistillationModule(pl.LightningModule):
         """L(θT; x, y) for one initial θ0."""
         e = self.problem.experiment
         meta = self.distilled.images, self.distilled.raw_learning_rates
-        if e.outer.clip is not None:
-            # Each network's share of the mean has the gradient of its loss over the number of networks.
-            meta = ClippedGradient.apply(e.outer.clip / e.init.networks, *meta)
+        # Each network's share of the mean has the gradient of its loss over the number of networks.
+        maximum = math.inf if e.outer.clip is None else e.outer.clip / e.init.networks
+        meta = ClippedGradient.apply(maximum, self.norms, *meta)
         final = e.unroll.unroll(
             self.problem.network,
             weights,
@@ -83,10 +88,12 @@ class DistillationModule(pl.LightningModule):
         return Batch(images.to(self.device), labels.to(self.device))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the meta-gradient norm; take no step along a gradient that is not finite."""
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
-        self.log("outer/meta_gradient_norm", norm)
-        if norm.isfinite():
+        """Log the norm of a network's meta-gradient; take no step along a gradient that is not finite."""
+        norms = torch.stack(self.norms) * self.problem.experiment.init.networks
+        self.norms.clear()
+        self.log("outer/meta_gradient_norm", norms.mean())
+        self.log("outer/meta_gradient_norm_max", norms.max())
+        if norms.isfinite().all():
             self.skipped_in_a_row = 0
             return
         optimizer.zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
@@ -95,7 +102,7 @@ class DistillationModule(pl.LightningModule):
         if self.skipped_in_a_row >= (limit := self.problem.experiment.outer.max_skipped):
             raise UserError(
                 f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
-                f"{self.global_step}; lower outer.learning_rate, distilled.learning_rate or outer.clip"
+                f"{self.global_step}; lower distilled.learning_rate or the outer learning rates"
             )
 
     def validation_step(self, batch: Tensor, _: int) -> None:

@@ -13,6 +13,7 @@ from dataset_distillation.artifact import DistilledSet
 from dataset_distillation.config import Experiment
 from dataset_distillation.distillation import distill
 from dataset_distillation.distilled import DistilledData, start
+from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.baselines import BASELINES
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.module import DistillationModule
@@ -23,17 +24,18 @@ from dataset_distillation.report.table import summary
 
 log = logging.getLogger(__name__)
 
+_THREADS = torch.get_num_threads()  # torch's own choice, whatever another job of this process asked for
+
 
 def run(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Distil, evaluate and report; returns the outcome, which `result.json` holds too."""
     started = time.time()
-    if experiment.trainer.threads:
-        torch.set_num_threads(experiment.trainer.threads)
+    torch.set_num_threads(experiment.trainer.threads or _THREADS)
     logger, artifact = experiment.logger, run.folder / "distilled.safetensors"
+    problem = prepare(experiment)
     lightning_logger = logger.open(run.folder, run.config)
     table, succeeded = None, False
     try:
-        problem = prepare(experiment)
         distilled = start(experiment.distilled, problem.data.train, experiment.seed)
         module = DistillationModule(problem, distilled)
         log.info("distilling %s into %s images", problem.data.specification.name, distilled.labels.numel())
@@ -56,17 +58,20 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 def prepare(experiment: Experiment) -> Problem:
     """Load the data and build the network."""
+    device = _device(experiment.trainer.accelerator)
     data = experiment.dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
-    device = _device(experiment.trainer.accelerator)
     return Problem(experiment, data, network.to(device))
 
 
 def _device(accelerator: str) -> torch.device:
     if accelerator == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
+    device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
+    if device.type != "cpu" and torch.accelerator.current_accelerator(check_available=True) != device:
+        raise refuse("trainer.accelerator", accelerator, "there is none here", "use auto or cpu")
+    return device
 
 
 def describe(problem: Problem, distilled: DistilledData, run: Run) -> DistilledSet:

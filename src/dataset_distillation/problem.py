@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from dataset_distillation.architectures import Weights
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Data, Split
+from dataset_distillation.randomness import stream
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Problem:
     data: Data
     network: nn.Module
 
-    @property
+    @cached_property
     def validation(self) -> Split:
         """The part of the validation split that checkpoints and learning rates are chosen on."""
-        split = self.data.validation
-        return split.subset(torch.arange(min(len(split), self.experiment.evaluation.validation_images)))
+        e, split = self.experiment, self.data.validation
+        # At random: many sources are sorted by class.
+        order = torch.randperm(len(split), generator=stream(e.seed, "validation images"))
+        return split.subset(order[: e.evaluation.validation_images])
 
     def population(self, purpose: str, number: int, step: int = 0) -> list[Weights]:
         """`number` initial weights θ0 for `purpose` at outer `step`, on the network's device."""

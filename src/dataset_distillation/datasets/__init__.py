@@ -61,9 +61,6 @@ class Split:
     def subset(self, indices: torch.Tensor) -> Split:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def to(self, device: torch.device) -> Split:
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
-
 
 @dataclass(frozen=True)
 class Data:
@@ -102,6 +99,8 @@ class Dataset:
         positive("dataset.image_size", self.image_size)
         if not 0 < self.validation < 1:
             raise refuse("dataset.validation", self.validation, "must lie between 0 and 1")
+        if (self.mean is None) != (self.std is None):
+            raise refuse("dataset.mean", self.mean, f"dataset.std is {self.std}", "give both or neither")
         for std in self.std or []:
             positive("dataset.std", std)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Labelled = tuple["Tensor", "Tensor"]
+LAYOUT = "one folder of images per class, <path>/<class>/<image>"
 
 
 @dataclass
@@ -32,6 +33,8 @@ class ImageFolder(Dataset):
         super().__post_init__()
         if not 0 < self.test < 1:
             raise refuse("dataset.test", self.test, "must lie between 0 and 1")
+        if not Path(self.path).expanduser().is_dir():
+            raise refuse("dataset.path", self.path, "no such folder", f"expected {LAYOUT}")
 
     def read(self) -> Raw:
         path = Path(self.path).expanduser()
@@ -70,13 +73,10 @@ def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """(file, label) of every image under `path`, and the class names; each class has images."""
     from torchvision.datasets import ImageFolder as Folders
 
-    layout = "expected one folder of images per class, <path>/<class>/<image>"
-    if not path.is_dir():
-        raise UserError(f"dataset.path={path}: no such folder; {layout}")
     names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
     if len(names) < 2:
         found = f"only one class folder, {names[0]!r}" if names else "no class folder"
-        raise UserError(f"dataset.path={path}: {found}; {layout}, two or more classes")
+        raise UserError(f"dataset.path={path}: {found}; expected {LAYOUT}, two or more classes")
     folders = Folders(str(path), allow_empty=True)
     if empty := sorted({*range(len(names))} - {*folders.targets}):
         raise UserError(f"{path / names[empty[0]]}: a class without images; add images or remove the folder")

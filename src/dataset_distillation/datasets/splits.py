@@ -31,7 +31,9 @@ def stratified(
         raise UserError(f"class {few!r} has fewer than 2 images: a split by class needs 2 or more of each")
     cut = math.ceil(share * total)
     if min(cut, total - cut) < len(counts):
-        raise refuse(key, share, f"cuts {cut} of {total} images: both parts need {len(counts)}, one a class")
+        allowed = f"cuts {cut} of {total} images: both parts need {len(counts)}, one a class"
+        least = math.ceil(100 * len(counts) / total) / 100
+        raise refuse(key, share, allowed, f"set it to {least} or more" if least <= 0.5 else "add images")
     indices, classes = torch.arange(total).numpy(), labels.numpy()
     parts = train_test_split(indices, test_size=share, random_state=seed, stratify=classes)
     kept, held_out = (torch.from_numpy(part).sort().values for part in parts)

@@ -6,6 +6,8 @@ To add one: one file here with a dataclass derived from `InnerOptimizer`, and on
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,9 +26,9 @@ class InnerOptimizer:
 
 
 def by_name(name: str) -> InnerOptimizer:
-    """The inner optimiser that an artifact names. Raises ValueError for any other name."""
-    from dataset_distillation.inner_optimizers.sgd import SGD
-
-    if name != "sgd":
+    """The inner optimiser of the file `name`. Raises ValueError if there is none."""
+    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
         raise ValueError(f"unknown inner optimizer {name!r}")
-    return SGD()
+    importlib.import_module(f"{__name__}.{name}")
+    [kind] = [kind for kind in InnerOptimizer.__subclasses__() if kind.__module__ == f"{__name__}.{name}"]
+    return kind()

@@ -34,7 +34,10 @@ class Full(Unroll):
         parameters = list(network.parameters())
         functional = higher.monkeypatch(network, copy_initial_weights=True)
         differentiable = higher.get_diff_optim(optimizer.build(parameters), parameters, fmodel=functional)
-        functional.update_params([weights[name].requires_grad_() for name, _ in network.named_parameters()])
+        # A parameter that the network's author froze is not trained here either.
+        functional.update_params(
+            [weights[name].requires_grad_(p.requires_grad) for name, p in network.named_parameters()]
+        )
         for images, labels, learning_rate in steps:
             differentiable.step(loss(functional(images), labels), override={"lr": [learning_rate]})
         return dict(zip(weights, functional.fast_params, strict=True))
