@@ -112,3 +112,12 @@ def test_a_newer_format_is_refused(
 def test_the_metadata_are_plain_json(path: Path) -> None:
     with safetensors.safe_open(path, framework="pt") as file:
         assert {name: json.loads(value) for name, value in file.metadata().items()}["format"] == 1
+
+
+def test_a_network_in_double_precision_is_trained_too(distilled: DistilledSet) -> None:
+    single, double = network(), network().double()
+    double.load_state_dict(single.state_dict())
+    distilled.train(single)
+    distilled.train(double)
+    for a, b in zip(single.parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)

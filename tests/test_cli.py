@@ -260,3 +260,11 @@ def test_a_text_file_is_no_distilled_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"notes\.txt: not a distilled data set") as error:
         load_distilled(tmp_path / "notes.txt")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
+def test_an_accelerator_that_is_not_there(tmp_path: Path) -> None:
+    ended = distill(*TINY, "trainer.accelerator=gpu", folder=tmp_path)
+    assert ended.code == 2
+    [told] = ended.err.splitlines()
+    assert told.endswith("trainer.accelerator=gpu: there is none here; use auto or cpu")

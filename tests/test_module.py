@@ -197,3 +197,14 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
     assert outcome["validation_accuracy"] == pytest.approx(best)
     kept = next(kept for accuracy, kept in seen if accuracy == best)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in state(module).items())
+
+
+def test_the_last_outer_step_is_validated(experiment: Make, tmp_path: Path) -> None:
+    """Though 3 does not divide 5; and once only where it does divide."""
+    for steps, expected in ((5, [3, 5]), (6, [3, 6])):
+        module = module_of(experiment(f"outer.steps={steps}", "evaluation.validation_every=3"))
+        seen: list[int] = []
+        module.on_validation_start = lambda seen=seen, module=module: seen.append(module.global_step)
+        outcome = distill(module, None, tmp_path)
+        assert seen == expected
+        assert (outcome["status"], outcome["outer_steps"]) == ("finished", steps)

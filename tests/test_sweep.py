@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,12 @@ def test_parallel_jobs_do_not_mix_their_results(tmp_path: Path) -> None:
         assert (outcome["config"]["seed"], outcome["config"]["distilled"]["steps"]) == (seed, steps)
         assert {f"seed={seed}", f"distilled.steps={steps}"} <= set(outcome["overrides"])
         assert len(list((folder / "images").glob("step_*.png"))) == steps
+
+
+def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
+    folder = sweep[1]
+    for job in folder.iterdir():
+        os.utime(job, (0, 0))
+    ended = distill("-m", *TINY, "distilled.stepz=1,2", f"hydra.sweep.dir={folder}", folder=folder.parent)
+    assert ended.code == 2
+    assert ended.err == "distill: distilled.stepz: no such key; did you mean steps?\n"

@@ -129,3 +129,15 @@ def test_neither_the_network_nor_the_initial_weights_change() -> None:
         assert torch.equal(parameter, before[0][name])
         assert parameter.grad is None
         assert torch.equal(case.weights[name], before[1][name])
+
+
+def test_a_frozen_parameter_stays() -> None:
+    case = Case(3, 2, 3)
+    case.network[1].requires_grad_(False)
+    final = case.final_weights()
+    assert torch.equal(final["1.weight"], case.weights["1.weight"])
+    assert not torch.equal(final["3.weight"], case.weights["3.weight"])
+    training.load(case.network, case.weights)
+    training.train(case.network, sequence(case.images, case.labels, case.rates), SGD())
+    for name, parameter in case.network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-13, atol=1e-13)
