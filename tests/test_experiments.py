@@ -23,7 +23,7 @@ CHOICES = sorted(
 
 #: What a choice needs beside the defaults.
 NEEDED = {
-    "dataset=image_folder": ["dataset.path=images", "architecture=convnet"],
+    "dataset=image_folder": [f"dataset.path={CONF}", "architecture=convnet"],
     "dataset=imported": ["dataset.path=my_package.data:load", "architecture=convnet"],
     "dataset=torchvision": ["dataset.name=FashionMNIST", "architecture=convnet"],
     "dataset=cifar10": ["architecture=alexcifarnet"],

@@ -92,8 +92,8 @@ def test_there_is_a_picture_of_each_step(ended: Run) -> None:
     shown = visible(load_distilled(ended[1] / "distilled.safetensors").pixels)
     for step in range(2):
         with Image.open(folder / f"step_{step:02}.png") as picture:
-            assert picture.size == (10 * 116, 116)  # ten tiles of 28 × 4 pixels and a border of 2
-            tile = np.asarray(picture)[2:114, 2 + 3 * 116 : 114 + 3 * 116]
+            assert picture.size == (10 * 120, 120)  # ten tiles of 28 × 4 pixels and a border of 4
+            tile = np.asarray(picture)[4:116, 4 + 3 * 120 : 116 + 3 * 120]
         np.testing.assert_array_equal(tile[::4, ::4, 0], (shown[step, 3, 0] * 255).round().numpy())
     with Image.open(folder / "grid.png") as grid:
         assert grid.width > grid.height > 100
