@@ -14,9 +14,9 @@ from torch import Tensor
 from dataset_distillation import pipeline, training
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Split
-from dataset_distillation.distilled import Step
 from dataset_distillation.evaluation import baselines
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
 
 Make = Callable[..., Experiment]

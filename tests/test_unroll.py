@@ -11,7 +11,8 @@ from torch.nn import functional
 from dataset_distillation import training
 from dataset_distillation.architectures import Weights
 from dataset_distillation.architectures.lenet import LeNet
-from dataset_distillation.distilled import Step, sequence
+from dataset_distillation.distilled import sequence
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.unroll.full import Full
 

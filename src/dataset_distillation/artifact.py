@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from dataset_distillation import inner_optimizers, training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.distilled import Step, sequence
+from dataset_distillation.distilled import sequence
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
+from dataset_distillation.inner_optimizers import Step
 
 FORMAT = 1  # raised when the meaning of a field changes; older files stay readable
 _INITIAL = "initial_weights/"

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     from dataset_distillation.config import Distilled
     from dataset_distillation.datasets import Split
-
-
-class Step(NamedTuple):
-    """One inner step: images (n, channels, height, width), labels (n,), a scalar learning rate."""
-
-    images: Tensor
-    labels: Tensor
-    learning_rate: Tensor
 
 
 def sequence(images: Tensor, labels: Tensor, learning_rates: Tensor) -> Iterator[Step]:

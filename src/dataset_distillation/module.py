@@ -12,9 +12,10 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets import Batch
-from dataset_distillation.distilled import DistilledData, Step
+from dataset_distillation.distilled import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets import Split
-from dataset_distillation.distilled import Step
-from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.objectives import Objective
 from dataset_distillation.randomness import stream
 

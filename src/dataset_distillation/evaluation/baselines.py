@@ -8,8 +8,9 @@ import pandas
 import torch
 
 from dataset_distillation import training
-from dataset_distillation.distilled import Step, choose, sequence
+from dataset_distillation.distilled import choose, sequence
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 

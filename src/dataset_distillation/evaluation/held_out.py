@@ -8,7 +8,7 @@ import pandas
 
 from dataset_distillation import training
 from dataset_distillation.datasets import Split
-from dataset_distillation.distilled import Step
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
 
 

@@ -10,10 +10,19 @@ import importlib
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+
+class Step(NamedTuple):
+    """One inner step: images (n, channels, height, width), labels (n,), a scalar learning rate."""
+
+    images: Tensor
+    labels: Tensor
+    learning_rate: Tensor
 
 
 @dataclass

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.distilled import Step
-    from dataset_distillation.inner_optimizers import InnerOptimizer
+    from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 
     Loss = Callable[[Tensor, Tensor], Tensor]
 

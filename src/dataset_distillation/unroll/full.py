@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.distilled import Step
-    from dataset_distillation.inner_optimizers import InnerOptimizer
+    from dataset_distillation.inner_optimizers import InnerOptimizer, Step
     from dataset_distillation.unroll import Loss
 
 
