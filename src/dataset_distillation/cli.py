@@ -172,9 +172,9 @@ def _complain(error: BaseException) -> int:
     print(f"distill: {_one_line(error)}", file=sys.stderr)
     if isinstance(error, UserError):
         return error.exit_code
-    return (
-        1 if isinstance(error, OSError) and not isinstance(error, HydraException) else ConfigError.exit_code
-    )
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return UserError.exit_code
+    return ConfigError.exit_code
 
 
 def _one_line(error: BaseException) -> str:
@@ -183,20 +183,16 @@ def _one_line(error: BaseException) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}"
     cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        keys = list(cause.parent_node or []) if isinstance(cause.parent_node, DictConfig) else []
-        close = difflib.get_close_matches(str(cause.key), [str(key) for key in keys], 1)
-        hint = (
-            f"; did you mean {close[0]}?"
-            if close
-            else f"; the keys are {', '.join(map(str, keys))}"
-            if keys
-            else ""
-        )
-        reason = (
-            "no such key" + hint
-            if isinstance(cause, (ConfigAttributeError, ConfigKeyError))
-            else str(cause).splitlines()[0]
-        )
-        return f"{cause.full_key}: {reason}"
-    return " ".join(str(error).split())
+    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
+        return " ".join(str(error).split())
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        return f"{cause.full_key}: no such key{_hint(cause)}"
+    return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+
+
+def _hint(cause: OmegaConfBaseException) -> str:
+    """The key that was meant, or else the keys there are."""
+    keys = [str(key) for key in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
+    if close := difflib.get_close_matches(str(cause.key), keys, 1):
+        return f"; did you mean {close[0]}?"
+    return f"; the keys are {', '.join(keys)}" if keys else ""
