@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset_distillation import inner_optimizers, training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.distilled import sequence
+from dataset_distillation.distilled import pixels, sequence
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
@@ -49,8 +49,7 @@ class DistilledSet:
     @property
     def pixels(self) -> Tensor:
         """The images in the pixel space of the data set, where real images lie in [0, 1]."""
-        mean, std = (torch.tensor(self.metadata[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        return self.images * std + mean
+        return pixels(self.images, self.metadata["mean"], self.metadata["std"])
 
     def train(self, network: nn.Module) -> nn.Module:
         """Run the inner steps on `network`, in place, and return it.

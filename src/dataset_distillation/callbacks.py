@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from dataset_distillation.distilled import pixels
 from dataset_distillation.files import write
 from dataset_distillation.loggers import Logger
 from dataset_distillation.report.images import visible
@@ -89,8 +90,7 @@ class Images(Callback):
     @torch.no_grad()
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         distilled, specification = pl_module.distilled, pl_module.problem.data.specification
-        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (specification.mean, specification.std))
-        shown = visible(distilled.images.detach().cpu() * std + mean)
+        shown = visible(pixels(distilled.images.detach().cpu(), specification.mean, specification.std))
         rows = [torch.cat(list(images), dim=2) for images in shown]  # a picture a step: its images in a row
         names = [
             ", ".join(specification.class_names[c] for c in labels) for labels in distilled.labels.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +21,11 @@ def sequence(images: Tensor, labels: Tensor, learning_rates: Tensor) -> Iterator
     """The inner steps in order: every epoch passes over the same images with rates of its own (Sec 3.4)."""
     for rates in learning_rates:
         yield from map(Step, images, labels, rates)
+
+
+def pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Normalised images (..., channels, height, width) in the data set's range, [0, 1] for real ones."""
+    return images * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 
 class DistilledData(nn.Module):
