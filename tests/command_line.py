@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +27,20 @@ class Ended(NamedTuple):
 
 def distill(*arguments: str, folder: Path, keep_environment: bool = False) -> Ended:
     """`distill <arguments>`, typed in `folder`; what it does to the environment is undone, unless kept."""
+    return _typed("distill", cli.distill, arguments, folder, keep_environment)
+
+
+def distill_evaluate(*arguments: str, folder: Path) -> Ended:
+    """`distill-evaluate <arguments>`, typed in `folder`."""
+    return _typed("distill-evaluate", cli.evaluate, arguments, folder, keep_environment=False)
+
+
+def _typed(
+    program: str, entry: Callable[[], None], arguments: Sequence[str], folder: Path, keep_environment: bool
+) -> Ended:
     out, err = io.StringIO(), io.StringIO()
     environment = nullcontext() if keep_environment else mock.patch.dict(os.environ)
-    typed = mock.patch.object(sys, "argv", ["distill", *arguments])
+    typed = mock.patch.object(sys, "argv", [program, *arguments])
     code: object = 0
     with (
         environment,
@@ -40,7 +51,7 @@ def distill(*arguments: str, folder: Path, keep_environment: bool = False) -> En
         redirect_stderr(err),
     ):
         try:
-            cli.distill()
+            entry()
         except SystemExit as end:
             code = end.code or 0
     assert isinstance(code, int)

@@ -45,9 +45,9 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Composes a config as the command line does, without running it."""
-    config.register()
 
     def composer(overrides: list[str]) -> DictConfig:
+        config.register()  # a test of distill-evaluate has registered another kind of experiment
         with initialize_config_module("dataset_distillation.conf", version_base="1.3"):
             composed = compose("config", overrides, return_hydra_config=False)
         with open_dict(composed):
@@ -57,7 +57,7 @@ def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     return composer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def experiment(composed: Callable[[list[str]], DictConfig]) -> Callable[..., Experiment]:
     """An experiment of a few seconds, changed by overrides."""
     return lambda *overrides: config.read(composed([*TINY, *overrides]))

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from omegaconf import OmegaConf
 
 from dataset_distillation import architectures, datasets
 from dataset_distillation.architectures import WEIGHT_SCHEMES, Architecture
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
+from dataset_distillation.architectures.alexnet import AlexNet
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.imported import Imported
 from dataset_distillation.architectures.lenet import LeNet
@@ -155,6 +157,20 @@ def test_instance_norm_equals_torch() -> None:
     torch.testing.assert_close(network[1](images), torch.nn.functional.instance_norm(images))
 
 
+def test_alexnet_is_that_of_torchvision() -> None:
+    with torch.device("meta"):
+        ours, theirs = AlexNet().build((3, 224, 224), 20), torchvision.models.AlexNet(20)
+    assert sum(parameter.numel() for parameter in ours.parameters()) == 57_085_780
+    weights = {
+        name: 0.02 * torch.randn(w.shape, generator=stream()) for name, w in theirs.state_dict().items()
+    }
+    for network in (ours, theirs.eval()):
+        network.load_state_dict(weights, assign=True)
+    images = torch.randn(1, 3, 224, 224, generator=stream(1))
+    # No dropout in training, and the pooling that is left out changes nothing.
+    torch.testing.assert_close(ours.train()(images), theirs(images), rtol=0, atol=0)
+
+
 def test_dropout_and_running_statistics_are_off() -> None:
     network = TorchvisionNetwork(name="alexnet", weights="own").build((3, 64, 64), 10).train()
     images = torch.randn(2, 3, 64, 64)
@@ -164,6 +180,8 @@ def test_dropout_and_running_statistics_are_off() -> None:
 REFUSED = {
     "lenet": (LeNet(), (1, 16, 16), "dataset.image_size=16: architecture=lenet takes .* 28×28 or 32×32"),
     "alexcifarnet": (AlexCifarNet(), GREY, "dataset.image_size=28: architecture=alexcifarnet takes .* 32×32"),
+    "alexnet": (AlexNet(), RGB, "dataset.image_size=32: architecture=alexnet takes .* 224×224"),
+    "grey alexnet": (AlexNet(), (1, 224, 224), "dataset.channels=1: .* set dataset.channels=3"),
     "convnet": (ConvNet(depth=4), (1, 8, 8), "image_size=8: .* needs 16 or more; .* architecture.depth=3"),
     "typo": (TorchvisionNetwork(name="resnt18"), RGB, "name=resnt18: .* did you mean .*resnet18"),
     "grey": (TorchvisionNetwork(name="resnet18"), GREY, "dataset.channels=1: .* set dataset.channels=3"),

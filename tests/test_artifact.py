@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,38 @@ def test_what_is_saved_is_what_is_read(distilled: DistilledSet, path: Path) -> N
         assert torch.equal(getattr(read, name), getattr(distilled, name))
     assert read.metadata == METADATA
     assert read.initial_weights == {}
+
+
+def test_the_loss_is_the_one_it_was_made_with(distilled: DistilledSet) -> None:
+    """One step on learned targets by half the squared error, written out."""
+    targets = torch.arange(12.0).view(3, 2, 2)
+    metadata = METADATA | {"loss": "half_squared_error"}
+    rates = torch.full((1, 1), 0.1)
+    one = dataclasses.replace(
+        distilled, images=distilled.images[:1], labels=targets[:1], learning_rates=rates, metadata=metadata
+    )
+    ours = network()
+    theirs = {name: tensor.detach().clone() for name, tensor in ours.named_parameters()}
+    x = one.images[0].flatten(1)
+    error = x @ theirs["1.weight"].T + theirs["1.bias"] - targets[0]
+    one.train(ours)
+    expected = theirs["1.weight"] - 0.1 / 2 * error.T @ x
+    torch.testing.assert_close(ours[1].weight.detach(), expected)
+
+
+def test_the_inner_optimizer_has_the_options_it_was_made_with(distilled: DistilledSet) -> None:
+    config = METADATA["config"] | {"inner_optimizer": {"momentum": 0.5, "nesterov": True}}
+    metadata = METADATA | {"inner_optimizer": "momentum", "config": config}
+    ours, theirs = network(), network()
+    theirs.load_state_dict(ours.state_dict())
+    dataclasses.replace(distilled, metadata=metadata).train(ours)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=1.0, momentum=0.5, nesterov=True)
+    for images, labels, learning_rate in distilled.steps:
+        optimizer.param_groups[0]["lr"] = learning_rate.item()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(theirs(images), labels).backward()
+        optimizer.step()
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
 
 
 def test_train_is_the_inner_steps_with_torch_optim(path: Path) -> None:
@@ -121,3 +156,18 @@ def test_a_network_in_double_precision_is_trained_too(distilled: DistilledSet) -
     distilled.train(double)
     for a, b in zip(single.parameters(), double.parameters(), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_storage_is_counted_in_bytes(distilled: DistilledSet) -> None:
+    """Float pixels and rates of 4 bytes, labels of 8; a real image has a byte a pixel and such a label."""
+    steps, n, *shape = distilled.images.shape
+    pixels = math.prod(shape)
+    metadata = distilled.metadata | {"train_images": 100}
+    storage = replace(distilled, metadata=metadata).storage
+    assert storage["images_bytes"] == 4 * steps * n * pixels
+    assert storage["labels_bytes"] == 8 * steps * n
+    assert storage["learning_rates_bytes"] == 4 * distilled.learning_rates.numel()
+    assert storage["images_per_class"] == steps * n / len(metadata["class_names"])
+    assert storage["share_of_real_images"] == pytest.approx(steps * n / 100)
+    assert storage["share_of_real_bytes"] == pytest.approx(storage["bytes"] / (100 * (pixels + 8)))
+    assert distilled.storage["real_bytes"] is None  # an older file does not say how many there are

@@ -7,14 +7,17 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from dataset_distillation import config
 from dataset_distillation.datasets import Data, Dataset, Raw
 from dataset_distillation.datasets.conversion import channels_first, convert, moments
 from dataset_distillation.datasets.digits import Digits
@@ -71,6 +74,21 @@ def test_convert_resizes_as_pillow_does() -> None:
     pillow = Image.fromarray(image[0, 0].numpy()).resize((8, 8), Image.Resampling.BILINEAR)
     difference = convert(image, 1, 8)[0, 0].int() - torch.tensor(np.array(pillow)).int()
     assert difference.abs().max() <= 1
+
+
+def test_convert_leaves_a_black_border() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(1, 256, (3, 1, 16, 16), dtype=torch.uint8, generator=generator)
+    bordered = convert(images, 3, 28, border=5)
+    assert bordered.shape == (3, 3, 28, 28)
+    assert torch.equal(bordered[:, :, 5:-5, 5:-5], convert(images, 3, 18))
+    assert bordered.sum() == bordered[:, :, 5:-5, 5:-5].sum()
+
+
+@pytest.mark.parametrize("border", [-1, 14])
+def test_a_border_leaves_something_of_the_image(composed: Callable[..., DictConfig], border: int) -> None:
+    with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more, and leave something"):
+        config.read(composed([f"dataset.border={border}"]))
 
 
 def test_convert_in_chunks_is_convert() -> None:

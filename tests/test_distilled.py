@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dataset_distillation.config import Distilled
-from dataset_distillation.datasets import Specification, Split
+from dataset_distillation.datasets import Specification, Split, TensorSplit
+from dataset_distillation.datasets.linear_regression import LinearRegression
 from dataset_distillation.distilled import DistilledData, choose, sequence, start
 
 
@@ -13,7 +14,7 @@ def train() -> Split:
     """Eight grey 2×2 images of two classes; every pixel of image i is i."""
     specification = Specification("tiny", (1, 2, 2), ("even", "odd"), (0.0,), (1.0,))
     images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 2, 2).contiguous()
-    return Split(images, torch.arange(8) % 2, specification)
+    return TensorSplit(torch.arange(8) % 2, specification, images)
 
 
 def test_the_steps_of_an_epoch_then_the_next_epoch() -> None:
@@ -43,6 +44,36 @@ def test_shapes_and_labels(train: Split) -> None:
     assert data.images.shape == (3, 4, 1, 2, 2)
     assert data.learning_rates.shape == (4, 3)
     assert data.labels.tolist() == [[0, 0, 1, 1]] * 3
+
+
+def test_learned_labels_start_as_the_fixed_ones_and_are_optimised(train: Split) -> None:
+    fixed, learned = (
+        start(Distilled(images_per_class=2, steps=3, labels=labels), train, seed=0)
+        for labels in ("fixed", "learned")
+    )
+    assert {name for name, _ in learned.named_parameters()} == {"images", "raw_learning_rates", "labels"}
+    assert learned.labels.shape == (3, 4, 2)
+    assert torch.equal(learned.labels.argmax(-1), fixed.labels)
+    assert learned.labels.unique().tolist() == [0, 1]
+    assert torch.equal(learned.images, fixed.images)
+    steps = list(learned.steps(*learned.parameters()))
+    assert all(
+        torch.equal(step.labels, labels) for step, labels in zip(steps[:3], learned.labels, strict=True)
+    )
+
+
+@pytest.mark.parametrize("beginning", ["noise", "real"])
+def test_targets_that_are_numbers_start_as_the_images_do(beginning: str) -> None:
+    rows = LinearRegression(image_size=2, rows=50).load(0).train
+    options = Distilled(images_per_class=7, steps=2, start=beginning, labels="learned")
+    data = start(options, rows, seed=0)
+    assert data.images.shape == (2, 7, 1, 2, 2)
+    assert data.labels.shape == (2, 7, 1)
+    found = [
+        (rows.images == image).all((1, 2, 3)) & (rows.labels == label).all(1)
+        for image, label in zip(data.images.flatten(0, 1), data.labels.flatten(0, 1), strict=True)
+    ]
+    assert torch.stack(found).sum() == (14 if beginning == "real" else 0)  # with the target of its row
 
 
 def test_real_start_takes_distinct_images_of_the_right_class(train: Split) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from dataset_distillation import pipeline, training
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Split
-from dataset_distillation.evaluation import baselines
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
@@ -46,27 +45,31 @@ def test_the_test_is_that_of_scikit_learn(problem: Problem) -> None:
 
 def test_the_same_purpose_is_the_same_networks(problem: Problem) -> None:
     split = problem.data.test
-    once, again = (held_out(problem, split, "held-out", 3) for _ in range(2))
+    once, again, other = (
+        held_out(problem, split, problem.population(purpose, 3)).runs
+        for purpose in ("held-out", "held-out", "validation")
+    )
     pandas.testing.assert_frame_equal(once, again)
-    other = held_out(problem, split, "validation", 3)
     assert not (once["loss"] == other["loss"]).any()
     assert once["loss"].nunique() == 3
 
 
 def test_more_networks_leave_the_first_ones_as_they_were(problem: Problem) -> None:
-    three, five = (held_out(problem, problem.data.test, "held-out", number) for number in (3, 5))
-    pandas.testing.assert_frame_equal(three, five.head(3))
+    three, five = (problem.population("held-out", number) for number in (3, 5))
+    assert [list(weights) for weights in three] == [list(weights) for weights in five[:3]]
+    for ours, theirs in zip(three, five, strict=False):
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_run_j_trains_network_j_mod_n_on_set_j_mod_s(problem: Problem) -> None:
     sets = [[real_step(problem, seed)] for seed in range(5)]
-    results = held_out(problem, problem.data.test, "held-out", 3, sets)
-    assert len(results) == 5
-    weights = problem.population("held-out", 3)[4 % 3]
-    network = training.load(problem.network, weights)
+    networks = problem.population("held-out", 3)
+    results = held_out(problem, problem.data.test, networks, sets).runs
+    assert results[["set", "network"]].to_numpy().tolist() == [[0, 0], [1, 1], [2, 2], [3, 0], [4, 1]]
+    network = training.load(problem.network, networks[4 % 3])
     training.train(network, sets[4], problem.experiment.inner_optimizer)
     alone = training.test(network, problem.data.test, problem.experiment.objective)
-    assert results.iloc[4].to_dict() == alone
+    assert results.drop(columns=["set", "network"]).iloc[4].to_dict() == alone
 
 
 def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Make) -> None:
@@ -77,38 +80,6 @@ def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Mak
     assert [len(population) for population in drawn] == [1, 1, 1]
     for name, weight in drawn[0][0].items():
         assert all(torch.equal(weight, population[0][name]) for population in drawn)
-
-
-def test_random_real_takes_the_rate_that_is_best_on_the_validation_split(
-    problem: Problem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    splits: list[Split] = []
-    rates: list[float] = []
-
-    def spy(
-        problem: Problem, split: Split, purpose: str, number: int, sets: list[list[Step]]
-    ) -> pandas.DataFrame:
-        splits.append(split)
-        rates.append(sets[0][0].learning_rate.item())
-        assert len(sets) == baselines.RANDOM_SETS
-        assert all(len(steps) == 2 for steps in sets)  # as many as the distilled data have
-        return pandas.DataFrame([{"accuracy": -abs(rates[-1] - 0.03)}])
-
-    monkeypatch.setattr(baselines, "held_out", spy)
-    baselines.random_real(problem, 0.5)
-    assert rates[:-1] == pytest.approx([0.5, *baselines.LEARNING_RATES])
-    assert rates[-1] == pytest.approx(0.03)
-    validation, test = problem.validation, problem.data.test
-    assert all(torch.equal(split.images, validation.images) for split in splits[:-1])
-    assert torch.equal(splits[-1].images, test.images)
-
-
-def test_full_training_trains(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "FULL_TRAINING_EPOCHS", 2)
-    before = held_out(problem, problem.data.test, "held-out", 3)
-    after = baselines.full_training(problem, 0.0)
-    assert len(after) == 3
-    assert (after["accuracy"] > before["accuracy"] + 0.3).all()
 
 
 def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Make) -> None:
@@ -124,12 +95,12 @@ def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Mak
 def test_batch_statistics_are_of_mixed_classes(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a network with BatchNorm is tested on: chunks of many classes, none of a single image."""
     chunks: list[Tensor] = []
-    objective = problem.experiment.objective
-    outcome = objective.outcome
-    monkeypatch.setattr(objective, "outcome", lambda o, labels: chunks.append(labels) or outcome(o, labels))
-    monkeypatch.setattr(training, "CHUNK", 36)
     test = problem.data.test
-    training.test(problem.network, test.subset(test.labels.argsort()[:325]), objective)
+    split = test.subset(test.labels.argsort()[:325])
+    batch = Split.batch
+    monkeypatch.setattr(Split, "batch", lambda s, i: chunks.append(s.labels[i]) or batch(s, i))
+    monkeypatch.setattr(training, "CHUNK", 36)
+    training.test(problem.network, split, problem.experiment.objective)
     assert sum(map(len, chunks)) == 325  # nine chunks of 36 and one image more
     assert {len(labels) for labels in chunks} == {32, 33}
     assert all(len(labels.unique()) >= 6 for labels in chunks)

@@ -50,12 +50,14 @@ def test_the_wheel_holds_every_module_and_every_choice(unpacked: Path) -> None:
     for kind, source, target in (
         ("*.py", ROOT / "src" / "dataset_distillation", package),
         ("*.yaml", CONF, package / "conf"),
+        ("templates/*", ROOT / "src" / "dataset_distillation", package),
     ):
         expected = {path.relative_to(source) for path in source.rglob(kind)}
         assert {path.relative_to(target) for path in target.rglob(kind)} - {
             Path("conf/__init__.py")
         } == expected
     assert (package / "py.typed").exists()
+    assert (package / "report" / "paper.yaml").exists()
     assert not (unpacked / "tests").exists()
 
 
@@ -78,4 +80,6 @@ def test_the_import_is_light(unpacked: Path, tmp_path: Path) -> None:
 
 def test_the_console_script_is_declared(unpacked: Path) -> None:
     [entry_points] = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "distill = dataset_distillation.cli:distill" in entry_points.read_text().splitlines()
+    declared = entry_points.read_text().splitlines()
+    assert "distill = dataset_distillation.cli:distill" in declared
+    assert "distill-report = dataset_distillation.cli:report" in declared

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,11 @@ import wandb
 from command_line import Ended, distill, only_run
 from conftest import TINY
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.loggers.wandb import Wandb
+from dataset_distillation.provenance import Run
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
 
@@ -58,10 +62,12 @@ class Logged(NamedTuple):
     id: str
     name: str
     group: str
+    tags: list[str]
     exit_code: int | None
     config: dict[str, Any]
     history: list[dict[str, Any]]
-    step_metrics: dict[str, str]
+    metrics: dict[str, Any]
+    summary: dict[str, Any]
     files: Path
 
 
@@ -82,10 +88,16 @@ def logged(job: Path) -> Logged:
         run.run_id,
         run.display_name,
         run.run_group,
+        list(run.tags),
         next((end.exit_code for end in of_kind.get("exit", [])), None),
         {item.key: json.loads(item.value_json) for item in run.config.update},
         history,
-        {m.glob_name: m.step_metric or names.get(m.step_metric_index, "") for m in metrics if m.glob_name},
+        {
+            m.glob_name: (m.step_metric or names[m.step_metric_index], m.summary)
+            for m in metrics
+            if m.glob_name
+        },
+        {item.key: json.loads(item.value_json) for s in of_kind.get("summary", []) for item in s.update},
         path.parent / "files",
     )
 
@@ -112,8 +124,9 @@ def test_each_job_is_a_finished_run_of_its_own(sweep: Sweep) -> None:
     first, second = sweep[1]
     assert first.id != second.id
     assert [run.exit_code for run in (first, second)] == [0, 0]
-    assert [run.name for run in (first, second)] == ["pair/0", "pair/1"]
+    assert [run.name for run in (first, second)] == ["seed=0", "seed=1"]  # what differs
     assert {run.group for run in (first, second)} == {"pair"}
+    assert first.tags == second.tags == ["digits", "lenet", "random", "standard"]
     assert wandb.run is None
 
 
@@ -134,7 +147,9 @@ def test_the_config_is_the_resolved_tree(sweep: Sweep) -> None:
 def test_the_curves_are_over_the_outer_steps(sweep: Sweep) -> None:
     folder, runs, _ = sweep
     for job, run in zip("01", runs, strict=True):
-        assert run.step_metrics == {"*": "trainer/global_step"}
+        [(name, (axis, summary))] = run.metrics.items()
+        assert (name, axis) == ("*", "trainer/global_step")
+        assert (summary.min, summary.max, summary.last) == (True, True, True)
         result = json.loads((folder / job / "result.json").read_text())
         accuracies = [row["validation/accuracy"] for row in run.history if "validation/accuracy" in row]
         assert max(accuracies) == pytest.approx(result["validation_accuracy"])
@@ -147,8 +162,8 @@ def test_the_curves_are_over_the_outer_steps(sweep: Sweep) -> None:
 def test_the_images_are_a_panel_with_captions(sweep: Sweep) -> None:
     for run in sweep[1]:
         [panel] = [row["distilled/images"] for row in run.history if "distilled/images" in row]
-        assert panel["captions"] == [f"step {step}: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" for step in range(2)]
-        assert panel["count"] == 2
+        assert panel["captions"] == [f"step {step}: {digit}" for step in range(2) for digit in range(10)]
+        assert panel["count"] == 20
         assert all((run.files / name).is_file() for name in panel["filenames"])
 
 
@@ -158,11 +173,25 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         [table] = [row["evaluation"] for row in run.history if "evaluation" in row]
         content = json.loads((run.files / table["path"]).read_text())
         expected = json.loads((folder / job / "result.json").read_text())["evaluation"]
-        assert [dict(zip(content["columns"], row, strict=True)) for row in content["data"]] == expected
+        shown = [{"metrics": row["metrics"]} for row in expected]
+        for row, values in zip(shown, content["data"], strict=True):
+            row |= dict(zip(content["columns"], [None if v != v else v for v in values], strict=True))
+        assert shown == expected
+        [runs_of] = [row["evaluation/runs"] for row in run.history if "evaluation/runs" in row]
+        content = json.loads((run.files / runs_of["path"]).read_text())
+        written = pandas.read_csv(folder / job / "evaluation.csv")
+        assert content["columns"] == list(written)
+        place = content["columns"].index("accuracy")
+        assert [row[place] for row in content["data"]] == pytest.approx(written["accuracy"].tolist())
+        for row in expected:
+            for key in ("mean", "std", "min", "max"):
+                assert run.summary[f"evaluation/{row['method']}/{key}"] == pytest.approx(row[key])
         [path] = (folder / job).glob("wandb/offline-run-*/*.wandb")
         artifacts = [record.artifact for record in records(path) if record.HasField("artifact")]
         [kept] = [artifact for artifact in artifacts if artifact.type == "distilled-data"]
         assert [entry.path for entry in kept.manifest.contents] == ["distilled.safetensors"]
+        metadata = json.loads(kept.metadata)
+        assert (metadata["dataset"], metadata["storage"]["images"]) == ("digits", 20)
 
 
 def test_online_without_a_key_is_one_line_and_no_prompt(
@@ -188,23 +217,53 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert "W&B: no route to the server; logger.mode=offline works without it" in ended.err
 
 
-def test_a_run_that_failed_is_marked_so(tmp_path: Path) -> None:
+def test_a_run_that_failed_is_marked_so(run: Run) -> None:
     logger = Wandb()
-    logger.open(tmp_path, {"seed": 0})
+    logger.open(run, {"seed": 0})
     logger.finish(None, None, succeeded=False)
-    run = logged(tmp_path)
-    assert run.exit_code == 1
-    assert run.group == ""  # the folder is no numbered one of a multirun
+    shown = logged(run.folder)
+    assert shown.exit_code == 1
+    assert shown.group == ""  # it is in no sweep
+    assert shown.name == f"{run.folder.parent.name}/{run.folder.name}"
+
+
+def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    init = wandb.init
+
+    def offline(**arguments: Any) -> Any:
+        started.append(arguments)
+        return init(**arguments | {"mode": "offline", "resume": None})
+
+    monkeypatch.setattr(wandb, "init", offline)
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    logger = Wandb(mode="online")
+    for step in (1, 2):
+        logger.open(run, {"seed": 0})
+        logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
+        logger.finish(None, None, succeeded=False)
+    first, second = started
+    assert (first["id"], first["resume"], second["resume"]) == (None, None, "allow")
+    attempts = sorted(run.folder.glob("wandb/offline-run-*"))
+    assert {attempt.name.partition("run-")[2].split("-")[1] for attempt in attempts} == {second["id"]}
+
+
+def test_wandb_sync_takes_the_offline_files(sweep: Sweep) -> None:
+    runs = [next((sweep[0] / job).glob("wandb/offline-run-*")) for job in "01"]
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", *map(str, runs)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    for run in runs:
+        assert run.name in ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, [51, 102]), (3, [(51, 51, 51), (102, 102, 102)])])
-def test_the_images_keep_their_contrast(tmp_path: Path, channels: int, expected: list[Any]) -> None:
+def test_the_images_keep_their_contrast(run: Run, channels: int, expected: list[Any]) -> None:
     logger = Wandb()
-    logger.open(tmp_path, {})
+    logger.open(run, {})
     image = torch.tensor([0.2, 0.4]).repeat(channels, 4, 2)
     logger.images([image], ["two greys"], step=1)
     logger.finish(None, None, succeeded=True)
-    [file] = tmp_path.rglob("*.png")
+    [file] = run.folder.rglob("*.png")
     with Image.open(file) as picture:
         assert [picture.getpixel((x, 0)) for x in range(2)] == expected
 
@@ -224,3 +283,25 @@ def test_none_leaves_nothing(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     names = {path.name for path in only_run(tmp_path).iterdir()}
     assert not {"wandb", "csv", "lightning_logs"} & names
+
+
+def test_several_loggers_are_told_the_same(tmp_path: Path) -> None:
+    arguments = ["logger=several", "+logger@logger.loggers.csv=csv", "logger.loggers.wandb.project=digits"]
+    ended = distill(*COMMON, *arguments, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    run = only_run(tmp_path)
+    curves = pandas.read_csv(run / "csv" / "metrics.csv")["validation/accuracy"].dropna().tolist()
+    shown = logged(run)
+    assert [row["validation/accuracy"] for row in shown.history if "validation/accuracy" in row] == curves
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    assert [event.value for event in events.Scalars("validation/accuracy")] == pytest.approx(curves)
+    assert [event.step for event in events.Images("distilled")] == [2]
+    texts = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
+    assert texts == {"config", "evaluation"}
+
+
+def test_an_option_that_none_of_several_has(tmp_path: Path) -> None:
+    ended = distill(*COMMON, "logger=several", "+logger.loggers.wandb.team=us", folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert "logger.loggers.wandb.team=us: no such key; the keys are project, entity, mode" in ended.err

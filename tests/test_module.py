@@ -16,7 +16,8 @@ from dataset_distillation.config import Experiment
 from dataset_distillation.distillation import distill
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.module import ClippedGradient, DistillationModule
+from dataset_distillation.module import DistillationModule
+from dataset_distillation.outer_loss import ClippedGradient, OuterLoss
 from dataset_distillation.provenance import Run
 
 Make = Callable[..., Experiment]
@@ -42,11 +43,11 @@ def state(module: DistillationModule) -> dict[str, Tensor]:
 def test_the_clip_bounds_the_joint_norm_and_keeps_the_direction(maximum: float, scale: float) -> None:
     a, b = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
     norms: list[Tensor] = []
-    clipped = ClippedGradient.apply(maximum, norms, a, b)
-    (3 * clipped[0][0] + 4 * clipped[1][0]).backward()  # a gradient of norm 5
-    torch.testing.assert_close(a.grad, torch.tensor([3 * scale, 0.0]))
+    a_of, b_of = ClippedGradient.apply(2, maximum, norms, a, b)
+    (3 * a_of[0, 0] + 4 * b_of[0, 0] + 0.5 * a_of[1, 1]).backward()  # gradients of norm 5 and 0.5
+    torch.testing.assert_close(a.grad, torch.tensor([3 * scale, 0.5]))
     torch.testing.assert_close(b.grad, torch.tensor([4 * scale]))
-    assert [norm.item() for norm in norms] == [5.0]
+    assert [norm.tolist() for norm in norms] == [[5.0, 0.5]]
 
 
 def test_nothing_of_the_network_is_in_the_state(experiment: Make) -> None:
@@ -59,12 +60,13 @@ def test_the_outer_loss_is_the_mean_over_the_networks(experiment: Make) -> None:
     module = module_of(experiment("init.networks=3", "outer.clip=1e-5"))
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     loss = module.training_step(torch.tensor([0]), 0)
-    alone = [module.outer_loss(w, module.real_batch()) for w in module.problem.population("init", 3)]
-    torch.testing.assert_close(loss, torch.stack(alone).mean())
+    population = module.problem.population("init", 3)
+    alone = torch.cat([module.outer_loss([weights], 0, module.real_batch()) for weights in population])
+    torch.testing.assert_close(loss, alone.mean())
     gradients = []
     for one in alone:
-        gradient = torch.autograd.grad(one / 3, list(module.distilled.parameters()))
-        gradients.append(torch.cat([g.flatten() for g in gradient]))
+        gradient = torch.autograd.grad(one, list(module.distilled.parameters()), retain_graph=True)
+        gradients.append(torch.cat([g.flatten() for g in gradient]) / 3)
         assert gradients[-1].norm() == pytest.approx(1e-5 / 3, rel=1e-4)
     mean = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.distilled.parameters()))])
     torch.testing.assert_close(mean, torch.stack(gradients).sum(0))
@@ -84,6 +86,15 @@ def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None
     assert torch.equal(after["distilled.labels"], before["distilled.labels"])
 
 
+def test_learned_labels_have_a_rate_of_their_own(experiment: Make, tmp_path: Path) -> None:
+    options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate_of_labels=0.25")
+    module = module_of(experiment(*options, "distilled.labels=learned", "outer.clip=null"))
+    before = state(module)["distilled.labels"]
+    distill(module, None, tmp_path)
+    moved = (state(module)["distilled.labels"] - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.25), rtol=1e-3, atol=0)
+
+
 class AtStep(DistillationModule):
     """The module as it is at an outer step, without a Trainer that counts them."""
 
@@ -93,7 +104,8 @@ class AtStep(DistillationModule):
 def test_outer_steps_are_algorithm_1_written_out(experiment: Make, tmp_path: Path) -> None:
     """Adam with its betas and two rates on a cosine; each step has networks and a real batch of its own."""
     options = ("outer.steps=4", "outer.learning_rate=0.05", "outer.learning_rate_of_rates=0.02")
-    e = experiment(*options, "outer.betas=[0.3,0.8]", "init.networks=2", "evaluation.validation_every=4")
+    options = (*options, "outer.betas=[0.3,0.8]", "init.networks=2", "unroll.batch_networks=off")
+    e = experiment(*options, "evaluation.validation_every=4")
     ours, written = distil(e, tmp_path), module_of(e)
     theirs = AtStep(written.problem, written.distilled)
     optimizer = torch.optim.Adam(
@@ -107,7 +119,7 @@ def test_outer_steps_are_algorithm_1_written_out(experiment: Make, tmp_path: Pat
             group["lr"] = rate * cosine
         population = theirs.problem.population("init", 2, step)
         optimizer.zero_grad()
-        sum(theirs.outer_loss(weights, theirs.real_batch()) / 2 for weights in population).backward()
+        sum(theirs.outer_loss([weights], step, theirs.real_batch()) / 2 for weights in population).backward()
         optimizer.step()
     for name, tensor in state(theirs).items():
         torch.testing.assert_close(state(ours)[name], tensor, rtol=1e-5, atol=1e-6)
@@ -138,25 +150,66 @@ def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
     module = module_of(experiment(*options, "distilled.learning_rate=0.1", "distilled.epochs=3"))
     weights = module.problem.population("init", 1)[0]
     everything = module.problem.data.train.batch()
-    before = module.outer_loss(dict(weights), everything).item()
+    before = module.outer_loss([weights], 0, everything).item()
     distill(module, None, tmp_path)
-    assert module.outer_loss(dict(weights), everything).item() < 0.9 * before
+    assert module.outer_loss([weights], 0, everything).item() < 0.9 * before
 
 
-def test_an_infinite_meta_gradient_is_skipped_and_counted(experiment: Make, tmp_path: Path) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]) -> None:
+    """Multiply the outer losses of each step by a factor."""
+    loss = OuterLoss.__call__
+
+    def spoiled(outer_loss: OuterLoss, population: Any, step: int, real: Any) -> Tensor:
+        return loss(outer_loss, population, step, real) * factor(step)
+
+    monkeypatch.setattr(OuterLoss, "__call__", spoiled)
+
+
+def test_an_infinite_meta_gradient_is_skipped_and_counted(
+    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
     module = module_of(experiment("outer.steps=4"))
-    loss = module.outer_loss
-    module.outer_loss = lambda *a: loss(*a) * (torch.inf if module.global_step == 1 else 1)  # type: ignore
     outcome = distill(module, None, tmp_path)
     assert outcome["skipped_steps"] == 1
     assert outcome["outer_steps"] == 4
     assert all(tensor.isfinite().all() for tensor in module.parameters())
 
 
-def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, tmp_path: Path) -> None:
+def test_what_is_logged_of_the_meta_gradient(
+    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Norm and variance over the networks, against each network by itself; skipped steps; the window."""
+    spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
+    options = ("init.networks=3", "distilled.steps=4", "unroll=truncated", "unroll.window=3")
+    module = module_of(experiment("outer.steps=4", *options))
+    logged: dict[str, list[float]] = {}
+    log = module.log
+
+    def note(name: str, value: Any, **options: Any) -> None:
+        logged.setdefault(name, []).append(float(value))
+        log(name, value, **options)
+
+    module.log = note  # type: ignore[method-assign]
+    loss = OuterLoss(module.problem, module.distilled, 1)
+    for weights in module.problem.population("init", 3):
+        loss([weights], 0, AtStep(module.problem, module.distilled).real_batch()).backward()
+    module.zero_grad()
+    norms = torch.cat(loss.norms)
+    distill(module, None, tmp_path)
+    assert logged["outer/meta_gradient_norm"][0] == pytest.approx(norms.mean().item(), rel=1e-4)
+    assert logged["outer/meta_gradient_norm_max"][0] == pytest.approx(norms.max().item(), rel=1e-4)
+    variance = norms.var(correction=0).item()
+    assert logged["outer/meta_gradient_norm_variance"][0] == pytest.approx(variance, rel=1e-3)
+    assert logged["outer/skipped_share"] == [0, 1 / 2, 1 / 3, 1 / 4]
+    assert logged["unroll/window_start"] == [1, 1, 1, 1]
+
+
+def test_many_in_a_row_end_the_run_with_a_reason(
+    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda _: torch.nan)
     module = module_of(experiment("outer.steps=9", "outer.max_skipped=3"))
-    loss = module.outer_loss
-    module.outer_loss = lambda *a: loss(*a) * torch.nan  # type: ignore[method-assign]
     before = state(module)
     with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
         distill(module, None, tmp_path)
@@ -166,12 +219,7 @@ def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, tmp_path: Pat
 def test_a_run_that_ends_so_leaves_what_was_learned(
     experiment: Make, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss = DistillationModule.outer_loss
-
-    def diverge(module: DistillationModule, *arguments: Any) -> Tensor:
-        return loss(module, *arguments) * (torch.nan if module.global_step >= 2 else 1)
-
-    monkeypatch.setattr(DistillationModule, "outer_loss", diverge)
+    spoil(monkeypatch, lambda step: torch.nan if step >= 2 else 1)
     with pytest.raises(UserError, match="not finite"):
         pipeline.run(experiment("outer.steps=9", "outer.max_skipped=3"), run)
     assert load_distilled(run.folder / "distilled.safetensors").images.isfinite().all()
@@ -184,14 +232,15 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
     seen = []
     validate = module.validation_step
 
-    def spoil(batch: Tensor, batch_idx: int) -> None:
+    def blacken(batch: Tensor, batch_idx: int) -> None:
         if module.global_step >= 3:
             module.distilled.images.data.fill_(0)
         validate(batch, batch_idx)
-        results = held_out(module.problem, module.problem.validation, "validation", 1, [module.steps()])
+        networks = module.problem.population("validation", 1)
+        results = held_out(module.problem, module.problem.validation, networks, [module.steps()]).runs
         seen.append((results["accuracy"].mean(), state(module)))
 
-    module.validation_step = spoil  # type: ignore[method-assign]
+    module.validation_step = blacken  # type: ignore[method-assign]
     outcome = distill(module, None, tmp_path)
     best = max(accuracy for accuracy, _ in seen)
     assert outcome["validation_accuracy"] == pytest.approx(best)

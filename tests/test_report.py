@@ -76,24 +76,27 @@ def test_the_grid_grows_by_a_row_a_step(channels: int) -> None:
     assert 3 * 90 < four.shape[0] - one.shape[0] < 3 * 130  # about an inch a row at 110 dpi
 
 
-def test_the_summary_is_that_of_numpy() -> None:
-    accuracies = {"before_training": [0.1, 0.3, 0.2], "distilled": [0.75]}
-    rows = table.summary(
-        {name: pandas.DataFrame({"accuracy": values}) for name, values in accuracies.items()}
-    )
-    assert rows["method"].tolist() == ["before training", "distilled"]
-    for row, values in zip(rows.itertuples(), accuracies.values(), strict=True):
-        expected = [np.mean(values), np.std(values), np.min(values), np.max(values), len(values)]
-        np.testing.assert_allclose([row.mean, row.std, row.min, row.max, row.runs], expected)
+def test_captions_of_classes_of_learned_labels_and_of_numbers() -> None:
+    names = ["a", "b"]
+    assert images.captions(torch.tensor([1, 0]), names) == ["b", "a"]
+    assert images.captions(torch.tensor([[0.2, 0.75], [1.5, -1.0]]), names) == ["b 0.75", "a 1.50"]
+    assert images.captions(torch.tensor([[0.12345], [-2.0]]), ["target"]) == ["0.123", "-2"]
 
 
 def test_a_table_shows_shares_in_percent_and_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    table.show("[all]", pandas.DataFrame([{"method": "[bold]", "mean": 0.12345, "runs": 3}]))
+    table.show("[all]", pandas.DataFrame([{"method": "[bold]", "mean": 0.12345, "runs": 3}]), "accuracy")
     shown = capsys.readouterr().out
     assert "[all]" in shown
     assert ["[bold]", "12.35 %", "3"] in [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()
     ]
+
+
+def test_a_loss_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"metric": metric, "mean": 0.12345} for metric in ("accuracy", "excess_loss")]
+    table.show("both", pandas.DataFrame(rows))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [line.split("│")[2].strip() for line in lines] == ["12.35 %", "0.1235"]
 
 
 def test_the_rows_of_a_sweep(tmp_path: Path) -> None:
@@ -102,16 +105,17 @@ def test_the_rows_of_a_sweep(tmp_path: Path) -> None:
         (tmp_path / str(job)).mkdir()
         outcome = {
             "status": status,
+            "metric": "accuracy",
             "validation_accuracy": 0.7,
-            "overrides": ["dataset=digits", f"outer.steps={job + 1}", "dataset.name=a=b"],
+            "overrides": ["dataset=digits", f"outer.steps={job + 1}", "dataset.name='a=b'"],
             "evaluation": [row] if status == "finished" else [],
             "provenance": {"seconds": 1.5},
         }
         (tmp_path / str(job) / "result.json").write_text(json.dumps(outcome))
     rows = table.sweep(tmp_path)
     assert rows.to_dict("records")[0] == {
-        "job": 0, "outer.steps": "1", "status": "finished", "validation": 0.7, "mean": 0.5, "std": 0.1,
-        "min": 0.4, "max": 0.6, "seconds": 1.5, "error": "",
+        "job": 0, "outer.steps": "1", "status": "finished", "metric": "accuracy", "validation": 0.7,
+        "mean": 0.5, "std": 0.1, "min": 0.4, "max": 0.6, "seconds": 1.5, "error": "",
     }  # fmt: skip
     assert rows["status"].tolist() == ["finished", "interrupted"]
     assert np.isnan(rows["mean"][1])

@@ -38,11 +38,11 @@ def result(folder: Path) -> dict[str, Any]:
 def test_the_folder_holds_what_was_promised(ended: Run) -> None:
     told, folder = ended
     assert told.code == 0, told.err
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir()} - {"uncommitted.diff"} == {
         "distilled.safetensors", "result.json", "images", "config.yaml", "distill.log", "checkpoints",
-        "csv", ".hydra",
+        "csv", ".hydra", "run.json", "evaluation.csv", "confusion.json", "history.csv", "report.html",
     }  # fmt: skip
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step_00000002.ckpt"}
     assert not [path for path in folder.rglob(".*.*") if path.parent.name != ".hydra"]  # nothing temporary
 
 
@@ -52,7 +52,7 @@ def test_result_json_says_what_came_out_and_how(ended: Run) -> None:
     assert 0 <= outcome["validation_accuracy"] <= 1
     assert outcome["outer_steps"] == 2
     rows = {row["method"]: row for row in outcome["evaluation"]}
-    assert list(rows) == ["before training", "distilled", "random real"]
+    assert list(rows) == ["before_training", "distilled", "random_real"]
     for row in rows.values():
         assert 0 <= row["min"] <= row["mean"] <= row["max"] <= 1
     assert [row["runs"] for row in rows.values()] == [1, 1, 10]
@@ -67,6 +67,7 @@ def test_the_config_is_kept_resolved(ended: Run) -> None:
     assert kept == result(ended[1])["config"]
     assert kept["distilled"] == {
         "images_per_class": 1, "steps": 2, "epochs": 2, "learning_rate": 0.05, "start": "noise",
+        "labels": "fixed",
     }  # fmt: skip
     assert "${" not in (ended[1] / "config.yaml").read_text()
 
@@ -75,11 +76,15 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     told, folder = ended
     assert "test accuracy, digits" in told.out
     distilled = {row["method"]: row for row in result(folder)["evaluation"]}["distilled"]
-    [line] = [line for line in told.out.splitlines() if "distilled" in line]
-    assert f" {100 * distilled['mean']:.2f} % " in line
-    assert max(map(len, told.out.splitlines())) <= 80
+    [line] = [line for line in told.out.splitlines() if "│ distilled " in line]
+    assert f" {100 * distilled['mean']:.2f} ± {100 * distilled['std']:.2f} % " in line
+    assert max(map(len, told.out.splitlines())) <= 160
+    assert "chosen on the validation split" in told.out
+    assert "storage: 20 images, 2 a class, " in told.out
     assert (folder / "distill.log").read_text() == told.err
-    assert [line.split("] ")[1] for line in told.err.splitlines()] == [
+    lines = [line.split("] ")[1] for line in told.err.splitlines()]
+    assert lines.pop(1).startswith("memory: the meta-gradient takes about ")
+    assert lines == [
         "distilling digits into 20 images",
         "baseline: random real",
         f"finished: {folder}",
@@ -88,7 +93,12 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
 
 def test_there_is_a_picture_of_each_step(ended: Run) -> None:
     folder = ended[1] / "images"
-    assert sorted(path.name for path in folder.iterdir()) == ["grid.png", "step_00.png", "step_01.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "grid.png",
+        "real.png",
+        "step_00.png",
+        "step_01.png",
+    ]
     shown = visible(load_distilled(ended[1] / "distilled.safetensors").pixels)
     for step in range(2):
         with Image.open(folder / f"step_{step:02}.png") as picture:

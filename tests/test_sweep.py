@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas
 import pytest
 from command_line import Ended, distill
 from conftest import TINY
 
-from dataset_distillation import pipeline
+from dataset_distillation import cli, pipeline, sweeps
+from dataset_distillation.errors import UserError
+from dataset_distillation.files import write, write_json
 from dataset_distillation.report import table
+from dataset_distillation.status import Progress
 
 
 def result(job: Path) -> dict[str, Any]:
@@ -40,7 +53,10 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
         "2",
         "3",
         "multirun.yaml",
+        "report.html",
         "sweep.csv",
+        "sweep.json",
+        "sweep.md",
     ]
     assert [result(folder / job)["status"] for job in "0123"] == ["finished"] * 2 + ["failed"] * 2
     assert "Traceback" not in ended.err
@@ -57,8 +73,8 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
     ended, folder = sweep
     rows = pandas.read_csv(folder / "sweep.csv")
     assert list(rows) == [
-        "job", "distilled.steps", "seed", "status", "validation", "mean", "std", "min", "max", "seconds",
-        "error",
+        "job", "distilled.steps", "seed", "status", "metric", "validation", "mean", "std", "min", "max",
+        "seconds", "error",
     ]  # fmt: skip
     assert rows["distilled.steps"].tolist() == [1, 1, 0, 0]
     assert rows["seed"].tolist() == [3, 4, 3, 4]
@@ -71,26 +87,164 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
     assert len([line for line in ended.out.splitlines() if "│ finished │" in line]) == 2
 
 
-def test_a_job_that_was_killed_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "0").mkdir()
-    done = {"status": "finished", "overrides": ["seed=1", "init=fixed"], "evaluation": []}
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "result.json").write_text(json.dumps(done))
-    (tmp_path / "10").mkdir()
-    (tmp_path / "10" / "result.json").write_text(json.dumps(done | {"overrides": ["seed=2", "init=fixed"]}))
+def test_the_table_knows_what_became_of_each_job(tmp_path: Path) -> None:
+    done = {"status": "finished", "evaluation": [], "outer_steps": 2, "config": {"outer": {"steps": 2}}}
+    life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
+    progress = {"step": 5, "steps": 20, "metric": "accuracy", "validation": 0.5, "steps_per_second": 2.0}
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    job = [["init=fixed", f"seed={seed}"] for seed in range(7)]
+
+    def tell(file: str, content: dict[str, Any]) -> None:
+        write_json(tmp_path / file, content)
+
+    tell("sweep.json", {"launcher": "Basic", "jobs": job, "ended": False, **life})
+    tell("0/result.json", {**done, "overrides": job[0]})
+    tell("1/status.json", {**progress, **life, "overrides": job[1]})
+    tell("1/result.json", {**done, "overrides": job[1]})  # of an earlier attempt
+    tell("2/status.json", {**progress, **life, "overrides": job[2], "updated": time.time() - 100})
+    tell("3/status.json", {**progress, **life, "overrides": job[3], "pid": int(killed.stdout)})
+    tell("4/result.json", {**done, "overrides": ["seed=9"]})  # of another sweep in this folder
+    write(tmp_path / "5" / "result.json", b'{"status": "fin')
     (tmp_path / "notes").mkdir()
     rows = table.sweep(tmp_path)
-    assert rows["job"].tolist() == [0, 1, 10]
-    assert rows["status"].tolist() == ["missing", "finished", "finished"]
-    assert rows["seed"].tolist() == ["", "1", "2"]
+    states = ["finished", "running", "lost", "lost", "queued", "damaged", "queued"]
+    assert rows["status"].tolist() == states
+    assert rows["seed"].tolist() == list("0123456")
     assert "init" not in rows
+    told = sweeps.jobs(tmp_path)
+    assert [job.seconds_left for job in told] == [None, 7.5, *[None] * 5]
+    assert told[1].progress.validation == 0.5
+    assert (
+        (tmp_path / "sweep.md")
+        .read_text()
+        .splitlines()[3]
+        .startswith("| 1 | 1 | running | accuracy | 50.00 % |")
+    )
+    tell("sweep.json", {"launcher": "Basic", "jobs": job, "ended": True, **life})
+    assert [job.state for job in sweeps.jobs(tmp_path)] == [s.replace("queued", "missing") for s in states]
+
+
+def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path: Path) -> None:
+    life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
+    asked = json.loads((sweep[1] / "sweep.json").read_text())["jobs"]
+    whole = {
+        "sweep.json": {**json.loads((sweep[1] / "sweep.json").read_text()), "jobs": asked[:2]},
+        "0/result.json": result(sweep[1] / "0"),
+        "1/status.json": {"overrides": asked[1], **asdict(Progress(1, 2, "accuracy", 0.5, 1.0)), **life},
+    }
+    for file, content in whole.items():
+        write_json(tmp_path / file, content)
+    draw, ends = random.Random(0), []
+    for file in whole:
+        content = (tmp_path / file).read_bytes()
+        for _ in range(100):
+            changed = bytearray(content)
+            for _ in range(draw.choice((1, 3, 20))):
+                at = draw.randrange(len(changed))
+                changed[at : at + draw.choice((0, 1, 8))] = draw.choice(
+                    (b"", b"0", b'"', b"-", b"null", b"{}", b"9" * 30)
+                )
+            (tmp_path / file).write_bytes(changed)
+            try:
+                ends.append({job.state for job in sweeps.jobs(tmp_path)} and table.show_sweep(tmp_path))
+            except UserError as error:
+                ends.append(str(error))
+        (tmp_path / file).write_bytes(content)
+    assert len(ends) == 300
+    assert {type(end) for end in ends} == {bool, str}
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; give the command that began it"),
+        (["seed=3"], "sweep.resume: goes on with a multirun; add -m"),
+    ],
+)
+def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, tmp_path: Path) -> None:
+    swept = [override for override in TINY if "false" not in override]
+    write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "seed=3"], [*swept, "seed=4"]]})
+    before = (tmp_path / "sweep.json").read_bytes()
+    ended = distill(*typed, *swept, f"sweep.resume={tmp_path}", folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert told in ended.err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"sweep.json": before}
+
+
+def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
+    folder = sweep[1]
+    kept, lost = folder / "0", folder / "1"
+    bits = (lost / "distilled.safetensors").read_bytes()
+    finished = (kept / "result.json").stat().st_mtime_ns
+    shutil.rmtree(lost)
+    assert table.sweep(folder)["status"].tolist() == ["finished", "missing", "failed", "failed"]
+    again = ["-m", *TINY, "distilled.steps=1,0", "seed=3,4", f"sweep.resume={folder}"]
+    ended = distill(*again, folder=folder.parent)
+    assert ended.code == 1
+    assert table.sweep(folder)["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
+    assert (kept / "result.json").stat().st_mtime_ns == finished
+    assert (lost / "distilled.safetensors").read_bytes() == bits
+
+
+def test_sweep_resume_needs_a_sweep(tmp_path: Path) -> None:
+    ended = distill("-m", *TINY, "seed=1,2", "sweep.resume=nowhere", folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "distill: sweep.resume=nowhere: no folder of a multirun (no sweep.json)\n"
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # submitit leaves a process open
+def test_a_launcher_that_loses_a_job_does_not_lose_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    (tmp_path / "networks.py").write_text(
+        "import os, signal\n"
+        "from torch import nn\n"
+        "class Kept(nn.Sequential):\n"
+        "    def __init__(self, channels, image_size, classes):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(channels * image_size**2, classes))\n"
+        "class Killed(Kept):\n"
+        "    def __init__(self, *shape):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    swept = "architecture.path=networks:Killed,networks:Kept"
+    local = ["hydra/launcher=submitit_local", "hydra.sweep.dir=pair", "evaluation.networks=0"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # submitit leaves the process of the second job open
+        ended = distill("-m", *TINY, *local, "architecture=imported", swept, folder=tmp_path)
+        gc.collect()
+    assert ended.code == 1
+    rows = pandas.read_csv(tmp_path / "pair" / "sweep.csv")
+    assert rows["architecture.path"].tolist() == [r"networks\:Killed", r"networks\:Kept"]  # as Hydra quotes
+    assert rows["status"].tolist() == ["lost", "finished"], ended
+
+
+def test_distill_status_shows_each_job(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = sweep[1]
+    made = [folder / name for name in ("sweep.csv", "sweep.md", "report.html")]
+    for path in made:
+        path.unlink()
+    with mock.patch.object(sys, "argv", ["distill-status", str(folder), "--watch"]):
+        cli.status()
+    out = capsys.readouterr().out
+    assert len([line for line in out.splitlines() if "│ finished │ 2 / 2    │" in line]) == 2
+    assert len([line for line in out.splitlines() if "│ failed   │" in line]) == 2
+    assert "3/distill.log" in out
+    assert all(path.exists() for path in made)
+    with mock.patch.object(sys, "argv", ["distill-status", "nowhere"]), pytest.raises(SystemExit) as end:
+        cli.status()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "distill-status: nowhere: no such folder\n"
 
 
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = pipeline.run
 
     def interrupted(*arguments: Any) -> dict[str, Any]:
-        return run(*arguments) | {"status": "interrupted"}
+        return run(*arguments) | {"status": "interrupted", "signal": "SIGINT"}
 
     monkeypatch.setattr(pipeline, "run", interrupted)
     ended = distill("-m", *TINY, "seed=0,1", "hydra.sweep.dir=pair", folder=tmp_path)
@@ -119,8 +273,6 @@ def test_parallel_jobs_do_not_mix_their_results(tmp_path: Path) -> None:
 
 def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
     folder = sweep[1]
-    for job in folder.iterdir():
-        os.utime(job, (0, 0))
     ended = distill("-m", *TINY, "distilled.stepz=1,2", f"hydra.sweep.dir={folder}", folder=folder.parent)
     assert ended.code == 2
     assert ended.err == "distill: distilled.stepz: no such key; did you mean steps?\n"

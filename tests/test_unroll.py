@@ -1,6 +1,8 @@
-"""The meta-gradient against closed forms, finite differences, torch.optim and a hand-written reference."""
+"""The meta-gradient against closed forms, finite differences, torch.optim and a reference written by hand."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -10,11 +12,31 @@ from torch.nn import functional
 
 from dataset_distillation import training
 from dataset_distillation.architectures import Weights
+from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.distilled import sequence
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
+from dataset_distillation.inner_optimizers.adam import Adam
+from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.inner_optimizers.sgd import SGD
+from dataset_distillation.inner_training import InnerTraining
+from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
+from dataset_distillation.unroll.recompute import Recompute
+
+ENGINES: dict[str, Unroll] = {"full": Full(), "recompute": Recompute(), "offload": Recompute(offload=True)}
+OPTIMIZERS: dict[str, InnerOptimizer] = {
+    "sgd": SGD(),
+    "sgd-decay": SGD(weight_decay=0.1),
+    "momentum": Momentum(),
+    "nesterov-decay": Momentum(momentum=0.8, nesterov=True, weight_decay=0.1),
+    "adam": Adam(),
+    "adam-decay": Adam(weight_decay=0.1, betas=[0.5, 0.9], eps=1e-3),
+}
+CASES = [(1, 1, 1), (1, 3, 3), (2, 1, 2), (3, 2, 3), (30, 1, 3), (10, 3, 3)]  # steps, epochs, batch
+
+engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -27,7 +49,11 @@ def weights_of(network: nn.Module) -> Weights:
 
 
 class Case:
-    """A small smooth network and distilled data for it, in float64."""
+    """A network and distilled data for it, in float64; the labels are probabilities, learned too."""
+
+    network: nn.Module
+    shape: tuple[int, ...] = (1, 2, 2)
+    classes = 3
 
     def __init__(self, steps: int, epochs: int, batch: int) -> None:
         generator = torch.Generator().manual_seed(steps * 100 + epochs * 10 + batch)
@@ -35,110 +61,235 @@ class Case:
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-        self.network = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
-        self.weights = {name: normal(*p.shape) for name, p in self.network.named_parameters()}
-        self.images = normal(steps, batch, 1, 2, 2).requires_grad_()
-        self.labels = torch.arange(batch).remainder(3).repeat(steps, 1)
-        self.rates = (0.1 + 0.2 * torch.rand(epochs, steps, generator=generator).double()).requires_grad_()
-        self.real = normal(6, 1, 2, 2)
-        self.real_labels = torch.arange(6).remainder(3)
+        self.network = self.build().double()
+        self.weights = {
+            name: normal(*p.shape) / math.sqrt(p[0].numel()) for name, p in self.network.named_parameters()
+        }
+        self.images = normal(steps, batch, *self.shape).requires_grad_()
+        self.labels = normal(steps, batch, self.classes).softmax(-1).requires_grad_()
+        self.rates = (0.05 + 0.1 * torch.rand(epochs, steps, generator=generator).double()).requires_grad_()
+        self.real, self.real_labels = normal(6, *self.shape), torch.arange(6).remainder(self.classes)
 
-    def final_weights(self) -> Weights:
-        steps = sequence(self.images, self.labels, self.rates)
-        return Full().unroll(self.network, self.weights, steps, SGD(), functional.cross_entropy)
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))  # smooth
 
-    def outer_loss(self) -> Tensor:
-        outputs = functional_call(self.network, self.final_weights(), (self.real,))
+    @property
+    def meta(self) -> dict[str, Tensor]:
+        return {"images": self.images, "labels": self.labels, "rates": self.rates}
+
+    def steps(self) -> list[Step]:
+        return list(sequence(self.images, self.labels, self.rates))
+
+    def final_weights(self, engine: Unroll, optimizer: InnerOptimizer) -> Weights:
+        inner = InnerTraining(self.network, self.weights, optimizer, functional.cross_entropy)
+        return engine.unroll(inner, self.steps())
+
+    def outer_loss(self, final: Weights) -> Tensor:
+        outputs = functional_call(self.network, final, (self.real,))
         return functional.cross_entropy(outputs, self.real_labels)
 
+    def meta_gradient(self, engine: Unroll, optimizer: InnerOptimizer) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(
+            self.outer_loss(self.final_weights(engine, optimizer)), list(self.meta.values())
+        )
 
-CASES = [(1, 1, 1), (1, 3, 3), (2, 1, 2), (3, 2, 3), (30, 1, 3), (10, 3, 3)]
+
+class OnLeNet(Case):
+    shape, classes = (1, 28, 28), 10
+
+    def build(self) -> nn.Module:
+        return LeNet().build((1, 28, 28), 10)
 
 
-@pytest.mark.parametrize(("steps", "epochs", "batch"), CASES)
-def test_the_meta_gradient_is_that_of_finite_differences(steps: int, epochs: int, batch: int) -> None:
-    case = Case(steps, epochs, batch)
-    gradients = torch.autograd.grad(case.outer_loss(), (case.images, case.rates))
-    for tensor, gradient in zip((case.images, case.rates), gradients, strict=True):
+class OnConvNet(Case):
+    shape, classes = (3, 16, 16), 10
+
+    def build(self) -> nn.Module:
+        return ConvNet(width=8).build((3, 16, 16), 10)
+
+
+def assert_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], error: float) -> None:
+    """To a relative error of the norm."""
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert (a - b).norm() <= error * b.norm()
+
+
+@engines
+@optimizers
+@pytest.mark.parametrize("sizes", CASES)
+def test_the_meta_gradient_is_that_of_finite_differences(
+    sizes: tuple[int, int, int], optimizer: InnerOptimizer, engine: Unroll
+) -> None:
+    case = Case(*sizes)
+    h = 1e-6  # Adam's first steps turn sharply where a gradient is near 0: not more
+    gradients = case.meta_gradient(engine, optimizer)
+    for tensor, gradient in zip(case.meta.values(), gradients, strict=True):
         direction = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        h = 1e-5
+        losses = []
+        for way in (h, -2 * h):
+            tensor.data += way * direction
+            losses.append(case.outer_loss(case.final_weights(engine, optimizer)).detach())
         tensor.data += h * direction
-        above = case.outer_loss()
-        tensor.data -= 2 * h * direction
-        below = case.outer_loss()
-        tensor.data += h * direction
-        expected = (above - below) / (2 * h)  # error O(h²)
-        torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-7, atol=1e-9)
+        expected = (losses[0] - losses[1]) / (2 * h)
+        torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-6, atol=2e-9)
 
 
-def test_one_step_of_the_linear_case_is_equation_6() -> None:
-    """θ1 = (I − (η̃/M) d̃ᵀd̃) θ0 + (η̃/M) d̃ᵀt̃."""
+@optimizers
+@pytest.mark.parametrize("kind", [OnLeNet, OnConvNet])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 3)])
+def test_the_engines_agree(kind: type[Case], sizes: tuple[int, int, int], optimizer: InnerOptimizer) -> None:
+    case = kind(*sizes)
+    reference = case.meta_gradient(ENGINES["full"], optimizer)
+    assert all(gradient.norm() > 0 for gradient in reference)
+    for name in ENGINES.keys() - {"full"}:
+        assert_equal(case.meta_gradient(ENGINES[name], optimizer), reference, 1e-9)
+
+
+def test_the_engines_agree_over_thirty_steps() -> None:
+    case = OnLeNet(10, 3, 2)
+    full, recompute = (case.meta_gradient(ENGINES[name], SGD()) for name in ("full", "recompute"))
+    assert_equal(recompute, full, 1e-9)
+
+
+@engines
+def test_one_step_of_the_linear_case_is_equation_6(engine: Unroll) -> None:
+    """θ1 = (I − (η̃/M) d̃ᵀd̃) θ0 + (η̃/M) d̃ᵀt̃, and the derivatives of L = ‖θ1 − θ*‖² / 2, by hand."""
     generator = torch.Generator().manual_seed(0)
-    d, t, theta = (
-        torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((3, 4), (3, 1), (4, 1))
-    )
+    sizes = ((3, 4), (3, 1), (4, 1), (4, 1))
+    d, t, theta, optimum = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in sizes)
     rate = torch.tensor(0.3, dtype=torch.float64)
     network = nn.Linear(4, 1, bias=False).double()
-    final = Full().unroll(network, {"weight": theta.T.clone()}, [Step(d, t, rate)], SGD(), squared)
+    step = Step(*(tensor.requires_grad_() for tensor in (d, t, rate)))
+    inner = InnerTraining(network, {"weight": theta.T.clone()}, SGD(), squared)
+    final = engine.unroll(inner, [step])["weight"].T
     expected = (torch.eye(4) - rate / 3 * d.T @ d) @ theta + rate / 3 * d.T @ t
-    torch.testing.assert_close(final["weight"].T, expected, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(final, expected, rtol=1e-14, atol=1e-14)
+    ours = torch.autograd.grad((final - optimum).square().sum() / 2, step)
+    u, r = expected - optimum, d @ theta - t
+    by_hand = (-rate / 3 * (r @ u.T + d @ u @ theta.T), rate / 3 * d @ u, -(u.T @ d.T @ r).squeeze() / 3)
+    assert_equal(ours, by_hand, 1e-13)
 
 
-def test_lenet_agrees_with_a_reference_written_by_hand() -> None:
-    generator = torch.Generator().manual_seed(0)
-    network = LeNet().build((1, 28, 28), 10).double()
-    weights = weights_of(network)
-    images = torch.randn(2, 10, 1, 28, 28, generator=generator, dtype=torch.float64).requires_grad_()
-    rates = torch.full((2, 2), 0.1, dtype=torch.float64).requires_grad_()
-    labels = torch.arange(10).repeat(2, 1)
-    real = torch.randn(16, 1, 28, 28, generator=generator, dtype=torch.float64)
-
-    def meta_gradient(final: Weights) -> tuple[Tensor, ...]:
-        loss = functional.cross_entropy(functional_call(network, final, (real,)), torch.arange(16) % 10)
-        return torch.autograd.grad(loss, (images, rates))
-
-    steps = sequence(images, labels, rates)
-    final = Full().unroll(network, weights, steps, SGD(), functional.cross_entropy)
-    reference = {name: weight.requires_grad_() for name, weight in weights_of(network).items()}
-    for epoch in range(2):
-        for step in range(2):
-            outputs = functional_call(network, reference, (images[step],))
-            loss = functional.cross_entropy(outputs, labels[step])
-            gradients = torch.autograd.grad(loss, list(reference.values()), create_graph=True)
-            reference = {
-                name: weight - rates[epoch, step] * gradient
-                for (name, weight), gradient in zip(reference.items(), gradients, strict=True)
-            }
-    for ours, theirs in zip(meta_gradient(final), meta_gradient(reference), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+@engines
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_many_steps_on_a_quadratic(engine: Unroll, steps: int) -> None:
+    """ℓ = (xθ − y)² / 2: θT = y/x + Π (1 − η̃_t x²) (θ0 − y/x)."""
+    x, y = (torch.tensor([[v]], dtype=torch.float64, requires_grad=True) for v in (0.8, 0.5))
+    rates = torch.linspace(0.1, 0.4, steps, dtype=torch.float64).requires_grad_()
+    network = nn.Linear(1, 1, bias=False).double()
+    theta = torch.tensor([[2.0]], dtype=torch.float64, requires_grad=True)
+    inner = InnerTraining(network, {"weight": theta}, SGD(), squared)
+    final = engine.unroll(inner, [Step(x, y, rate) for rate in rates])["weight"]
+    closed = y / x + (1 - rates * x.squeeze() ** 2).prod() * (theta - y / x)
+    torch.testing.assert_close(final, closed, rtol=1e-13, atol=0)
+    inputs = (x, y, rates, theta)
+    assert_equal(torch.autograd.grad(final, inputs), torch.autograd.grad(closed, inputs), 1e-12)
 
 
-def test_the_same_weights_as_plain_training_with_torch_optim() -> None:
-    case = Case(3, 2, 3)
-    final = case.final_weights()
+def by_hand(
+    optimizer: InnerOptimizer, case: Case, start: int = 0, stop: int | None = None
+) -> tuple[Tensor, ...]:
+    """The meta-gradient through the update rules as torch.optim's documentation states them.
+
+    Of the steps in [start, stop) alone; those after it are not taken.
+    """
+    weights = {name: weight.clone().requires_grad_() for name, weight in case.weights.items()}
+    memory: dict[str, list[Tensor]] = {name: [torch.zeros_like(w)] * 2 for name, w in weights.items()}
+    for t, step in enumerate(case.steps()[:stop], 1):
+        if t == start + 1:
+            weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+            memory = {name: [tensor.detach() for tensor in both] for name, both in memory.items()}
+        outputs = functional_call(case.network, weights, (step.images,))
+        loss = functional.cross_entropy(outputs, step.labels)
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        for (name, weight), g in zip(list(weights.items()), gradients, strict=True):
+            g = g + optimizer.weight_decay * weight
+            first, second = memory[name]
+            if isinstance(optimizer, Adam):
+                beta1, beta2 = optimizer.betas
+                first, second = beta1 * first + (1 - beta1) * g, beta2 * second + (1 - beta2) * g**2
+                g = first / (1 - beta1**t) / ((second / (1 - beta2**t)).sqrt() + optimizer.eps)
+            elif isinstance(optimizer, Momentum):
+                first = optimizer.momentum * first + g
+                g = g + optimizer.momentum * first if optimizer.nesterov else first
+            memory[name] = [first, second]
+            weights[name] = weight - step.learning_rate * g
+    return torch.autograd.grad(case.outer_loss(weights), list(case.meta.values()))
+
+
+@engines
+@optimizers
+@pytest.mark.parametrize("sizes", [(2, 1, 2), (3, 3, 3)])
+def test_the_meta_gradient_is_that_of_a_reference_written_by_hand(
+    sizes: tuple[int, int, int], optimizer: InnerOptimizer, engine: Unroll
+) -> None:
+    case = Case(*sizes)
+    assert_equal(case.meta_gradient(engine, optimizer), by_hand(optimizer, case), 1e-10)
+
+
+@engines
+@optimizers
+def test_the_same_weights_as_plain_training_with_torch_optim(
+    optimizer: InnerOptimizer, engine: Unroll
+) -> None:
+    case = Case(4, 3, 3)
+    final = case.final_weights(engine, optimizer)
     training.load(case.network, case.weights)
-    training.train(case.network, sequence(case.images, case.labels, case.rates), SGD())
+    training.train(case.network, case.steps(), optimizer)
     for name, parameter in case.network.named_parameters():
-        torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_neither_the_network_nor_the_initial_weights_change() -> None:
+@engines
+@optimizers
+def test_the_meta_gradient_is_finite_where_a_unit_is_dead(optimizer: InnerOptimizer, engine: Unroll) -> None:
+    """Its weights have gradient 0 in every step, where Adam divides by the root of 0."""
+    case = Case(2, 2, 3)
+    case.network[2] = nn.ReLU()
+    case.weights["1.bias"][0] = -100.0
+    for gradient in case.meta_gradient(engine, optimizer):
+        assert gradient.isfinite().all()
+        assert gradient.norm() > 0
+
+
+@engines
+@pytest.mark.parametrize("learned", [["images"], ["labels"], ["rates"], []])
+def test_what_is_not_learned_has_no_gradient(learned: list[str], engine: Unroll) -> None:
+    case = Case(2, 2, 3)
+    everything = dict(zip(case.meta, case.meta_gradient(engine, SGD()), strict=True))
+    for name, tensor in case.meta.items():
+        tensor.requires_grad_(name in learned)
+    loss = case.outer_loss(case.final_weights(engine, SGD()))
+    if learned:
+        loss.backward()
+    for name, tensor in case.meta.items():
+        assert (tensor.grad is not None) == (name in learned)
+        if name in learned:
+            assert_equal((tensor.grad,), (everything[name],), 1e-12)
+
+
+@engines
+def test_neither_the_network_nor_the_initial_weights_change(engine: Unroll) -> None:
     case = Case(2, 1, 3)
     before = weights_of(case.network), {name: weight.clone() for name, weight in case.weights.items()}
-    case.outer_loss().backward()
+    case.outer_loss(case.final_weights(engine, SGD())).backward()
     for name, parameter in case.network.named_parameters():
         assert torch.equal(parameter, before[0][name])
         assert parameter.grad is None
         assert torch.equal(case.weights[name], before[1][name])
 
 
-def test_a_frozen_parameter_stays() -> None:
+@engines
+@pytest.mark.parametrize("optimizer", [SGD(weight_decay=0.1), Adam(weight_decay=0.1)])
+def test_a_frozen_parameter_stays(engine: Unroll, optimizer: InnerOptimizer) -> None:
     case = Case(3, 2, 3)
     case.network[1].requires_grad_(False)
-    final = case.final_weights()
+    final = case.final_weights(engine, optimizer)
     assert torch.equal(final["1.weight"], case.weights["1.weight"])
     assert not torch.equal(final["3.weight"], case.weights["3.weight"])
     training.load(case.network, case.weights)
-    training.train(case.network, sequence(case.images, case.labels, case.rates), SGD())
+    training.train(case.network, case.steps(), optimizer)
     for name, parameter in case.network.named_parameters():
-        torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-12, atol=1e-12)
+    assert_equal(case.meta_gradient(engine, optimizer), case.meta_gradient(Full(), optimizer), 1e-10)

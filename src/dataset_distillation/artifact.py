@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dataset_distillation.distilled import pixels, sequence
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives import LOSSES
 
 FORMAT = 1  # raised when the meaning of a field changes; older files stay readable
 _INITIAL = "initial_weights/"
@@ -29,7 +31,7 @@ class DistilledSet:
     """A distilled data set.
 
     images:          (steps, n, channels, height, width), normalised: (pixel − mean) / std
-    labels:          (steps, n), int64
+    labels:          (steps, n), int64; where they were learned (steps, n, outputs of the network), float
     learning_rates:  (epochs, steps)
     initial_weights: θ0 by parameter name, if it was made for one fixed initialization, else empty
     metadata:        normalisation, class names, what it was made for and how; see `describe` in pipeline.py
@@ -51,11 +53,32 @@ class DistilledSet:
         """The images in the pixel space of the data set, where real images lie in [0, 1]."""
         return pixels(self.images, self.metadata["mean"], self.metadata["std"])
 
+    @property
+    def storage(self) -> dict[str, Any]:
+        """What the set takes, in bytes as its file holds them, beside the real train set it was made of.
+
+        The real set is counted at a byte a pixel and channel, as it comes, and 8 bytes a label.
+        """
+        parts = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
+        sizes = {f"{name}_bytes": tensor.nbytes for name, tensor in parts.items()}
+        images, number = self.images.flatten(0, 1), self.metadata.get("train_images")
+        real = number and number * (images[0].numel() + 8)
+        return {
+            **sizes,
+            "bytes": sum(sizes.values()),
+            "images": len(images),
+            "images_per_class": len(images) / len(self.metadata["class_names"]),
+            "real_images": number,
+            "real_bytes": real,
+            "share_of_real_images": number and len(images) / number,
+            "share_of_real_bytes": real and sum(sizes.values()) / real,
+        }
+
     def train(self, network: nn.Module) -> nn.Module:
         """Run the inner steps on `network`, in place, and return it.
 
         Starts from `initial_weights` where the set has them (their names must be the network's), else
-        from the weights that `network` has.
+        from the weights that `network` has, which must be those it was made for if these are known.
         """
         if self.initial_weights:
             expected = {name: parameter.shape for name, parameter in network.named_parameters()}
@@ -68,8 +91,19 @@ class DistilledSet:
                     f"shape {_shape(expected.get(name))} here and {_shape(found.get(name))} there"
                 )
             training.load(network, self.initial_weights)
-        optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"])
-        return training.train(network, self.steps, optimizer)
+        elif self.metadata.get("initial_weights_sha256") not in (
+            None,
+            checksum(dict(network.named_parameters())),
+        ):
+            raise ValueError(
+                "the network does not have the weights this set was made for, of which it holds the checksum "
+                f"alone: load those of metadata['config']['init'], {self.metadata['config']['init']}"
+            )
+        options = self.metadata["config"].get("inner_optimizer", {})
+        optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"], options)
+        # Files from before there were several losses do not name it.
+        loss = LOSSES[self.metadata.get("loss", "cross_entropy")]
+        return training.train(network, self.steps, optimizer, loss)
 
     def save(self, path: Path) -> None:
         """Write the set to `path`, whole or not at all."""
@@ -77,7 +111,27 @@ class DistilledSet:
         tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {name: json.dumps(value) for name, value in {"format": FORMAT, **self.metadata}.items()}
-        write(Path(path), safetensors.torch.save(tensors, metadata))
+        write(Path(path), _in_order(safetensors.torch.save(tensors, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes the metadata in a random order.
+
+    The header is JSON behind its length (8 bytes, little endian), padded so that the tensors are aligned.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def checksum(weights: Weights) -> str:
+    """SHA-256 over names, shapes and values, in single precision and in the order of the names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().flatten().numpy().data)
+    return digest.hexdigest()
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -1,27 +1,25 @@
-"""What happens around the outer steps: progress, Ctrl-C, pictures."""
+"""What happens around the outer steps: progress, pictures."""
 
 from __future__ import annotations
 
-import io
-import signal
 import sys
-from pathlib import Path
+import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from dataset_distillation import status
+from dataset_distillation.checkpoints import Best
 from dataset_distillation.distilled import pixels
-from dataset_distillation.files import write
 from dataset_distillation.loggers import Logger
-from dataset_distillation.report.images import visible
+from dataset_distillation.report.images import captions, visible
 
 
 class Progress(TQDMProgressBar):
-    """Outer loss, validation accuracy, speed and time left; rarely refreshed where nobody watches."""
+    """Outer loss, validation metric, speed and time left; rarely refreshed where nobody watches."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stdout.isatty() else 200)
@@ -34,43 +32,17 @@ class Progress(TQDMProgressBar):
         metrics.pop("v_num", None)
         return metrics
 
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_start(trainer)
+        self.on_train_epoch_start(trainer)  # which Lightning leaves out where it goes on in mid-epoch
+        self.train_progress_bar.initial = self.train_progress_bar.n = trainer.global_step
+
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description("distilling")
 
     def on_exception(self, *_: Any) -> None:
         self.train_progress_bar.close()  # else the error would stand behind the bar
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that replace the ones before in one stroke, or, on a full disk, leave them as they were."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        write(Path(path), content.getvalue())
-
-
-class StopOnInterrupt(Callback):
-    """The first Ctrl-C ends the outer optimisation after the step it is in; a second one ends the program."""
-
-    interrupted = False
-    previous: Any = signal.default_int_handler
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        def stop(*_: Any) -> None:
-            self.interrupted = trainer.should_stop = True
-            signal.signal(signal.SIGINT, self.previous)
-
-        self.previous = signal.signal(signal.SIGINT, stop)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        signal.signal(signal.SIGINT, self.previous)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        signal.signal(signal.SIGINT, self.previous)
 
 
 class ValidateAtTheEnd(Callback):
@@ -81,6 +53,25 @@ class ValidateAtTheEnd(Callback):
             trainer.should_stop = True  # upon which Lightning validates once more
 
 
+class Publish(Callback):
+    """Tells those who watch from outside how far the run is (status.py)."""
+
+    def __init__(self, progress: status.Progress, best: Best) -> None:
+        self.progress, self.best = progress, best
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.begun, self.first = time.monotonic(), trainer.global_step
+        self.progress.step, self.progress.steps = trainer.global_step, int(trainer.max_steps)
+        self.progress.metric = pl_module.problem.experiment.objective.metric
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress.step = trainer.global_step
+        self.progress.steps_per_second = (trainer.global_step - self.first) / (time.monotonic() - self.begun)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.progress.validation = self.best.value
+
+
 class Images(Callback):
     """Shows the logger the distilled images at each validation."""
 
@@ -89,11 +80,13 @@ class Images(Callback):
 
     @torch.no_grad()
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
         distilled, specification = pl_module.distilled, pl_module.problem.data.specification
         shown = visible(pixels(distilled.images.detach().cpu(), specification.mean, specification.std))
-        rows = [torch.cat(list(images), dim=2) for images in shown]  # a picture a step: its images in a row
         names = [
-            ", ".join(specification.class_names[c] for c in labels) for labels in distilled.labels.tolist()
+            f"step {step}: {name}"
+            for step, labels in enumerate(distilled.labels)
+            for name in captions(labels, specification.class_names)
         ]
-        captions = [f"step {step}: {classes}" for step, classes in enumerate(names)]
-        self.logger.images(rows, captions, trainer.global_step)
+        self.logger.images(list(shown.flatten(0, 1)), names, trainer.global_step)

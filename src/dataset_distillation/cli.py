@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import difflib
@@ -10,8 +11,9 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,33 +24,53 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dataset_distillation import config as experiment_config
-from dataset_distillation.errors import ConfigError, UserError
-from dataset_distillation.help import GROUPS, choices, help_page
+from dataset_distillation import resume
+from dataset_distillation.errors import ConfigError, UserError, program, refuse
+from dataset_distillation.evaluation import made_with
+from dataset_distillation.help import EVALUATE, GROUPS, PRETRAIN, choices, help_page
+from dataset_distillation.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, exit_code, interruptible
+from dataset_distillation.sweeps import Multirun
 
 #: What composing a config raises for what a user typed; Hydra has ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
-INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 
 class Check(Callback):
-    """Checks a run before Hydra makes its folder, and notes where a multirun writes."""
+    """Checks a run before Hydra makes its folder, and tells of a multirun."""
 
-    sweep: Path | None = None
-    began = 0.0
+    sweep: Multirun | None = None
+    resuming = False
 
+    @classmethod
+    def forget(cls) -> None:
+        """What an earlier call in this process left."""
+        cls.sweep, cls.resuming = None, False
+
+    # Hydra turns an exception of a callback into a warning, so these leave by sys.exit.
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        # Hydra turns an exception of a callback into a warning, so this leaves by sys.exit.
         try:
+            if Check.resuming:
+                raise ConfigError("sweep.resume: goes on with a multirun; add -m")
             _choices(config.hydra.runtime.choices)
-            task = copy.deepcopy(config)
+            task = copy.deepcopy(config)  # as the job will get it
             with open_dict(task):
                 del task["hydra"]
             experiment_config.read(task)
+            resume.check(Path(config.hydra.run.dir), _resolved(task))
         except (UserError, OmegaConfBaseException) as error:
             sys.exit(_complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Check.sweep, Check.began = Path(config.hydra.sweep.dir), time.time()
+        try:
+            sweep = Multirun(config)
+            if Check.resuming:
+                sweep.same_as_before()
+            sweep.heartbeat.start()
+        except (UserError, OSError) as error:
+            sys.exit(_complain(error))
+        except HydraException:  # of what is swept; the sweeper says so, too
+            return
+        Check.sweep = sweep
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
@@ -59,23 +81,49 @@ def _job(config: DictConfig) -> Any:
     return run_job(config)
 
 
+@hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="evaluate")
+def _evaluation(config: DictConfig) -> Any:
+    from dataset_distillation.cli import run_job
+
+    return run_job(config)
+
+
 def run_job(config: DictConfig) -> float | None:
-    """One run, in the folder Hydra made for it; returns the validation accuracy for sweepers to maximise."""
-    from dataset_distillation import pipeline
+    """One run, in the folder Hydra made for it; returns the validation metric, which sweepers optimise."""
+    from dataset_distillation import pipeline, processes
+    from dataset_distillation.evaluation import evaluate
     from dataset_distillation.files import write
     from dataset_distillation.provenance import Run
-    from dataset_distillation.report import table
+    from dataset_distillation.report import page
+    from dataset_distillation.report.methods import show_methods
+    from dataset_distillation.status import published
 
     log = logging.getLogger("distill")
     run = Run(**_asked(config))
+    if processes.rank(config.trainer.devices):
+        with interruptible():
+            pipeline.assist(experiment_config.read(config), run)
+        return None
+    resume.check(run.folder, run.config)  # before anything is written there
     try:
-        write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
-        result = pipeline.run(experiment_config.read(config), run)
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the former into the latter
+        if result := resume.finished(run.folder):
+            log.info("finished already: there is nothing to do")
+        else:
+            write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+            run.keep_changes()
+            with interruptible(), published(run.folder, run.progress, run.overrides):
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    processes.check(config.trainer.devices)
+                experiment = experiment_config.read(config)
+                if isinstance(experiment, experiment_config.Evaluate):
+                    result = evaluate.run(experiment, run)
+                else:
+                    result = pipeline.run(experiment, run)
+    except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # the last: submitit has its own way to leave
         with contextlib.suppress(UserError):
             run.record({"status": "interrupted"})
-        log.error("interrupted; what there is: %s", run.folder)
-        sys.exit(INTERRUPTED)
+        log.error("interrupted (%s); to go on: %s resume=%s", end, program(), run.folder)
+        sys.exit(end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", INTERRUPTED))
     except Exception as error:
         with contextlib.suppress(UserError):  # on a full disk
             run.record_failure(error)
@@ -85,12 +133,17 @@ def run_job(config: DictConfig) -> float | None:
             sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         raise
     if result["evaluation"]:
-        table.show(f"test accuracy, {run.choices['dataset']}", table.from_result(result))
-    log.info("%s: %s", result["status"], run.folder)
+        show_methods(result, run.choices["dataset"])
+    try:
+        page.write_run(run.folder)
+    except Exception:  # the run is finished and its result written, whatever is wrong with its page
+        log.exception("no page was made; when that is repaired: distill-report %s", run.folder)
     if result["status"] == "interrupted":
-        sys.exit(INTERRUPTED)  # and with it the multirun: nobody wants to press Ctrl-C once a job
-    accuracy: float | None = result["validation_accuracy"]
-    return accuracy
+        log.error("interrupted (%s); to go on: %s resume=%s", result["signal"], program(), run.folder)
+        sys.exit(exit_code(result["signal"]))  # and with it the multirun: nobody wants to interrupt each job
+    log.info("%s: %s", result["status"], run.folder)
+    validation: float | None = result.get(f"validation_{result['metric']}")
+    return validation
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:
@@ -98,10 +151,15 @@ def _asked(config: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     return {
         "folder": Path(hydra_config.runtime.output_dir),
-        "config": OmegaConf.to_container(config, resolve=True),
+        "config": _resolved(config),
         "choices": _choices(hydra_config.runtime.choices),
         "overrides": list(hydra_config.overrides.task),
     }
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(resolved)
 
 
 def _choices(chosen: Any) -> dict[str, str]:
@@ -109,7 +167,8 @@ def _choices(chosen: Any) -> dict[str, str]:
     for group in experiment_config.GROUPS:
         if not isinstance(chosen.get(group), str):
             raise ConfigError(f"{group}: takes one of {', '.join(choices(group))}")
-    return {group: choice for group in GROUPS if (choice := chosen.get(group))}
+    nested = [group for group in chosen if "@" in group]  # dataset@init.source
+    return {group: choice for group in (*GROUPS, *nested) if (choice := chosen.get(group))}
 
 
 def distill() -> None:
@@ -117,59 +176,155 @@ def distill() -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_page())
         return
+    try:
+        sys.argv[1:] = _resumed(sys.argv[1:])
+    except UserError as error:
+        sys.exit(_complain(error))
+    experiment_config.register()
+    _enter(_job)
+
+
+def evaluate() -> None:
+    """`distill-evaluate`: held-out networks on an artifact, or the baselines alone; with -m a sweep."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(EVALUATE)
+        return
+    try:
+        sys.argv[1:] = _resumed(sys.argv[1:])
+        experiment_config.register(experiment_config.Evaluate)
+        made_with.register(sys.argv[1:])
+    except EXPECTED as error:
+        sys.exit(_complain(error))
+    _enter(_evaluation)
+
+
+def _enter(job: Callable[[], Any]) -> NoReturn:
+    """Hand over to Hydra, and end with the exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, to be told in one line
     logging.raiseExceptions = False  # where the disk is full, the log need not say so line by line
-    Check.sweep = None
-    experiment_config.register()
-    code: int | str | None = 0
+    # Hydra takes -m only before or behind all overrides.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    code: int | str | None = 1
     try:
-        if any(argument.startswith("query=") for argument in sys.argv):
-            _complete()
-        else:
-            _job()
-    except SystemExit as end:
-        code = end.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception as error:
-        if not _jobs() and not isinstance(error, EXPECTED):
-            raise
-        code = 1 if _jobs() else _complain(error)  # a job has logged what happened to it
-    if jobs := _jobs():
-        from dataset_distillation.report import table
-
-        table.show_sweep(jobs[0].parent)
-    else:
-        _withdraw()
+        code = _hydra(job)
+    finally:
+        if Check.sweep:
+            code = _end_sweep(Check.sweep, code)
     sys.exit(code)
 
 
-def _complete() -> None:
-    """Tab completion without the types in `schema/`, which are nothing to choose from."""
+def _hydra(job: Callable[[], Any]) -> int | str | None:
+    """Hand over to Hydra; returns the exit code."""
+    Check.forget()
+    try:
+        _resume_sweep()
+        if any(argument.startswith("query=") for argument in sys.argv):
+            _complete(job)
+        else:
+            job()
+    except SystemExit as end:
+        return end.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if Check.sweep and Check.sweep.started():
+            return 1  # a job has logged what happened to it
+        if not isinstance(error, EXPECTED):
+            raise
+        return _complain(error)
+    return 0
+
+
+def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
+    """The table over all jobs, whatever ended the multirun; no trace of one whose jobs never began."""
+    if not sweep.started():
+        sweep.withdraw()
+        return code
+    from dataset_distillation.report import page, table
+
+    interrupted = code in (INTERRUPTED, TRY_AGAIN)
+    if not interrupted:
+        with contextlib.suppress(KeyboardInterrupt):
+            sweep.wait()
+    sweep.end(interrupted)
+    finished = table.show_sweep(sweep.folder)
+    page.write_sweep(sweep.folder)
+    return code or int(not finished)
+
+
+def status() -> None:
+    """`distill-status`: how far the jobs of a multirun are; makes its tables and its page anew."""
+    parser = argparse.ArgumentParser("distill-status", description=status.__doc__)
+    parser.add_argument("sweep", type=Path, help="folder of a multirun")
+    parser.add_argument("--watch", action="store_true", help="show it again every few seconds, to the end")
+    asked = parser.parse_args()
+    from dataset_distillation.report import page, table
+
+    try:
+        while table.show_status(asked.sweep) and asked.watch:
+            time.sleep(5)
+            print("\033[2J\033[H", end="")
+        table.sweep(asked.sweep)
+        page.write_sweep(asked.sweep)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except UserError as error:
+        sys.exit(_complain(error))
+
+
+def pretrain() -> None:
+    """Train the pool of networks that `distill` with the same arguments draws from."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(PRETRAIN)
+        return
+    experiment_config.register()
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
+    try:
+        with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
+            experiment = experiment_config.read(hydra.compose("config", sys.argv[1:]))
+        from dataset_distillation import pipeline
+
+        report = pipeline.pretrain(pipeline.prepare(experiment))
+        if report is None:
+            raise ConfigError(
+                "init: there is nothing to train; take init=pretrained or init=fixed_pretrained"
+            )
+        print(report["folder"])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except EXPECTED as error:
+        sys.exit(_complain(error))
+
+
+def _resumed(arguments: list[str]) -> list[str]:
+    """`resume=<run folder>` stands for the command that began the run there."""
+    folders = [argument for argument in arguments if argument.startswith("resume=")]
+    if not folders:
+        return arguments
+    return resume.command(Path(folders[0].removeprefix("resume=")), [a for a in arguments if a != folders[0]])
+
+
+def _complete(job: Callable[[], Any]) -> None:
+    """Tab completion without `schema/`, the types, and `wandb/`, which are nothing to choose from."""
     offered = io.StringIO()
     with contextlib.redirect_stdout(offered):
-        _job()
-    print(" ".join(word for word in offered.getvalue().split() if not word.startswith("schema")))
+        job()
+    print(" ".join(word for word in offered.getvalue().split() if not word.startswith(("schema", "wandb"))))
 
 
-def _withdraw() -> None:
-    """Remove what Hydra has written for a multirun that was refused before its first job."""
-    if Check.sweep:
-        with contextlib.suppress(OSError):
-            (Check.sweep / "multirun.yaml").unlink()
-            Check.sweep.rmdir()
-
-
-def _jobs() -> list[Path]:
-    """The folders of the jobs that this multirun has started; the sweep's folder may hold older ones."""
-    if not (Check.sweep and Check.sweep.is_dir()):
-        return []
-    # A second of grace: file systems round.
-    return [j for j in Check.sweep.iterdir() if j.name.isdigit() and j.stat().st_mtime > Check.began - 1]
+def _resume_sweep() -> None:
+    """`sweep.resume=<folder>`, no key of an experiment, says where the multirun writes, and has written."""
+    for i, argument in enumerate(sys.argv):
+        key, _, folder = argument.partition("=")
+        if key == "sweep.resume":
+            if not (Path(folder) / "sweep.json").is_file():
+                raise refuse(key, folder, "no folder of a multirun (no sweep.json)")
+            quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
+            sys.argv[i], Check.resuming = f"hydra.sweep.dir='{quoted}'", True
 
 
 def _complain(error: BaseException) -> int:
-    print(f"distill: {_one_line(error)}", file=sys.stderr)
+    print(f"{program()}: {_one_line(error)}", file=sys.stderr)
     if isinstance(error, UserError):
         return error.exit_code
     if isinstance(error, OSError) and not isinstance(error, HydraException):
@@ -181,10 +336,14 @@ def _one_line(error: BaseException) -> str:
     """Hydra's and OmegaConf's errors take several lines; the user reads one."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}"
+        extra = {"hydra/launcher": "cluster", "hydra/sweeper": "search"}.get(group)
+        more = f"; for others, pip install 'dataset-distillation[{extra}]'" if extra else ""
+        return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return " ".join(str(error).split())
+    if cause.full_key == "init.source":
+        return "init.source: is chosen as a group; for example dataset@init.source=usps"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return f"{cause.full_key}: no such key{_hint(cause)}"
     return f"{cause.full_key}: {str(cause).splitlines()[0]}"
@@ -196,3 +355,15 @@ def _hint(cause: OmegaConfBaseException) -> str:
     if close := difflib.get_close_matches(str(cause.key), keys, 1):
         return f"; did you mean {close[0]}?"
     return f"; the keys are {', '.join(keys)}" if keys else ""
+
+
+def report() -> None:
+    """`distill-report`: the pages of runs and multiruns again, and the paper's tables and figures."""
+    from dataset_distillation.report import command
+
+    try:
+        for path in command.main():
+            print(path)
+    except UserError as error:
+        print(f"distill-report: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from dataset_distillation import architectures, datasets, init, inner_optimizers
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import ConfigError, one_of, positive, refuse
+from dataset_distillation.evaluation import BASELINES, closed_form
 from dataset_distillation.init import Init
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.loggers import Logger
@@ -38,11 +40,18 @@ class Distilled:
     epochs: int = 3
     learning_rate: float = 0.02
     start: str = "noise"
+    labels: str = "fixed"
 
     def __post_init__(self) -> None:
         for name in ("images_per_class", "steps", "epochs", "learning_rate"):
             positive(f"distilled.{name}", getattr(self, name))
         one_of("distilled.start", self.start, ("noise", "real"))
+        one_of("distilled.labels", self.labels, ("fixed", "learned"))
+
+    @property
+    def inner_steps(self) -> int:
+        """T, how many steps train a network: `steps` in each of the `epochs`."""
+        return self.steps * self.epochs
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Outer:
     batch_size: int = 256
     learning_rate: float = 0.01
     learning_rate_of_rates: float = 0.01
+    learning_rate_of_labels: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
     schedule: str = "cosine"
     clip: float | None = 1.0
@@ -61,8 +71,9 @@ class Outer:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "max_skipped"):
             positive(f"outer.{name}", getattr(self, name))
-        if self.learning_rate_of_rates < 0:
-            raise refuse("outer.learning_rate_of_rates", self.learning_rate_of_rates, "must be 0 or more")
+        for name in ("learning_rate_of_rates", "learning_rate_of_labels"):
+            if (rate := getattr(self, name)) < 0:
+                raise refuse(f"outer.{name}", rate, "must be 0 or more")
         if self.clip is not None:
             positive("outer.clip", self.clip)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
@@ -75,7 +86,8 @@ class Evaluation:
     """Which networks judge the distilled data, when, and against what."""
 
     networks: int = 20
-    baselines: list[str] = field(default_factory=list)
+    baselines: Any = field(default_factory=list)  # a list of names, one name, or all
+    selection: str = "validation"
     validation_networks: int = 8
     validation_images: int = 2000
     validation_every: int = 200
@@ -85,8 +97,11 @@ class Evaluation:
             raise refuse("evaluation.networks", self.networks, "must be 0 (none) or more")
         for name in ("validation_networks", "validation_images", "validation_every"):
             positive(f"evaluation.{name}", getattr(self, name))
-        for name in self.baselines:
-            one_of("evaluation.baselines", name, ("random_real", "full_training"))
+        one_of("evaluation.selection", self.selection, ("validation", "paper"))
+        names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
+        for name in names:
+            one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
+        self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
 
 
 @dataclass
@@ -95,15 +110,32 @@ class Trainer:
 
     accelerator: str = "auto"
     precision: str = "32-true"
+    devices: int = 1
+    strategy: str = "auto"
     threads: int | None = None
     progress_bar: bool = True
+    checkpoint_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
-        # fp16 is no choice: the inner gradients are not scaled, so they underflow.
+        if self.precision.startswith("16") or "fp16" in self.precision:
+            reason = (
+                "the inner gradients underflow in fp16, and a scale of the outer loss does not reach them"
+            )
+            raise refuse(
+                "trainer.precision", self.precision, reason, "take bf16-mixed, which has fp32's range"
+            )
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed"))
+        one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
+        positive("trainer.devices", self.devices)
+        if self.devices > 1 and self.strategy != "ddp":
+            raise refuse(
+                "trainer.devices", self.devices, "several need a process each", "set trainer.strategy=ddp"
+            )
         if self.threads is not None:
             positive("trainer.threads", self.threads)
+        if self.checkpoint_seconds < 0:
+            raise refuse("trainer.checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more")
 
 
 @dataclass
@@ -126,6 +158,67 @@ class Experiment:
     def __post_init__(self) -> None:
         size = self.dataset.image_size
         self.architecture.check((self.dataset.channels, size, size))
+        self._check_targets()
+        self.init.check(self)
+        self.objective.check(self)
+        self.unroll.check(self)
+        if self.init.networks % self.trainer.devices:
+            allowed = (
+                f"must be a multiple of trainer.devices={self.trainer.devices}, which share the networks"
+            )
+            raise refuse("init.networks", self.init.networks, allowed)
+        closed_form.check(self)
+
+    def _check_targets(self) -> None:
+        """Classes or numbers: data set, objective and labels must agree."""
+        dataset = f"dataset.name={self.dataset.name}"
+        if self.objective.numbers and not self.dataset.numbers:
+            allowed, remedy = f"predicts numbers, and {dataset} has classes", "take objective=standard"
+        elif self.dataset.numbers and not self.objective.numbers:
+            allowed, remedy = f"is about classes, and {dataset} has numbers", "take objective=regression"
+        elif self.dataset.numbers and self.distilled.labels == "fixed":
+            allowed = f"{dataset} has numbers, and no class that one could be fixed to"
+            raise refuse("distilled.labels", "fixed", allowed, "take distilled.labels=learned")
+        else:
+            return
+        raise refuse("objective", type(self.objective).__module__.rpartition(".")[2], allowed, remedy)
+
+
+@dataclass
+class Training:
+    """How held-out networks are trained on an artifact; None: as it was made for."""
+
+    epochs: int | None = None
+    order: str = "learned"
+    learning_rate: float | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("training.order", self.order, ("learned", "shuffled"))
+        for name in ("epochs", "learning_rate", "batch_size"):
+            if (value := getattr(self, name)) is not None:
+                positive(f"training.{name}", value)
+        if self.batch_size and not self.learning_rate:
+            allowed = "the learned rates belong to the distilled steps"
+            raise refuse("training.batch_size", self.batch_size, allowed, "set training.learning_rate too")
+
+
+@dataclass
+class Evaluate(Experiment):
+    """What `distill-evaluate` is asked for: an artifact and how to train on it, or baselines alone."""
+
+    artifact: str | None = None
+    baselines: Any = field(default_factory=list)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.artifact is None and not self.evaluation.baselines:
+            raise refuse(
+                "artifact", "null", "there is nothing to evaluate", "give its path, or baselines=all"
+            )
+        if self.evaluation.networks == 0:
+            raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")
 
 
 #: The groups whose choices differ in kind: their package and the class their choices derive from.
@@ -140,16 +233,22 @@ GROUPS: dict[str, tuple[ModuleType, type]] = {
 }
 
 
-def register() -> None:
+def register(kind: type[Experiment] = Experiment) -> None:
     """Make the types known to Hydra, as the groups `schema/...`, out of sight of `--help` and completion."""
     store = ConfigStore.instance()
-    store.store(group="schema", name="experiment", node=Experiment, package="_global_")
+    store.store(group="schema", name="experiment", node=kind, package="_global_")
     for group, (package, base) in GROUPS.items():
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
-        choice: type
-        for choice in base.__subclasses__():
+        for choice in _descendants(base):
             store.store(group=f"schema/{group}", name=choice.__module__.rpartition(".")[2], node=choice)
+
+
+def _descendants(kind: type) -> Iterator[type]:
+    child: type
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
 
 
 def read(config: DictConfig) -> Experiment:
@@ -168,10 +267,10 @@ def read(config: DictConfig) -> Experiment:
 def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
     """`+group.typo=1` passes Hydra, and `to_object` would drop it in silence."""
     kind: Any = OmegaConf.get_type(node)
-    known = [f.name for f in dataclasses.fields(kind)]
+    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
     for key in map(str, node):
-        if key not in known:
+        if known is not None and key not in known:
             raise refuse(f"{prefix}{key}", node[key], "no such key", f"the keys are {', '.join(known)}")
         child: Any = node._get_node(key)
-        if isinstance(child, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(child)):
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _refuse_unknown_keys(child, f"{prefix}{key}.")

@@ -3,71 +3,83 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 
-from dataset_distillation.callbacks import (
-    Images,
-    Progress,
-    StopOnInterrupt,
-    ValidateAtTheEnd,
-    WholeCheckpoints,
-)
+from dataset_distillation import processes, status
+from dataset_distillation.callbacks import Images, Progress, Publish, ValidateAtTheEnd
+from dataset_distillation.checkpoints import Best, Checkpoints, WholeCheckpoints, step_of
 from dataset_distillation.config import Experiment
+from dataset_distillation.history import History
+from dataset_distillation.interruption import Interrupted
 from dataset_distillation.module import DistillationModule
 
+log = logging.getLogger(__name__)
 
-def distill(module: DistillationModule, logger: Any, folder: Path) -> dict[str, Any]:
-    """Run the outer optimisation and leave in `module` the distilled data of the best validation accuracy."""
+
+def distill(
+    module: DistillationModule,
+    loggers: Any,
+    folder: Path,
+    last: Path | None = None,
+    saved: Callable[[int], None] = lambda step: None,
+    progress: status.Progress | None = None,
+) -> dict[str, Any]:
+    """Run the outer optimisation and leave in `module` the distilled data that validate best.
+
+    Goes on from the checkpoint `last`; `saved` is told the outer step of each new one. `progress` is kept
+    up to date.
+    """
     e = module.problem.experiment
-    checkpoints = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="validation/accuracy",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    interrupt = StopOnInterrupt()
-    callbacks: list[pl.Callback] = [ValidateAtTheEnd(), checkpoints, interrupt, Images(e.logger)]
+    metric = e.objective.metric
+    if last:
+        log.info("going on after outer step %s of %s", step_of(last), e.outer.steps)
+    best = Best(metric)
+    checkpoints = Checkpoints(folder / "checkpoints", e.trainer.checkpoint_seconds, last, saved)
+    callbacks: list[pl.Callback] = [ValidateAtTheEnd(), best, checkpoints, Images(e.logger)]
+    callbacks.append(Publish(progress or status.Progress(), best))
     if e.trainer.progress_bar:
         callbacks.append(Progress())
-    begun = time.perf_counter()
+    interrupted = {}
+    with _quiet():
+        trainer = _trainer(e, callbacks, [*(loggers or []), History(folder, step_of(last))])
     try:
         with _quiet():
-            _trainer(e, callbacks, logger).fit(module)
+            trainer.fit(module, ckpt_path=last, weights_only=True)
+    except Interrupted as signal:
+        interrupted = {"status": "interrupted", "signal": str(signal)}
     finally:
-        if checkpoints.best_model_path:
-            state = torch.load(checkpoints.best_model_path, weights_only=True)["state_dict"]
-            module.load_state_dict(state)
-    seconds = time.perf_counter() - begun
+        if best.distilled:
+            module.load_state_dict(best.distilled)
+    steps, seconds = trainer.global_step, checkpoints.elapsed
     return {
-        "status": "interrupted" if interrupt.interrupted else "finished",
-        "validation_accuracy": None if (score := checkpoints.best_model_score) is None else float(score),
-        "outer_steps": module.trainer.global_step,
+        "status": "finished",
+        **interrupted,
+        "metric": metric,
+        f"validation_{metric}": best.value,
+        "outer_steps": steps,
         "skipped_steps": module.skipped,
         "distillation_seconds": round(seconds, 2),
-        "outer_steps_per_second": round(module.trainer.global_step / seconds, 3),
+        "outer_steps_per_second": round(steps / seconds, 3),
     }
 
 
-def _trainer(e: Experiment, callbacks: list[pl.Callback], logger: Any) -> pl.Trainer:
+def _trainer(e: Experiment, callbacks: list[pl.Callback], loggers: Any) -> pl.Trainer:
     return pl.Trainer(
         max_steps=e.outer.steps,
         accelerator=e.trainer.accelerator,
-        devices=1,
+        devices=e.trainer.devices,
+        strategy=e.trainer.strategy,
         precision=e.trainer.precision,  # type: ignore[arg-type]
-        logger=logger or False,
+        logger=loggers,
         callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
+        enable_checkpointing=False,  # by Lightning: ours are written by `Checkpoints`
+        plugins=[WholeCheckpoints(), processes.environment(e.trainer.devices)],
         val_check_interval=min(e.evaluation.validation_every, e.outer.steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -85,6 +97,9 @@ def _quiet() -> Iterator[None]:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*`srun`.*")  # a single process on a cluster's login node
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # each process validates the same
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a run in the folder of another
         yield

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 def sequence(images: Tensor, labels: Tensor, learning_rates: Tensor) -> Iterator[Step]:
     """The inner steps in order: every epoch passes over the same images with rates of its own (Sec 3.4)."""
+    batches = list(zip(images, labels, strict=True))  # the same tensors in every epoch
     for rates in learning_rates:
-        yield from map(Step, images, labels, rates)
+        yield from (Step(*batch, rate) for batch, rate in zip(batches, rates, strict=True))
 
 
 def pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -31,7 +32,8 @@ def pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tenso
 class DistilledData(nn.Module):
     """x̃ (steps, n, channels, height, width), in the normalised space of the data set; η̃ (epochs, steps) > 0.
 
-    Labels (steps, n) are fixed. Rates are kept positive as softplus of what is optimised.
+    Labels are classes (steps, n), int64, which are fixed; or numbers (steps, n, outputs of the network),
+    float, which are learned, without bounds. Rates are kept positive as softplus of what is optimised.
     """
 
     labels: Tensor
@@ -40,15 +42,21 @@ class DistilledData(nn.Module):
         super().__init__()
         self.images = nn.Parameter(images)
         self.raw_learning_rates = nn.Parameter(_inverse_softplus(learning_rates))
-        self.register_buffer("labels", labels)
+        if labels.is_floating_point():
+            self.labels = nn.Parameter(labels)
+        else:
+            self.register_buffer("labels", labels)
 
     @property
     def learning_rates(self) -> Tensor:
         return functional.softplus(self.raw_learning_rates)
 
-    def steps(self, images: Tensor, raw_learning_rates: Tensor) -> Iterator[Step]:
-        """The inner steps, as a function of what is optimised."""
-        return sequence(images, self.labels, functional.softplus(raw_learning_rates))
+    def steps(
+        self, images: Tensor, raw_learning_rates: Tensor, labels: Tensor | None = None
+    ) -> Iterator[Step]:
+        """The inner steps, as a function of what is optimised: of `parameters()`, in their order."""
+        labels = self.labels if labels is None else labels
+        return sequence(images, labels, functional.softplus(raw_learning_rates))
 
 
 def _inverse_softplus(rates: Tensor) -> Tensor:
@@ -56,16 +64,26 @@ def _inverse_softplus(rates: Tensor) -> Tensor:
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
-    """The distilled data before the first outer step: noise N(0, 1), or real images of the train split."""
+    """The distilled data before the first outer step: noise N(0, 1), or real images of the train split.
+
+    Learned labels of classes start as these classes, with the weight 1; numbers start as the images do.
+    """
     specification = train.specification
-    classes = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
-    labels = classes.repeat(options.steps, 1)
+    numbers = train.labels.is_floating_point()
+    labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
+    labels = labels.repeat(options.steps, 1)
     generator = stream(seed, "distilled start")
     if options.start == "real":
-        images = train.batch(choose(train.labels, labels.flatten(), generator)).images
+        classes = torch.zeros(len(train), dtype=torch.long) if numbers else train.labels
+        images, targets = train.batch(choose(classes, labels.flatten(), generator))
         images = images.view(*labels.shape, *specification.shape)
     else:
         images = torch.randn(*labels.shape, *specification.shape, generator=generator)
+        targets = torch.randn(labels.numel(), 1, generator=generator) if numbers else labels
+    if numbers:
+        labels = targets.view(*labels.shape, 1)
+    elif options.labels == "learned":
+        labels = functional.one_hot(labels, specification.classes).float()
     return DistilledData(images, labels, torch.full((options.epochs, options.steps), options.learning_rate))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -32,3 +34,9 @@ def positive(key: str, value: float) -> None:
     """Raise ConfigError unless 0 < `value` < infinity."""
     if not 0 < value < float("inf"):
         raise refuse(key, value, "must be greater than 0")
+
+
+def program() -> str:
+    """The command that runs, for messages; a worker process of a launcher does its work for `distill`."""
+    name = Path(sys.argv[0]).name
+    return name if name.startswith("distill") else "distill"

@@ -14,6 +14,8 @@ distill: squeeze a data set into a few synthetic images (Wang et al., arXiv 1811
 
 usage: distill [group=choice] [group.key=value] ...
        distill -m key=value1,value2 ...              every combination, and a table over all of them
+       distill resume=<run folder>                   a run that was stopped goes on
+       distill -m ... sweep.resume=<folder>          what that multirun has not finished (distill-status)
 
 examples:
   distill experiment=demo
@@ -27,6 +29,41 @@ TAIL = """\
 
 `distill --cfg job` shows every key and its value; each file in conf/ explains its own.
 Tab completion: eval "$(distill -sc install=bash)"     Hydra's own flags: distill --hydra-help"""
+
+
+PRETRAIN = """\
+distill-pretrain: train the networks that init=pretrained draws from, before the runs that need them
+
+usage: distill-pretrain [the arguments of distill] ...
+
+examples:
+  distill-pretrain init=pretrained init.pool_size=100 init.held_out=200
+  distill-pretrain experiment=mnist_to_usps
+
+`distill` with the same arguments trains what is missing itself. Networks are kept in init.pretraining.folder
+under a key made of everything that determines them, for all runs; a killed pool goes on where it stopped.\
+"""
+
+
+EVALUATE = """\
+distill-evaluate: judge a distilled set by held-out networks, or the baselines alone, without distilling
+
+usage: distill-evaluate artifact=<distilled.safetensors> [group=choice] [group.key=value] ...
+       distill-evaluate dataset=mnist baselines=all
+       distill-evaluate -m artifact=<path> key=value1,value2 ...    a table over all combinations
+
+examples:
+  distill-evaluate artifact=outputs/demo/distilled.safetensors seed=7 evaluation.networks=100 baselines=all
+  distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random architecture=lenet,mlp,convnet
+  distill-evaluate artifact=outputs/demo/distilled.safetensors training.order=shuffled training.epochs=20
+  distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\
+      training.learning_rate=0.001 training.batch_size=10 training.epochs=100
+
+The config is that which the artifact was made with. A group that is named takes its values from conf/
+instead, as trainer and logger always do. Without baselines only the test set is read.
+`distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has those that `distill`
+has not.\
+"""
 
 
 def choices(group: str) -> dict[str, str]:

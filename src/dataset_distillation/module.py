@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets import Batch
@@ -16,27 +15,9 @@ from dataset_distillation.distilled import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.outer_loss import OuterLoss
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
-
-
-class ClippedGradient(torch.autograd.Function):
-    """The identity, whose gradient is scaled down to a joint norm over all tensors of at most `maximum`.
-
-    The norm before that is appended to `norms`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, maximum: float, norms: list[Tensor], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.maximum, ctx.norms = maximum, norms
-        return tuple(tensor.clone() for tensor in tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        ctx.norms.append(norm)
-        scale = (ctx.maximum / norm).clamp(max=1.0)
-        return None, None, *(gradient * scale for gradient in gradients)
 
 
 class DistillationModule(pl.LightningModule):
@@ -52,32 +33,19 @@ class DistillationModule(pl.LightningModule):
         self.distilled = distilled
         self.skipped = 0  # outer steps without a finite meta-gradient, in all
         self.skipped_in_a_row = 0
-        self.norms: list[Tensor] = []  # of this outer step: each network's meta-gradient, before the clip
+        # Of each process; Lightning takes the mean of their gradients.
+        self.networks = problem.experiment.init.networks // problem.experiment.trainer.devices
+        self.outer_loss = OuterLoss(problem, distilled, self.networks)
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         e = self.problem.experiment
-        real = self.real_batch()
         population = self.problem.population("init", e.init.networks, self.global_step)
-        loss = torch.stack([self.outer_loss(weights, real) for weights in population]).mean()
-        self.log("outer/loss", loss.detach(), prog_bar=True)
+        mine = population[self.global_rank :: e.trainer.devices]
+        loss = self.outer_loss(mine, self.global_step, self.real_batch()).mean()
+        self.log("outer/loss", loss.detach(), prog_bar=True, sync_dist=True)
+        for name, value in e.unroll.at(e, self.global_step).diagnostics().items():
+            self.log(f"unroll/{name}", value)
         return loss
-
-    def outer_loss(self, weights: dict[str, Tensor], real: Batch) -> Tensor:
-        """L(θT; x, y) for one initial θ0."""
-        e = self.problem.experiment
-        meta = self.distilled.images, self.distilled.raw_learning_rates
-        # Each network's share of the mean has the gradient of its loss over the number of networks.
-        maximum = math.inf if e.outer.clip is None else e.outer.clip / e.init.networks
-        meta = ClippedGradient.apply(maximum, self.norms, *meta)
-        final = e.unroll.unroll(
-            self.problem.network,
-            weights,
-            self.distilled.steps(*meta),
-            e.inner_optimizer,
-            e.objective.training_loss,
-        )
-        outputs = functional_call(self.problem.network, final, (real.images,))
-        return e.objective.outcome(outputs, real.labels).loss
 
     def real_batch(self) -> Batch:
         """x_t of Algorithm 1: a function of the seed and the outer step."""
@@ -90,16 +58,19 @@ class DistillationModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of a network's meta-gradient; take no step along a gradient that is not finite."""
-        norms = torch.stack(self.norms) * self.problem.experiment.init.networks
-        self.norms.clear()
+        norms: Any = self.all_gather(torch.cat(self.outer_loss.norms) * self.networks)
+        norms = norms.flatten()  # of the networks of all processes
+        self.outer_loss.norms.clear()
         self.log("outer/meta_gradient_norm", norms.mean())
         self.log("outer/meta_gradient_norm_max", norms.max())
-        if norms.isfinite().all():
-            self.skipped_in_a_row = 0
+        self.log("outer/meta_gradient_norm_variance", norms.var(correction=0))  # over the networks
+        finite = bool(norms.isfinite().all())
+        self.skipped += not finite
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        self.log("outer/skipped_share", self.skipped / (self.global_step + 1))
+        if finite:
             return
         optimizer.zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
-        self.skipped += 1
-        self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= (limit := self.problem.experiment.outer.max_skipped):
             raise UserError(
                 f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
@@ -108,9 +79,11 @@ class DistillationModule(pl.LightningModule):
 
     def validation_step(self, batch: Tensor, _: int) -> None:
         number = self.problem.experiment.evaluation.validation_networks
-        results = held_out(self.problem, self.problem.validation, "validation", number, [self.steps()])
-        self.log("validation/accuracy", results["accuracy"].mean(), prog_bar=True)
-        self.log("validation/accuracy_std", results["accuracy"].std(ddof=0))
+        metric = self.problem.experiment.objective.metric
+        networks = self.problem.population("validation", number)
+        results = held_out(self.problem, self.problem.validation, networks, [self.steps()]).runs
+        self.log(f"validation/{metric}", results[metric].mean(), prog_bar=True)
+        self.log(f"validation/{metric}_std", results[metric].std(ddof=0))
         self.log("validation/loss", results["loss"].mean())
         for (epoch, step), rate in _enumerate(self.distilled.learning_rates):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
@@ -119,14 +92,16 @@ class DistillationModule(pl.LightningModule):
     def steps(self) -> list[Step]:
         """The inner steps of the distilled data as they are now, without a graph."""
         with torch.no_grad():
-            return list(self.distilled.steps(self.distilled.images, self.distilled.raw_learning_rates))
+            return list(self.distilled.steps(*self.distilled.parameters()))
 
     def configure_optimizers(self) -> Any:
         outer = self.problem.experiment.outer
-        groups = [
-            {"params": [self.distilled.images], "lr": outer.learning_rate},
-            {"params": [self.distilled.raw_learning_rates], "lr": outer.learning_rate_of_rates},
-        ]
+        rates = {
+            "images": outer.learning_rate,
+            "raw_learning_rates": outer.learning_rate_of_rates,
+            "labels": outer.learning_rate_of_labels,
+        }
+        groups = [{"params": [p], "lr": rates[name]} for name, p in self.distilled.named_parameters()]
         optimizer = torch.optim.Adam(groups, betas=(outer.betas[0], outer.betas[1]))
         if outer.schedule == "constant":
             return optimizer
@@ -134,6 +109,13 @@ class DistillationModule(pl.LightningModule):
             optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / outer.steps, 1)))
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
+        checkpoint["data_checksum"] = self.problem.data.checksum
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
 
     # The loaders only count: every batch is drawn by name and step, not by the order of a loader.
     def train_dataloader(self) -> DataLoader[int]:

@@ -3,86 +3,147 @@
 from __future__ import annotations
 
 import logging
-import time
+from dataclasses import replace
 from typing import Any
 
 import pandas
 import torch
 
-from dataset_distillation.artifact import DistilledSet
-from dataset_distillation.config import Experiment
+from dataset_distillation import memory
+from dataset_distillation.artifact import DistilledSet, checksum
+from dataset_distillation.attempts import Attempts
+from dataset_distillation.checkpoints import newest
+from dataset_distillation.config import Experiment, Trainer
 from dataset_distillation.distillation import distill
 from dataset_distillation.distilled import DistilledData, start
 from dataset_distillation.errors import refuse
-from dataset_distillation.evaluation.baselines import BASELINES
-from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.module import DistillationModule
 from dataset_distillation.problem import Problem
-from dataset_distillation.provenance import Run, provenance, versions
-from dataset_distillation.report.images import write_images
-from dataset_distillation.report.table import summary
+from dataset_distillation.processes import rank
+from dataset_distillation.provenance import Run, command, provenance
+from dataset_distillation.report.images import write_images, write_real
 
 log = logging.getLogger(__name__)
 
-_THREADS = torch.get_num_threads()  # torch's own choice, whatever another job of this process asked for
+THREADS = torch.get_num_threads()  # torch's own choice, whatever another job of this process asked for
 
 
 def run(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """Distil, evaluate and report; returns the outcome, which `result.json` holds too."""
-    started = time.time()
-    torch.set_num_threads(experiment.trainer.threads or _THREADS)
-    logger, artifact = experiment.logger, run.folder / "distilled.safetensors"
-    problem = prepare(experiment)
-    lightning_logger = logger.open(run.folder, run.config)
-    table, succeeded = None, False
-    try:
-        distilled = start(experiment.distilled, problem.data.train, experiment.seed)
-        module = DistillationModule(problem, distilled)
-        log.info("distilling %s into %s images", problem.data.specification.name, distilled.labels.numel())
-        try:
-            distilling = distill(module, lightning_logger, run.folder)
-        finally:  # whatever ended it, what was learned until then is kept
-            distilled_set = describe(problem, distilled, run)
-            distilled_set.save(artifact)
-            write_images(distilled_set, run.folder / "images")
-        if distilling["status"] == "finished":
-            table = evaluate(problem, distilled_set)
-        succeeded = True
-    finally:
-        logger.finish(table, artifact if artifact.exists() else None, succeeded)
-    evaluation = [] if table is None else table.to_dict("records")
-    result = {**distilling, "evaluation": evaluation, "provenance": provenance(problem, run, started)}
+    """Distil, evaluate and report; returns the outcome, which `result.json` holds too.
+
+    Goes on where an earlier attempt in the same folder has stopped.
+    """
+    torch.set_num_threads(experiment.trainer.threads or THREADS)
+    with Attempts(run) as attempts:
+        problem = prepare(experiment)
+        pool = pretrain(problem)
+        problem.population("init", 1)  # what cannot be had is said before anything starts
+        origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
+        result = {**_run(problem, run, origin, attempts), "pool": pool}
+        attempts.end(result["status"])
+    result["provenance"] = {"command": command(), **origin, **attempts.cost()}
     run.record(result)
     return result
 
 
-def prepare(experiment: Experiment) -> Problem:
-    """Load the data and build the network."""
-    device = _device(experiment.trainer.accelerator)
-    data = experiment.dataset.load(experiment.seed)
+def assist(experiment: Experiment, run: Run) -> None:
+    """What the other processes of a run on several devices do: distil with the first, which does all else."""
+    torch.set_num_threads(experiment.trainer.threads or THREADS)
+    logging.getLogger().setLevel(logging.WARNING)
+    problem = prepare(experiment)
+    module = DistillationModule(problem, start(experiment.distilled, problem.data.train, experiment.seed))
+    distill(module, None, run.folder, newest(run.folder / "checkpoints", problem.data.checksum))
+
+
+def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> dict[str, Any]:
+    e, artifact = problem.experiment, run.folder / "distilled.safetensors"
+    last = newest(run.folder / "checkpoints", problem.data.checksum)
+    lightning_loggers = e.logger.open(run, {**run.config, "provenance": origin})
+    evaluation: list[dict[str, Any]] = []
+    shown, succeeded = None, False
+    try:
+        distilled = start(e.distilled, problem.data.train, e.seed)
+        module = DistillationModule(problem, distilled)
+        number = distilled.images.shape[:2].numel()
+        log.info("distilling %s into %s images", problem.data.specification.name, number)
+        memory_estimate = memory.tell(module.outer_loss, module.networks)
+        try:
+            distilling = distill(module, lightning_loggers, run.folder, last, attempts.save, run.progress)
+        finally:  # whatever ended it, what was learned until then is kept
+            if module.global_step:
+                distilled_set = describe(problem, distilled, run, origin)
+                distilled_set.save(artifact)
+                write_images(distilled_set, run.folder / "images")
+                write_real(problem.data.train, e.seed, run.folder / "images")
+        if distilling["status"] == "finished" and e.evaluation.networks:
+            table = evaluate(problem, distilled_set, run, resumed=last is not None)
+            evaluation = records(table, e.objective.metric)
+            shown = show(evaluation, table, e.objective.metric)
+        succeeded = True
+    finally:
+        e.logger.finish(shown, artifact if artifact.exists() else None, succeeded)
+    return {
+        **distilling,
+        "memory_estimate_mb": round(memory_estimate / 1e6),
+        "selection": e.evaluation.selection,
+        "evaluation": evaluation,
+        "storage": distilled_set.storage if module.global_step else None,
+    }
+
+
+def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
+    """Load the data, or of them the test split alone, and build the network."""
+    device = _device(experiment.trainer)
+    dataset = experiment.dataset
+    data = dataset.load_test() if test_only else dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
+    experiment = replace(experiment, objective=experiment.objective.bind(specification.class_names))
     return Problem(experiment, data, network.to(device))
 
 
-def _device(accelerator: str) -> torch.device:
+def pretrain(problem: Problem) -> dict[str, Any] | None:
+    """Train the networks that the init needs and that are not on disk yet; what is known of them."""
+    e = problem.experiment
+    if not (members := e.init.members(e.evaluation.validation_networks)):
+        return None
+    problem.pool.ensure(members)
+    report = problem.pool.report(members)
+    log.info(
+        "%d pretrained networks: %.2f ± %.2f %% on %s",
+        report["networks"],
+        100 * report["accuracy_mean"],
+        100 * report["accuracy_std"],
+        report["source"],
+    )
+    return report
+
+
+def _device(trainer: Trainer) -> torch.device:
+    accelerator, there = trainer.accelerator, torch.accelerator.current_accelerator(check_available=True)
     if accelerator == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
-    if device.type != "cpu" and torch.accelerator.current_accelerator(check_available=True) != device:
+        device = there or torch.device("cpu")
+    else:
+        device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
+    if device.type == "cpu":
+        return device
+    if device != there:
         raise refuse("trainer.accelerator", accelerator, "there is none here", "use auto or cpu")
-    return device
+    if trainer.devices > (number := torch.accelerator.device_count()):
+        raise refuse("trainer.devices", trainer.devices, f"there are {number} here")
+    return device if trainer.devices == 1 else torch.device(device.type, rank(trainer.devices) % number)
 
 
-def describe(problem: Problem, distilled: DistilledData, run: Run) -> DistilledSet:
+def describe(problem: Problem, distilled: DistilledData, run: Run, origin: dict[str, Any]) -> DistilledSet:
     """The distilled data with everything that a reader of the file alone must know."""
     e, specification = problem.experiment, problem.data.specification
-    initial = problem.population("init", 1)[0] if e.init.known else {}
+    known = problem.population("init", 1)[0] if e.init.known else None
     return DistilledSet(
         images=distilled.images.detach().cpu(),
-        labels=distilled.labels.cpu(),
+        labels=distilled.labels.detach().cpu(),
         learning_rates=distilled.learning_rates.detach().cpu(),
-        initial_weights=initial,
+        initial_weights=e.init.stored(known) if known else {},
         metadata={
             "order": "epoch by epoch, in each epoch all steps in order, each with its own learning rate",
             "dataset": specification.name,
@@ -91,28 +152,20 @@ def describe(problem: Problem, distilled: DistilledData, run: Run) -> DistilledS
             "std": list(specification.std),
             "architecture": run.choices["architecture"],
             "init": run.choices["init"],
+            "initial_weights_sha256": checksum(known) if known else None,
             "objective": run.choices["objective"],
+            "loss": e.objective.loss,
             "inner_optimizer": run.choices["inner_optimizer"],
+            "choices": run.choices,
             "config": run.config,
-            "checksum": problem.data.checksum,
-            "seed": e.seed,
-            "versions": versions(),
-            "git_commit": run.commit,
+            "train_images": len(problem.data.train) + len(problem.data.validation),
+            **origin,
         },
     )
 
 
-def evaluate(problem: Problem, result: DistilledSet) -> pandas.DataFrame | None:
-    """Every method on the same held-out networks and the test split."""
-    e = problem.experiment
-    if e.evaluation.networks == 0:
-        return None
-    steps = list(result.steps)
-    methods = {
-        "before_training": held_out(problem, problem.data.test, "held-out", e.evaluation.networks),
-        "distilled": held_out(problem, problem.data.test, "held-out", e.evaluation.networks, [steps]),
-    }
-    for name in e.evaluation.baselines:
-        log.info("baseline: %s", name.replace("_", " "))
-        methods[name] = BASELINES[name](problem, float(result.learning_rates.mean()))
-    return summary(methods)
+def evaluate(problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> pandas.DataFrame:
+    """Every method on the same held-out networks and the test split, one row a run."""
+    networks = problem.population("held-out", problem.experiment.evaluation.networks)
+    steps = list(distilled.steps)
+    return compare(problem, networks, run.folder, [steps], distilled.learning_rates, resumed)

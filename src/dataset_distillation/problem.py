@@ -11,6 +11,10 @@ from torch import nn
 from dataset_distillation.architectures import Weights
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Data, Split
+from dataset_distillation.errors import refuse
+from dataset_distillation.init.fixed_pretrained import FixedPretrained
+from dataset_distillation.init.pretrained import Pretrained
+from dataset_distillation.pool import Pool
 from dataset_distillation.randomness import stream
 
 
@@ -32,13 +36,23 @@ class Problem:
 
     def population(self, purpose: str, number: int, step: int = 0) -> list[Weights]:
         """`number` initial weights θ0 for `purpose` at outer `step`, on the network's device."""
-        e = self.experiment
         device = next(self.network.parameters()).device
-        weights = e.init.population(
-            lambda generator: e.architecture.draw(self.network, generator, self.data.specification),
-            e.seed,
-            purpose,
-            step,
-            number,
-        )
+        weights = self.experiment.init.population(self, purpose, number, step)
         return [{name: tensor.to(device) for name, tensor in w.items()} for w in weights]
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The pretrained networks that an init with a source draws from. Raises ConfigError."""
+        e, init = self.experiment, self.experiment.init
+        assert isinstance(init, Pretrained | FixedPretrained)
+        source = init.source or e.dataset
+        pool = Pool(e.architecture, source, init.pretraining, next(self.network.parameters()).device)
+        if (theirs := pool.data.specification.classes) != (ours := self.data.specification.classes):
+            allowed = f"has {theirs} classes, and {e.dataset.name} has {ours}: one network cannot have both"
+            raise refuse("init.source", source.name, allowed)
+        return pool
+
+    def draw(self, purpose: str, step: int = 0) -> Weights:
+        """One sample of the architecture's own distribution of weights, on the CPU."""
+        e = self.experiment
+        return e.architecture.draw(self.network, stream(e.seed, purpose, step), self.data.specification)

@@ -1,32 +1,55 @@
-"""What was asked for, by which code, on which machine, at what cost: the part of a result that repeats it."""
+"""What was asked for, by which code, on which machine: the part of a result that repeats it."""
 
 from __future__ import annotations
 
+import os
 import platform
-import resource
+import re
 import shlex
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataset_distillation.errors import UserError
-from dataset_distillation.files import write_json
+from dataset_distillation.errors import UserError, program
+from dataset_distillation.files import write, write_json
 from dataset_distillation.problem import Problem
+from dataset_distillation.status import Progress
 
 
-def git_commit() -> str | None:
-    """The commit of the code that runs, if it runs from a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+@dataclass(frozen=True)
+class Code:
+    """The commit that runs, and how the files differ from it; nothing where the code is no checkout."""
+
+    commit: str | None = None
+    changes: bytes = b""
+
+    @classmethod
+    def running(cls) -> Code:
+        """The code as it is now: a later commit, or edit, is not what has been imported."""
+        try:
+            _git("ls-files", "--error-unmatch", __file__)  # a .venv may lie in the checkout of something else
+            commit = _git("rev-parse", "HEAD").decode().strip()
+            top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
+            changes = _git("diff", "HEAD", "--binary", "--no-ext-diff", top=top)
+            new = _git("ls-files", "-z", "--others", "--exclude-standard", "src", "conf", top=top)
+            for path in filter(None, new.decode().split("\0")):  # with code 1: it differs from nothing
+                changes += _git("diff", "--no-index", "--binary", os.devnull, path, top=top, codes=(0, 1))
+        except (OSError, subprocess.CalledProcessError):
+            return cls()
+        return cls(commit, changes)
+
+
+def _git(*arguments: str, top: Path | None = None, codes: tuple[int, ...] = (0,)) -> bytes:
+    command = ["git", "-C", str(top or Path(__file__).parent), *arguments]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    if ended.returncode not in codes:
+        raise subprocess.CalledProcessError(ended.returncode, command)
+    return ended.stdout
 
 
 @dataclass(frozen=True)
@@ -37,7 +60,8 @@ class Run:
     config: dict[str, Any]  # the resolved experiment
     choices: dict[str, str]  # the chosen file of each group
     overrides: list[str]
-    commit: str | None = field(default_factory=git_commit)  # as the run begins: it may be another at the end
+    progress: Progress = field(default_factory=Progress)
+    code: Code = field(default_factory=Code.running)
 
     def record(self, result: dict[str, Any]) -> None:
         """Write `result.json`: the outcome, and what was asked for."""
@@ -49,23 +73,54 @@ class Run:
         message = message if isinstance(error, UserError) else f"{type(error).__name__}: {message}"
         self.record({"status": "failed", "error": message})
 
+    def keep_changes(self) -> None:
+        """Write `uncommitted.diff`, if the code is not that of the commit."""
+        if self.code.changes:
+            write(self.folder / "uncommitted.diff", self.code.changes)
 
-def provenance(problem: Problem, run: Run, started: float) -> dict[str, Any]:
-    """What is needed to repeat the run, and what it cost."""
+
+def provenance(problem: Problem, run: Run) -> dict[str, Any]:
+    """What is needed to repeat the run. No times: a resumed run has the bits of another."""
+    device = next(problem.network.parameters()).device
     return {
-        "command": shlex.join(["distill", *sys.argv[1:]]),
-        "git_commit": run.commit,
+        "git_commit": run.code.commit,
+        "git_dirty": bool(run.code.changes),
         "versions": versions(),
         "platform": platform.platform(),
-        "device": str(next(problem.network.parameters()).device),
+        "hardware": hardware(device),
+        "device": str(device),
         "threads": torch.get_num_threads(),
         "data_checksum": problem.data.checksum,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
-        "seconds": round(time.time() - started, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "seed": problem.experiment.seed,
     }
 
 
 def versions() -> dict[str, str]:
-    packages = ("dataset-distillation", "torch", "torchvision", "pytorch-lightning", "hydra-core", "higher")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    """Of Python, of this package and of what it requires."""
+    ours = "dataset-distillation"
+    required = [re.split(r"[^\w.-]", line)[0] for line in requires(ours) or [] if "extra ==" not in line]
+    return {"python": platform.python_version(), **{name: version(name) for name in (ours, *required)}}
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the numbers were computed on; memory in GiB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 2**30),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        names = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def command() -> str:
+    """The command line, as it was typed."""
+    return shlex.join([program(), *sys.argv[1:]])

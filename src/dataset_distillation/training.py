@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -32,29 +32,48 @@ def train(
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
 ) -> nn.Module:
     """Run the inner steps on `network`, in place, each with its own learning rate; no graph is kept."""
-    inner = optimizer.build(network.parameters())
-    like = next(network.parameters())  # the device and the precision
-    with torch.enable_grad():
-        for images, labels, learning_rate in steps:
-            for group in inner.param_groups:
-                group["lr"] = learning_rate.item()
-            inner.zero_grad()
-            loss(network(images.detach().to(like)), labels.to(like.device)).backward()
-            inner.step()
-    inner.zero_grad()
+    for _ in descent(network, steps, optimizer, loss):
+        pass
     return network
 
 
-@torch.no_grad()
+def descent(
+    network: nn.Module,
+    steps: Iterable[Step],
+    optimizer: InnerOptimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Iterator[int]:
+    """`train`, step by step: yields how many steps `network` has taken."""
+    inner = optimizer.build(network.parameters())
+    like = next(network.parameters())  # the device and the precision
+    for taken, (images, labels, learning_rate) in enumerate(steps, start=1):
+        for group in inner.param_groups:
+            group["lr"] = learning_rate.item()
+        inner.zero_grad()
+        with torch.enable_grad():
+            loss(network(images.detach().to(like)), labels.to(like.device)).backward()
+        inner.step()
+        yield taken
+    inner.zero_grad()
+
+
 def test(network: nn.Module, split: Split, objective: Objective) -> dict[str, float]:
-    """The objective's loss and metrics on `split`, averaged over its images."""
+    """The objective's metrics and loss on `split`."""
+    return measure(*outputs(network, split), objective)
+
+
+def measure(outputs: Tensor, labels: Tensor, objective: Objective) -> dict[str, float]:
+    """The objective's metrics and loss of `outputs` (n, classes)."""
+    outcome = objective.outcome(outputs, labels)
+    return {name: value.item() for name, value in {**outcome.metrics, "loss": outcome.loss}.items()}
+
+
+@torch.no_grad()
+def outputs(network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+    """The network's outputs (N, classes) for all of `split` and its labels (N,), in one random order."""
     device = next(network.parameters()).device
-    totals: dict[str, float] = {}
-    # In a random order, cut evenly: a network with batch statistics must meet no class, and no image, alone.
+    # Cut evenly, in a random order: a network with batch statistics must meet no class, and no image, alone.
     order = torch.randperm(len(split), generator=stream(0, "test order"))
-    for indices in order.tensor_split(-(-len(split) // CHUNK)):
-        images, labels = split.batch(indices)
-        outcome = objective.outcome(network(images.to(device)), labels.to(device))
-        for name, value in {"loss": outcome.loss, **outcome.metrics}.items():
-            totals[name] = totals.get(name, 0.0) + value.item() * len(labels)
-    return {name: total / len(split) for name, total in totals.items()}
+    chunks = order.tensor_split(-(-len(split) // CHUNK))
+    found = torch.cat([network(split.batch(indices).images.to(device)) for indices in chunks])
+    return found, split.labels[order].to(device)

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Linear(Architecture):
-    """Logits that are linear in the pixels; 7,850 weights at 1×28×28."""
+    """Outputs that are linear in the pixels; 7,850 weights at 1×28×28."""
+
+    bias: bool = True
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn
 
-        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes, bias=self.bias))

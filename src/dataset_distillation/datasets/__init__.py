@@ -7,7 +7,7 @@ whose first default is `/schema/dataset/<file name>@_here_`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.errors import UserError, positive, refuse
 
@@ -42,9 +42,8 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """uint8 images (N, channels, height, width), a quarter of the memory of floats; int64 labels (N,)."""
+    """Labelled images: int64 labels (N,) in memory, and images that are there when asked for."""
 
-    images: torch.Tensor
     labels: torch.Tensor
     specification: Specification
 
@@ -53,10 +52,28 @@ class Split:
 
     def batch(self, indices: torch.Tensor | slice = slice(None)) -> Batch:
         """The chosen images, scaled to [0, 1] and normalised by the specification's mean and std."""
-        images = self.images[indices] / 255
+        images = self.pixels(indices) / 255
         mean = images.new_tensor(self.specification.mean).view(-1, 1, 1)
         std = images.new_tensor(self.specification.std).view(-1, 1, 1)
         return Batch((images - mean) / std, self.labels[indices])
+
+    def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        """The chosen images, uint8 (n, channels, height, width)."""
+        raise NotImplementedError
+
+    def subset(self, indices: torch.Tensor) -> Split:
+        """The split of the chosen images alone."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TensorSplit(Split):
+    """uint8 images (N, channels, height, width) in memory, a quarter of what floats would take."""
+
+    images: torch.Tensor
+
+    def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
+        return self.images[indices]
 
     def subset(self, indices: torch.Tensor) -> Split:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
@@ -70,7 +87,7 @@ class Data:
     train: Split
     validation: Split
     test: Split
-    checksum: str  # SHA-256 over the images and labels of the train and test sets, as the source gave them
+    checksum: str  # SHA-256 of the train and test sets as the source gave them
 
 
 class Raw(NamedTuple):
@@ -85,9 +102,13 @@ class Raw(NamedTuple):
 class Dataset:
     """The options that every data set has; a source derives from it and implements `read`."""
 
+    #: Whether its labels are numbers, float (N, 1), instead of classes.
+    numbers: ClassVar[bool] = False
+
     name: str = "???"
     channels: int = 1  # images are converted to 1 (grey) or 3 (RGB)
     image_size: int = 28  # images are resized to image_size × image_size
+    border: int = 0  # of it: black pixels on each side of the image
     mean: list[float] | None = None  # of pixels in [0, 1], per channel; null: measured on the train split
     std: list[float] | None = None
     class_names: list[str] = field(default_factory=list)
@@ -97,6 +118,9 @@ class Dataset:
         if self.channels not in (1, 3):
             raise refuse("dataset.channels", self.channels, "must be 1 (grey) or 3 (RGB)")
         positive("dataset.image_size", self.image_size)
+        if not 0 <= self.border < self.image_size / 2:
+            allowed = f"must be 0 or more, and leave something of dataset.image_size={self.image_size}"
+            raise refuse("dataset.border", self.border, allowed)
         if not 0 < self.validation < 1:
             raise refuse("dataset.validation", self.validation, "must lie between 0 and 1")
         if (self.mean is None) != (self.std is None):
@@ -104,12 +128,8 @@ class Dataset:
         for std in self.std or []:
             positive("dataset.std", std)
 
-    def read(self) -> Raw:
-        """The source's images as they come, of any size. Raises UserError, one line, if it cannot."""
-        raise NotImplementedError
-
     def load(self, seed: int) -> Data:
-        """Read, convert to `channels` × `image_size` × `image_size`, split and describe the data set.
+        """Read, describe and split the data set, its images `channels` × `image_size` × `image_size`.
 
         The validation split is drawn from the train set, stratified by class, by `seed` alone.
         Raises UserError if images or labels are not what they should be.
@@ -117,44 +137,73 @@ class Dataset:
         from dataset_distillation.datasets import splits
         from dataset_distillation.randomness import stream
 
-        raw = self.read()
-        raw = raw._replace(class_names=self._named(raw.class_names))
-        splits.verify(self.name, raw)
-        train, test, specification = self._converted(raw)
+        train, test, checksum = self.splits()
         draw = stream(seed, "validation split").initial_seed() % 2**32  # what scikit-learn takes
+        class_names = list(train.specification.class_names)
         kept, held_out = splits.stratified(
-            train.labels, self.validation, draw, "dataset.validation", raw.class_names
+            train.labels, self.validation, draw, "dataset.validation", class_names
         )
-        return Data(specification, train.subset(kept), train.subset(held_out), test, splits.checksum(raw))
+        return Data(train.specification, train.subset(kept), train.subset(held_out), test, checksum)
 
-    def _named(self, found: list[str]) -> list[str]:
+    def load_test(self) -> Data:
+        """The test split, all that judging an artifact needs; the others are empty."""
+        import torch
+
+        test = self.test_split()
+        nothing = test.subset(torch.empty(0, dtype=torch.long))
+        return Data(test.specification, nothing, nothing, test, "")
+
+    def test_split(self) -> Split:
+        """The test split; a source that can read it without the train set does so."""
+        return self.splits()[1]
+
+    def splits(self) -> tuple[Split, Split, str]:
+        """The train split, validation included, the test split, and a checksum of both: of what `read` gives.
+
+        A source whose images stay in their files implements this (see `files.py`) instead of `read`.
+        """
+        from dataset_distillation.datasets import splits
+        from dataset_distillation.datasets.conversion import convert
+
+        raw = self.read()
+        raw = raw._replace(class_names=self.named(raw.class_names))
+        splits.verify(self.name, raw)
+        images = [
+            convert(split[0], self.channels, self.image_size, self.border) for split in (raw.train, raw.test)
+        ]
+        specification = self.specification(raw.class_names, images[0])
+        train, test = (
+            TensorSplit(labels, specification, pixels)
+            for pixels, (_, labels) in zip(images, (raw.train, raw.test), strict=True)
+        )
+        return train, test, splits.checksum(raw)
+
+    def read(self) -> Raw:
+        """The source's images as they come, of any size. Raises UserError, one line, if it cannot."""
+        raise NotImplementedError
+
+    def named(self, found: list[str]) -> list[str]:
         """The class names of the configuration if there are any, else those that the source gave."""
         if self.class_names and len(self.class_names) != len(found):
             allowed = f"must name the {len(found)} classes of {self.name}"
             raise refuse("dataset.class_names", self.class_names, allowed)
         return list(self.class_names) or found
 
-    def _converted(self, raw: Raw) -> tuple[Split, Split, Specification]:
-        from dataset_distillation.datasets.conversion import convert
+    def specification(self, class_names: list[str], images: torch.Tensor | None) -> Specification:
+        """With the configured mean and std if both have one value a channel, else those of `images`.
 
-        images = [convert(split[0], self.channels, self.image_size) for split in (raw.train, raw.test)]
-        shape = (self.channels, self.image_size, self.image_size)
-        mean, std = self._normalisation(images[0])
-        specification = Specification(self.name, shape, tuple(raw.class_names), tuple(mean), tuple(std))
-        train, test = (
-            Split(pixels, labels, specification)
-            for pixels, (_, labels) in zip(images, (raw.train, raw.test), strict=True)
-        )
-        return train, test, specification
-
-    def _normalisation(self, images: torch.Tensor) -> tuple[list[float], list[float]]:
-        """The configured mean and std if both have one value a channel, else those of `images`."""
+        Raises ConfigError if they are to be measured and there are no images in memory.
+        """
         from dataset_distillation.datasets.conversion import moments
 
-        if len(self.mean or []) == len(self.std or []) == self.channels:
-            return list(self.mean or []), list(self.std or [])
-        # Of the whole train set, validation included, so that runs with other seeds normalise alike.
-        mean, std = moments(images)
+        shape = (self.channels, self.image_size, self.image_size)
+        mean, std = self.mean or [], self.std or []
+        if not len(mean) == len(std) == self.channels:
+            if images is None:
+                allowed = f"must be {self.channels} numbers, as dataset.std: images stay in their files"
+                raise refuse("dataset.mean", self.mean, allowed, "give both")
+            # Of the whole train set, validation included, so that runs with other seeds normalise alike.
+            mean, std = moments(images)
         if min(std) == 0:
             raise UserError(f"dataset {self.name}: all pixels of a channel are equal: nothing to learn from")
-        return mean, std
+        return Specification(self.name, shape, tuple(class_names), tuple(mean), tuple(std))

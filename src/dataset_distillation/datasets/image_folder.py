@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import Dataset, Raw
-from dataset_distillation.datasets.conversion import picture
+from dataset_distillation.datasets.conversion import decoded
 from dataset_distillation.datasets.splits import stratified
 from dataset_distillation.errors import UserError, refuse
 
@@ -56,17 +56,8 @@ class ImageFolder(Dataset):
         samples, names = _samples(path)
         images = torch.empty(len(samples), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
         for index, (file, _) in enumerate(samples):
-            images[index] = self._decode(file)
+            images[index] = decoded(file, self.channels, self.image_size)
         return (images, torch.tensor([label for _, label in samples])), names
-
-    def _decode(self, file: str) -> Tensor:
-        from PIL import Image
-
-        try:
-            with Image.open(file) as image:
-                return picture(image, self.channels, self.image_size)
-        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
-            raise UserError(f"{file}: not a readable image ({error}); repair or remove it") from error
 
 
 def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:

@@ -44,21 +44,31 @@ def verify(name: str, raw: Raw) -> None:
     """Raise UserError, one line, unless images are uint8 and every label names a class that has images."""
     import torch
 
-    classes = len(raw.class_names)
     for split, (images, labels) in (("train", raw.train), ("test", raw.test)):
-        if len(images) != len(labels) or not len(images):
+        if len(images) != len(labels):
             numbers = f"{len(images)} {split} images with {len(labels)} labels"
-            raise UserError(f"dataset {name}: {numbers}: must be as many, and not 0")
+            raise UserError(f"dataset {name}: {numbers}: must be as many")
         if images.dtype != torch.uint8:
             raise UserError(f"dataset {name}: {split} images are {images.dtype}: must be uint8, 0 to 255")
+    verify_labels(name, raw.train[1], raw.test[1], raw.class_names)
+
+
+def verify_labels(name: str, train: torch.Tensor, test: torch.Tensor, class_names: list[str]) -> None:
+    """Raise UserError, one line, unless every label names a class and every class has a train image."""
+    import torch
+
+    classes = len(class_names)
+    for split, labels in (("train", train), ("test", test)):
+        if not len(labels):
+            raise UserError(f"dataset {name}: no {split} images")
         if labels.min() < 0 or labels.max() >= classes:
             raise UserError(
                 f"dataset {name}: {split} labels run from {labels.min()} to {labels.max()}: must lie in "
                 f"0..{classes - 1} for {classes} classes; renumber them from 0 or name every class"
             )
-    counts = torch.bincount(raw.train[1], minlength=classes)
+    counts = torch.bincount(train, minlength=classes)
     if counts.min() == 0:
-        empty = raw.class_names[int(counts.argmin())]
+        empty = class_names[int(counts.argmin())]
         raise UserError(f"dataset {name}: class {empty!r} has no train image; drop the class or add images")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets import Dataset, Raw, Split, TensorSplit
 from dataset_distillation.datasets.conversion import channels_first, picture
 from dataset_distillation.errors import UserError, refuse
 
@@ -32,6 +32,29 @@ class TorchvisionDataset(Dataset):
     test_arguments: dict[str, Any] = field(default_factory=dict)
 
     def read(self) -> Raw:
+        source = self._source()
+        train, test = self._obtain(source, self._split_arguments(source))
+        images = [self._images(split) for split in (train, test)]
+        return Raw(images[0], images[1], _class_names(train, images[0][1]))
+
+    def test_split(self) -> Split:
+        from dataset_distillation.datasets.conversion import convert
+
+        if not self.mean:
+            return super().test_split()  # the train set is what is measured
+        source = self._source()
+        # MNIST and CIFAR want the files of both splits to be there before they read one of them.
+        checks = ("_check_exists", "_check_integrity")
+        unchecked = {check: lambda _: True for check in checks if hasattr(source, check)}
+        alone = type(source.__name__, (source,), unchecked)
+        [test] = self._obtain(alone, self._split_arguments(source)[1:])
+        images, labels = self._images(test)
+        specification = self.specification(self.named(_class_names(test, labels)), None)
+        return TensorSplit(
+            labels, specification, convert(images, self.channels, self.image_size, self.border)
+        )
+
+    def _source(self) -> type:
         import torchvision
 
         if self.name not in torchvision.datasets.__all__:
@@ -41,14 +64,11 @@ class TorchvisionDataset(Dataset):
                 "no such class in torchvision.datasets",
                 f"did you mean {_similar(self.name, torchvision.datasets.__all__)}?",
             )
-        source = getattr(torchvision.datasets, self.name)
-        train, test = self._obtain(source)
-        images = [self._images(split) for split in (train, test)]
-        return Raw(images[0], images[1], _class_names(train, images[0][1]))
+        source: type = getattr(torchvision.datasets, self.name)
+        return source
 
-    def _obtain(self, source: type) -> list[Any]:
-        """The train and the test set, from the files in `root` or, failing that, from the network."""
-        arguments = self._split_arguments(source)
+    def _obtain(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
+        """The splits that `arguments` choose, from the files in `root` or, failing that, from the network."""
         try:
             return [source(self.root, **chosen) for chosen in arguments]
         except Exception as error:  # missing files, or files that another job of the sweep is unpacking

@@ -1,60 +1,109 @@
-"""What a distilled set must beat: other ways to train the same held-out networks."""
+"""What a distilled set must beat: other ways to train, or to do without, the same held-out networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import pandas
 import torch
+from torch import Tensor
 
 from dataset_distillation import training
-from dataset_distillation.distilled import choose, sequence
+from dataset_distillation.architectures import Weights
+from dataset_distillation.evaluation import closed_form, sets
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.evaluation.selection import (
+    Grid,
+    best,
+    gradient_trial,
+    neighbour_trial,
+    score,
+    select,
+    settings,
+)
+from dataset_distillation.evaluation.sets import RealSet
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
-# The grid of Section 4; the learned rates' mean ("ours") is added to it.
+# Section 4 and S-6.1.
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-RANDOM_SETS = 10
+SETS = 10
+CANDIDATE_SETS, JUDGING_NETWORKS, JUDGING_IMAGES = 50, 20, 1024  # of optimized real images
+
 FULL_TRAINING_NETWORKS = 3
 FULL_TRAINING_EPOCHS = 10
 
 
-def random_real(problem: Problem, mean_learning_rate: float) -> pandas.DataFrame:
-    """As many real training images, in as many steps, of ten random sets (Section 4).
+@dataclass(frozen=True)
+class Setting:
+    """What all baselines have in common: the held-out networks, and what gradient descent may try.
 
-    One learning rate for all steps, chosen from the grid on the validation split.
+    `learning_rates` are those of the distilled data (epochs, steps), or None if there are none: their mean
+    and their number of epochs are tried too.
     """
-    e, data = problem.experiment, problem.data
-    labels = torch.arange(data.specification.classes).repeat_interleave(e.distilled.images_per_class)
-    labels = labels.repeat(e.distilled.steps, 1)
-    images = []
-    for j in range(RANDOM_SETS):
-        indices = choose(data.train.labels, labels.flatten(), stream(e.seed, "random real", j))
-        images.append(data.train.batch(indices).images.view(*labels.shape, *data.specification.shape))
 
-    def sets(learning_rate: float) -> list[list[Step]]:
-        rates = torch.full((e.distilled.epochs, e.distilled.steps), learning_rate)
-        return [list(sequence(real, labels, rates)) for real in images]
+    problem: Problem
+    networks: Sequence[Weights]
+    learning_rates: Tensor | None = None
 
-    def validation_accuracy(learning_rate: float) -> float:
-        number, split = e.evaluation.validation_networks, problem.validation
-        return float(held_out(problem, split, "validation", number, sets(learning_rate))["accuracy"].mean())
+    @property
+    def grid(self) -> Grid:
+        epochs = self.problem.experiment.objective.baseline_epochs
+        if self.learning_rates is None:
+            return {"learning_rate": LEARNING_RATES, "epochs": epochs}
+        ours = float(self.learning_rates.mean())
+        return {
+            "learning_rate": (ours, *LEARNING_RATES),
+            "epochs": sorted({*epochs, len(self.learning_rates)}),
+        }
 
-    best = max((mean_learning_rate, *LEARNING_RATES), key=validation_accuracy)
-    return held_out(problem, data.test, "held-out", e.evaluation.networks, sets(best))
+    @cached_property
+    def random_real(self) -> list[RealSet]:
+        return sets.random_real(self.problem, SETS)
+
+    @cached_property
+    def k_means(self) -> list[RealSet]:
+        return sets.k_means(self.problem, SETS)
+
+    def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
+        """Networks trained on real images in place of the distilled ones."""
+        return select(self.problem, self.networks, gradient_trial(self.problem, real), self.grid)
+
+    def by_neighbours(self, real: Sequence[RealSet]) -> pandas.DataFrame:
+        """The nearest real images, instead of a network, classify."""
+        grid = {"distance": ("l1", "l2"), "k": tuple(k for k in (1, 3) if k <= real[0].labels.numel())}
+        return select(self.problem, self.networks, neighbour_trial(self.problem, real), grid)
+
+    def optimized_real(self) -> list[RealSet]:
+        """The best of many random sets, judged on images of the train split.
+
+        By the first held-out networks, at the settings that suit random sets on the validation split.
+        """
+        problem, grid = self.problem, self.grid
+        e, train = problem.experiment, problem.data.train
+        candidates = sets.random_real(problem, CANDIDATE_SETS)
+        others = problem.population("validation", e.evaluation.validation_networks)
+        tried = gradient_trial(problem, candidates)(problem.validation, others, grid)
+        at = settings(best(tried, grid, e.objective), grid)
+        order = torch.randperm(len(train), generator=stream(e.seed, "optimized real"))
+        judging, judges = train.subset(order[:JUDGING_IMAGES]), self.networks[:JUDGING_NETWORKS]
+
+        def judged(candidate: RealSet) -> float:
+            return score(gradient_trial(problem, [candidate])(judging, judges, at), grid, e.objective)
+
+        return sorted(candidates, key=judged, reverse=True)[:SETS]
 
 
-def full_training(problem: Problem, _: float) -> pandas.DataFrame:
+def full_training(setting: Setting) -> pandas.DataFrame:
     """Ten epochs of Adam (0.001, cosine, batches of 128) on the whole train split: the upper bound."""
-    e = problem.experiment
-    rows = []
-    number = min(FULL_TRAINING_NETWORKS, e.evaluation.networks)
-    for j, weights in enumerate(problem.population("held-out", number)):
+    problem, rows = setting.problem, []
+    for j, weights in enumerate(setting.networks[:FULL_TRAINING_NETWORKS]):
         training.load(problem.network, weights)
         _train_on_everything(problem, j)
-        rows.append(training.test(problem.network, problem.data.test, e.objective))
+        tested = training.test(problem.network, problem.data.test, problem.experiment.objective)
+        rows.append({"set": 0, "network": j, **tested})
     return pandas.DataFrame(rows)
 
 
@@ -71,12 +120,27 @@ def _train_on_everything(problem: Problem, j: int) -> None:
     for indices in batches:
         images, labels = (tensor.to(device) for tensor in train.batch(indices))
         optimizer.zero_grad()
-        e.objective.training_loss(network(images), labels).backward()
+        e.objective.training_loss(network(images), e.objective.relabel(labels)).backward()
         optimizer.step()
         schedule.step()
 
 
-BASELINES: dict[str, Callable[[Problem, float], pandas.DataFrame]] = {
-    "random_real": random_real,
+def _closed_form(setting: Setting) -> pandas.DataFrame:
+    data, distilled = setting.problem.data, setting.problem.experiment.distilled
+    pairs = closed_form.steps(data.train, distilled.images_per_class)
+    return held_out(setting.problem, data.test, setting.networks, [pairs]).runs
+
+
+#: The runs of each baseline on the test split: set, network, metrics, and what was chosen.
+BASELINES: dict[str, Callable[[Setting], pandas.DataFrame]] = {
+    "random_real": lambda setting: setting.by_gradient(setting.random_real),
+    "average_real": lambda setting: setting.by_gradient([sets.average_real(setting.problem)]),
+    "herding": lambda setting: setting.by_gradient([sets.herding(setting.problem)]),
+    "k_center": lambda setting: setting.by_gradient([sets.k_center(setting.problem)]),
+    "k_means": lambda setting: setting.by_gradient(setting.k_means),
+    "optimized_real": lambda setting: setting.by_gradient(setting.optimized_real()),
+    "nearest_neighbour_random_real": lambda setting: setting.by_neighbours(setting.random_real),
+    "nearest_neighbour_k_means": lambda setting: setting.by_neighbours(setting.k_means),
     "full_training": full_training,
+    "closed_form": _closed_form,
 }

@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas
+import torch
+from torch import Tensor
 
 from dataset_distillation import training
+from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets import Split
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.problem import Problem
 
 
-def held_out(
-    problem: Problem, split: Split, purpose: str, number: int, sets: Sequence[Sequence[Step]] = ((),)
-) -> pandas.DataFrame:
-    """Train held-out networks on sets of inner steps and test them on `split`: one row a run.
+class Judged(NamedTuple):
+    """One row a run: `set`, `network` and the metrics; and the mean confusion matrix of all runs."""
 
-    Run j trains network j mod N on set j mod S and there are max(N, S) runs, N being `number`, or 1 for a
-    fixed initialization. The same purpose gives the same networks, so two calls are paired run by run.
+    runs: pandas.DataFrame
+    confusion: Tensor
+
+
+def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
+    """(set, network) of each run: run j trains network j mod N on set j mod S; there are max(N, S) runs."""
+    return [(j % sets, j % networks) for j in range(max(sets, networks))]
+
+
+def held_out(
+    problem: Problem, split: Split, networks: Sequence[Weights], sets: Sequence[Sequence[Step]] = ((),)
+) -> Judged:
+    """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
+
+    Two calls with the same networks are paired run by run.
     """
     e, network = problem.experiment, problem.network
-    population = problem.population(purpose, number)
-    rows = []
-    for j in range(max(len(population), len(sets))):
-        training.load(network, population[j % len(population)])
-        training.train(network, sets[j % len(sets)], e.inner_optimizer, e.objective.training_loss)
-        rows.append(training.test(network, split, e.objective))
-    return pandas.DataFrame(rows)
+    rows, matrices = [], []
+    for i, j in pairs(len(sets), len(networks)):
+        training.load(network, networks[j])
+        training.train(network, sets[i], e.inner_optimizer, e.objective.training_loss)
+        outputs, labels = training.outputs(network, split)
+        rows.append({"set": i, "network": j, **training.measure(outputs, labels, e.objective)})
+        matrices.append(confusion(outputs, labels))
+    return Judged(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0))
+
+
+def confusion(outputs: Tensor, labels: Tensor) -> Tensor:
+    """[true][predicted]: of the images of each class, the share taken for each; 0 for a class without any.
+
+    Outputs (n, classes); labels (n,). For targets that are no classes it is empty.
+    """
+    if labels.is_floating_point():
+        return outputs.new_zeros(0, 0)
+    classes = outputs.shape[1]
+    counts = torch.bincount(labels * classes + outputs.argmax(dim=1), minlength=classes**2)
+    counts = counts.view(classes, classes).double()
+    return (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).cpu()

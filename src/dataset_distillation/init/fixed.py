@@ -10,7 +10,7 @@ from dataset_distillation.init import Init
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.init import Draw
+    from dataset_distillation.problem import Problem
 
 
 @dataclass
@@ -26,7 +26,5 @@ class Fixed(Init):
                 "init.networks", self.networks, "a fixed initialization is one network", "use init=random"
             )
 
-    def population(self, draw: Draw, seed: int, purpose: str, step: int, number: int) -> list[Weights]:
-        from dataset_distillation.randomness import stream
-
-        return [draw(stream(seed, "fixed init"))]
+    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        return [problem.draw("fixed init")]

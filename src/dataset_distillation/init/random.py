@@ -9,15 +9,13 @@ from dataset_distillation.init import Init
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.init import Draw
+    from dataset_distillation.problem import Problem
 
 
 @dataclass
 class Random(Init):
     """Section 3.5, random initialization."""
 
-    def population(self, draw: Draw, seed: int, purpose: str, step: int, number: int) -> list[Weights]:
-        from dataset_distillation.randomness import stream
-
+    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
         # One stream a network: network j is the same one however many are asked for.
-        return [draw(stream(seed, f"{purpose} {j}", step)) for j in range(number)]
+        return [problem.draw(f"{purpose} {j}", step) for j in range(number)]

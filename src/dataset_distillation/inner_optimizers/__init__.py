@@ -1,24 +1,31 @@
 """How θt becomes θt+1.
 
 To add one: one file here with a dataclass derived from `InnerOptimizer`, and one YAML in
-`conf/inner_optimizer/`.
+`conf/inner_optimizer/`. It says the same thing twice: `build` for ordinary training, `update` as a
+function that gradients can cross; a test holds the two together.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dataset_distillation.errors import refuse
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    #: What the optimiser remembers of one weight: tensors of the weight's shape.
+    State = tuple[Tensor, ...]
+
 
 class Step(NamedTuple):
-    """One inner step: images (n, channels, height, width), labels (n,), a scalar learning rate."""
+    """One inner step: images (n, channels, height, width), labels (n,) or (n, outputs), a learning rate."""
 
     images: Tensor
     labels: Tensor
@@ -29,15 +36,40 @@ class Step(NamedTuple):
 class InnerOptimizer:
     """The optimiser of the network; its rate comes from the distilled data, step by step."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The torch optimiser of `parameters`."""
+    weight_decay: float = 0.0  # times the weights, added to their gradient, as torch.optim has it
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight_decay < float("inf"):
+            raise refuse("inner_optimizer.weight_decay", self.weight_decay, "must be 0 (none) or more")
+
+    def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The torch optimiser of `parameters` (or groups of them); each step sets its learning rate."""
         raise NotImplementedError
 
+    def state(self, weight: Tensor) -> State:
+        """What is remembered of `weight` before the first step."""
+        return ()
 
-def by_name(name: str) -> InnerOptimizer:
-    """The inner optimiser of the file `name`. Raises ValueError if there is none."""
+    def update(
+        self, weight: Tensor, gradient: Tensor, state: State, learning_rate: Tensor, t: int
+    ) -> tuple[Tensor, State]:
+        """Step number `t` (from 1) on one weight: what it becomes, and its state.
+
+        Elementwise, out of place, differentiable in all tensors. The rate is a scalar, or of a shape that
+        broadcasts against the weight.
+        """
+        raise NotImplementedError
+
+    def _decayed(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        return gradient + self.weight_decay * weight if self.weight_decay else gradient
+
+
+def by_name(name: str, options: Mapping[str, Any]) -> InnerOptimizer:
+    """The inner optimiser of the file `name`. Raises ValueError if there is none with such options."""
     if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
         raise ValueError(f"unknown inner optimizer {name!r}")
     importlib.import_module(f"{__name__}.{name}")
     [kind] = [kind for kind in InnerOptimizer.__subclasses__() if kind.__module__ == f"{__name__}.{name}"]
-    return kind()
+    if unknown := options.keys() - {field.name for field in dataclasses.fields(kind)}:
+        raise ValueError(f"unknown options of inner optimizer {name!r}: {', '.join(sorted(unknown))}")
+    return kind(**options)

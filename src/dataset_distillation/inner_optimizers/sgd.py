@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.inner_optimizers import InnerOptimizer
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    from dataset_distillation.inner_optimizers import State
 
 
 @dataclass
 class SGD(InnerOptimizer):
     """Eq 9: θ_{t+1} = θ_t − η̃_t ∇ℓ(x̃_t, θ_t)."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         import torch
 
-        return torch.optim.SGD(parameters, lr=1.0)  # the rate of each step replaces this one
+        return torch.optim.SGD(parameters, lr=1.0, weight_decay=self.weight_decay)
+
+    def update(
+        self, weight: Tensor, gradient: Tensor, state: State, learning_rate: Tensor, t: int
+    ) -> tuple[Tensor, State]:
+        return weight - learning_rate * self._decayed(weight, gradient), state

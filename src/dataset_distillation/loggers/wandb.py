@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_distillation import sweeps
 from dataset_distillation.errors import ConfigError, UserError, one_of
-from dataset_distillation.loggers import Logger
+from dataset_distillation.loggers import Logger, Shown
 
 if TYPE_CHECKING:
-    import pandas
     import pytorch_lightning.loggers
     from torch import Tensor
+
+    from dataset_distillation.provenance import Run
+
+IMAGES = 108  # what W&B shows of one panel
 
 
 @dataclass
 class Wandb(Logger):
-    """A run of its own for each job; `wandb sync` uploads what was written offline."""
+    """A run of its own for each job, which goes on where the job does; `wandb sync` uploads offline ones."""
 
     project: str = "dataset-distillation"
     entity: str | None = None
@@ -26,31 +30,36 @@ class Wandb(Logger):
     def __post_init__(self) -> None:
         one_of("logger.mode", self.mode, ("offline", "online"))
 
-    def open(self, folder: Path, config: dict[str, Any]) -> pytorch_lightning.loggers.Logger:
+    def open(self, run: Run, config: dict[str, Any]) -> list[pytorch_lightning.loggers.Logger]:
         from pytorch_lightning.loggers import WandbLogger
 
-        self._run = self._start(folder, config)
-        # What WandbLogger does for the runs that it starts itself.
-        self._run.define_metric("trainer/global_step")
-        self._run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        return WandbLogger(experiment=self._run)
+        self._run = self._start(run, config)
+        # What WandbLogger does for the runs that it starts itself; tables of runs sort by the best value.
+        axis = "trainer/global_step"
+        self._run.define_metric(axis)
+        self._run.define_metric("*", step_metric=axis, step_sync=True, summary="min,max,last")
+        return [WandbLogger(experiment=self._run)]
 
-    def _start(self, folder: Path, config: dict[str, Any]) -> Any:
+    def _start(self, run: Run, config: dict[str, Any]) -> Any:
         import wandb
 
         if self.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise ConfigError(
                 "logger.mode=online: no W&B key here; set WANDB_API_KEY or take logger.mode=offline"
             )
+        swept = sweeps.swept(run.folder, run.overrides)
+        earlier = _earlier(run.folder)
         try:
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
                 mode="online" if self.mode == "online" else "offline",
-                dir=folder,
-                name=f"{folder.parent.name}/{folder.name}",
-                # The jobs of a multirun have numbers for folders, in one folder.
-                group=folder.parent.name if folder.name.isdigit() else None,
+                dir=run.folder,
+                id=earlier,
+                resume="allow" if earlier and self.mode == "online" else None,
+                name=" ".join(swept or []) or f"{run.folder.parent.name}/{run.folder.name}",
+                group=None if swept is None else run.folder.parent.name,
+                tags=[run.choices[group] for group in ("dataset", "architecture", "init", "objective")],
                 config=config,
                 reinit="finish_previous",
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
@@ -64,15 +73,47 @@ class Wandb(Logger):
         # As bytes: W&B would stretch the contrast of each float image on its own.
         pixels = [(image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy() for image in images]
         panel = [wandb.Image(image, caption=caption) for image, caption in zip(pixels, captions, strict=True)]
-        self._run.log({"distilled/images": panel, "trainer/global_step": step})
+        self._run.log({"distilled/images": panel[:IMAGES], "trainer/global_step": step})
 
-    def finish(self, table: pandas.DataFrame | None, artifact: Path | None, succeeded: bool) -> None:
+    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
         import wandb
 
-        if table is not None:
-            self._run.log({"evaluation": wandb.Table(dataframe=table)})
+        from dataset_distillation.artifact import load_distilled
+
+        if evaluation is not None:
+            self._show(evaluation)
         if artifact is not None:
-            files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data")
+            distilled = load_distilled(artifact)
+            metadata = {key: value for key, value in distilled.metadata.items() if key != "config"}
+            metadata["storage"] = distilled.storage
+            files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data", metadata=metadata)
             files.add_file(str(artifact))
             self._run.log_artifact(files)
         self._run.finish(exit_code=0 if succeeded else 1)
+
+    def _show(self, evaluation: Shown) -> None:
+        """Tables, charts, and values for tables of runs and for searches: `evaluation/distilled/mean`, ..."""
+        import wandb
+
+        methods, metric = wandb.Table(dataframe=evaluation.methods), evaluation.metric
+        runs = evaluation.runs.astype(object).where(evaluation.runs.notna(), None)  # pandas.NA is no JSON
+        ours = runs[runs["method"] == "distilled"]
+        self._run.log(
+            {
+                "evaluation": methods,
+                "evaluation/runs": wandb.Table(dataframe=runs),
+                "evaluation/methods": wandb.plot.bar(methods, "method", "mean", title=f"test {metric}"),
+                "evaluation/networks": wandb.plot.histogram(
+                    wandb.Table(dataframe=ours[[metric]]), metric, title=f"test {metric} of held-out networks"
+                ),
+            }
+        )
+        for row in evaluation.methods.to_dict("records"):
+            values = {key: row[key] for key in ("mean", "std", "min", "max")}
+            self._run.summary.update({f"evaluation/{row['method']}/{key}": v for key, v in values.items()})
+
+
+def _earlier(folder: Path) -> str | None:
+    """The id of the W&B run that an earlier attempt in this folder began: `run-<date>_<time>-<id>[-<n>]`."""
+    attempts = sorted(path.name for path in folder.glob("wandb/*run-*-*"))
+    return attempts[-1].partition("run-")[2].split("-")[1] if attempts else None

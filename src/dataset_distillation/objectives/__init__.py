@@ -5,11 +5,14 @@ To add one: one file here with a dataclass derived from `Objective`, and one YAM
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dataset_distillation.config import Experiment
 
 
 class Outcome(NamedTuple):
@@ -19,16 +22,64 @@ class Outcome(NamedTuple):
     metrics: dict[str, Tensor]
 
 
+def is_loss(metric: str) -> bool:
+    """Whether less of `metric` is better; every other metric is a share of 1, of which more is better."""
+    return metric.endswith("loss")
+
+
+def best(metric: str) -> Callable[..., Any]:
+    """max or min: what chooses by `metric`."""
+    return min if is_loss(metric) else max
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean over n; targets are classes (n,) or, as learned labels, a weight for each class (n, classes)."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(outputs, targets)
+
+
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Eq 5: ‖dθ − t‖² / (2N), for outputs and targets (N, 1)."""
+    return (outputs - targets).square().sum() / (2 * len(targets))
+
+
+LOSSES = {loss.__name__: loss for loss in (cross_entropy, half_squared_error)}
+
+
 @dataclass
 class Objective:
     """What the distilled data are optimised for."""
 
-    def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """ℓ(x̃, θ) of Eq 2, minimised by the inner steps: mean cross-entropy."""
-        from torch.nn import functional
+    #: Whether the targets are numbers, (n, 1), instead of classes.
+    numbers: ClassVar[bool] = False
+    #: ℓ, by its name in LOSSES; the artifact holds it.
+    loss: ClassVar[str] = "cross_entropy"
+    #: The first of the metrics of `outcome`: checkpoints are chosen by it, and tables show it.
+    metric: ClassVar[str] = "accuracy"
 
-        return functional.cross_entropy(outputs, targets)
+    #: Passes over its images that a gradient baseline tries (Section 4).
+    baseline_epochs: ClassVar[tuple[int, ...]] = (1, 3, 5)
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise ConfigError if this objective does not fit the rest of the experiment."""
+
+    def bind(self, class_names: Sequence[str]) -> Objective:
+        """This objective for a data set of these classes. Raises ConfigError if it names others."""
+        return self
+
+    def relabel(self, labels: Tensor) -> Tensor:
+        """The labels that the outer loss asks for, (n,), of images whose true ones are `labels`."""
+        return labels
+
+    def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """ℓ(x̃, θ) of Eq 2, minimised by the inner steps."""
+        return LOSSES[self.loss](outputs, targets)
 
     def outcome(self, outputs: Tensor, targets: Tensor) -> Outcome:
         """L(θT; x, y) of Eq 3 on a real batch: outputs (n, classes), targets (n,)."""
         raise NotImplementedError
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """What the choice of a baseline's settings maximises, of the mean metrics of its runs."""
+        return -metrics[self.metric] if is_loss(self.metric) else metrics[self.metric]

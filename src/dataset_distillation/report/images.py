@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.axes
 import matplotlib.figure
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from dataset_distillation.artifact import DistilledSet
+from dataset_distillation.datasets import Split
+from dataset_distillation.distilled import choose, pixels
 from dataset_distillation.files import write
+from dataset_distillation.randomness import stream
 
 ENLARGED = 112  # pixels of a tile's side in the picture of a step, at least
 COLUMNS = 20  # images in a row of a picture, at most
+EXAMPLES = 2  # real images of a class to compare with
 
 
 def visible(pixels: Tensor) -> Tensor:
@@ -71,10 +79,45 @@ def grid(distilled: DistilledSet) -> bytes:
     return buffer.getvalue()
 
 
+def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
+    """What the images of a step are labelled: classes (n,), or learned weights of them or numbers (n, k)."""
+    if not labels.is_floating_point():
+        return [class_names[label] for label in labels.tolist()]
+    if labels.shape[1] == 1:
+        return [f"{number:.3g}" for number in labels.flatten().tolist()]
+    weights, classes = labels.detach().max(dim=1)
+    return [f"{class_names[c]} {w:.2f}" for w, c in zip(weights.tolist(), classes.tolist(), strict=True)]
+
+
 def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:
-    names = [distilled.metadata["class_names"][label] for label in distilled.labels[step].tolist()]
+    names = captions(distilled.labels[step], distilled.metadata["class_names"])
+    names = [textwrap.fill(name, 15) for name in names]  # as wide as a tile
     axis.set_xticks([width * (i + 0.5) for i in range(len(names))], names, fontsize=8, parse_math=False)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
+
+
+def write_real(train: Split, seed: int, folder: Path) -> None:
+    """`folder/real.png`: a column a class, a row an example, at the images' own size, up to ENLARGED pixels.
+
+    At random, the same images for each run on the same data with the same seed. Nothing where labels are
+    numbers.
+    """
+    specification = train.specification
+    if train.labels.is_floating_point():
+        return
+    rows = 1 if specification.classes > 20 else EXAMPLES
+    classes = torch.arange(specification.classes).repeat(rows)
+    images = train.batch(choose(train.labels, classes, stream(seed, "real examples"))).images
+    shown = pixels(images, specification.mean, specification.std).clamp(0, 1)
+    if shown.shape[-1] > ENLARGED:
+        shown = functional.interpolate(shown, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
+    shown = (
+        shown.expand(-1, 3, -1, -1).unflatten(0, (rows, -1)).permute(0, 3, 1, 4, 2)
+    )  # row, y, class, x, colour
+    buffer = io.BytesIO()
+    sprite = (shown.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
+    Image.fromarray(sprite).save(buffer, format="PNG")
+    write(folder / "real.png", buffer.getvalue())
 
 
 def write_images(distilled: DistilledSet, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +12,108 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dataset_distillation import sweeps
 from dataset_distillation.files import write
+from dataset_distillation.objectives import is_loss
+from dataset_distillation.report import runs
 
-_SHARES = ("mean", "std", "min", "max", "validation")
-
-
-def summary(methods: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
-    """One row a method: mean, standard deviation over runs, minimum and maximum of the test accuracy."""
-    rows = []
-    for method, results in methods.items():
-        accuracy = results["accuracy"]
-        rows.append(
-            {
-                "method": method.replace("_", " "),
-                "mean": float(accuracy.mean()),
-                "std": float(accuracy.std(ddof=0)),
-                "min": float(accuracy.min()),
-                "max": float(accuracy.max()),
-                "runs": len(accuracy),
-            }
-        )
-    return pandas.DataFrame(rows)
+_METRICS = ("mean", "std", "min", "max", "validation")
 
 
-def show(title: str, table: pandas.DataFrame) -> None:
-    """Print a table; accuracies in percent."""
+def show(title: str, table: pandas.DataFrame, metric: str = "") -> None:
+    """Print a table of `metric`, or of the metric that each row names; shares in percent."""
     rendered = Table(title=escape(title))
     for column in table.columns:
         numeric = table[column].dtype.kind in "fi"
-        rendered.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+        rendered.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
     for row in table.to_dict("records"):
-        rendered.add_row(*(_text(str(column), value) for column, value in row.items()))
+        shown = metric or row["metric"]
+        rendered.add_row(*(_text(str(column), value, shown) for column, value in row.items()))
     # A log file has no width of its own; 80 columns would cut the rows of a sweep.
-    Console(width=None if sys.stdout.isatty() else 140).print(rendered)
+    Console(width=None if sys.stdout.isatty() else 160).print(rendered)
 
 
-def show_sweep(folder: Path) -> None:
-    """Print the table of a multirun, and below it the error of each job that failed."""
+def show_sweep(folder: Path) -> bool:
+    """Print the table of a multirun, and below it each error; whether all of its jobs are finished."""
     jobs = sweep(folder)
     show(str(folder), jobs.drop(columns=["min", "max", "error"]))
     for job, error in jobs.loc[jobs["error"] != "", ["job", "error"]].itertuples(index=False):
         print(f"job {job}: {error}")
+    return bool((jobs["status"] == "finished").all())
 
 
-def _text(column: str, value: Any) -> str:
+def show_status(folder: Path) -> bool:
+    """Print how far the jobs of a multirun are; whether any is still to come or going on."""
+    told = sweeps.jobs(folder)
+    rows = [
+        {
+            "job": job.number,
+            **asked,
+            "state": job.state,
+            "progress": f"{job.progress.step} / {job.progress.steps}" if job.progress.steps else "",
+            "metric": job.progress.metric,
+            "validation": job.progress.validation,
+            "left": "" if (left := job.seconds_left) is None else str(timedelta(seconds=round(left))),
+            "log": f"{job.number}/distill.log" if (job.folder / "distill.log").exists() else "",
+        }
+        for job, asked in zip(told, _swept(told), strict=True)
+    ]
+    show(str(folder), pandas.DataFrame(rows))
+    return any(job.state in sweeps.OPEN for job in told)
+
+
+def _text(column: str, value: Any, metric: str) -> str:
     if pandas.isna(value):
         return ""
-    return f"{100 * value:.2f} %" if column in _SHARES else escape(str(value))
+    if isinstance(value, str) or column.rpartition(" ")[2] not in _METRICS:
+        return escape(str(value))
+    return number(value, metric)
+
+
+def number(value: float, metric: str, sign: str = "") -> str:
+    """A value of `metric`: shares in percent."""
+    return f"{value:{sign}.4g}" if is_loss(metric) else f"{100 * value:{sign}.2f} %"
 
 
 def sweep(folder: Path) -> pandas.DataFrame:
-    """One row a job of the multirun in `folder`, with a column for each key in which the jobs differ.
+    """One row a job of the multirun in `folder`.
 
-    Jobs without a result have the status `missing`. Written beside the jobs as `sweep.csv` too.
+    There is a column for each key in which the jobs differ, and one for each baseline. Written beside the
+    jobs as `sweep.csv` and `sweep.md` too, whatever became of them.
     """
-    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    results = [_result(job) for job in jobs]
-    asked = [dict(override.split("=", 1) for override in result.get("overrides", [])) for result in results]
-    keys = list(dict.fromkeys(key for overrides in asked for key in overrides))
-    swept = [key for key in keys if len({overrides.get(key) for overrides in asked if overrides}) > 1]
+    jobs = sweeps.jobs(folder)
     rows = []
-    for job, result, overrides in zip(jobs, results, asked, strict=True):
-        ours: dict[str, Any] = next(
-            (r for r in result.get("evaluation", []) if r["method"] == "distilled"), {}
-        )
+    for job, asked in zip(jobs, _swept(jobs), strict=True):
+        methods = {row["method"]: row for row in job.result.get("evaluation", [])}
+        ours = methods.get("distilled", {})
+        rivals = [row for name, row in methods.items() if name not in ("distilled", "before_training")]
         rows.append(
             {
-                "job": int(job.name),
-                **{key: overrides.get(key, "") for key in swept},
-                "status": result["status"],
-                "validation": result.get("validation_accuracy"),
+                "job": job.number,
+                **asked,
+                "status": job.state,
+                "metric": job.progress.metric,
+                "validation": job.progress.validation,
                 **{column: ours.get(column) for column in ("mean", "std", "min", "max")},
-                "seconds": result.get("provenance", {}).get("seconds"),
-                "error": result.get("error", ""),
+                **{f"{row['method'].replace('_', ' ')} mean": row["mean"] for row in rivals},
+                "seconds": job.result.get("provenance", {}).get("seconds"),
+                "error": job.result.get("error", ""),
             }
         )
     table = pandas.DataFrame(rows)
     write(folder / "sweep.csv", table.to_csv(index=False).encode())
+    write(folder / "sweep.md", markdown(table).encode())
     return table
 
 
-def _result(job: Path) -> dict[str, Any]:
-    path = job / "result.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"status": "missing"}
-    return result
+def _swept(jobs: list[sweeps.Job]) -> list[dict[str, str]]:
+    """What each job was asked for, of the keys in which they differ."""
+    given = [runs.asked(job.overrides) for job in jobs]
+    return [{key: overrides.get(key, "") for key in runs.differing(given)} for overrides in given]
 
 
-def from_result(result: dict[str, Any]) -> pandas.DataFrame:
-    """The evaluation table of a `result.json`."""
-    return pandas.DataFrame(result["evaluation"])
+def markdown(table: pandas.DataFrame) -> str:
+    """The table as GitHub shows it; shares in percent."""
+    rows = [[_text(str(c), row[c], row["metric"]) for c in table] for row in table.to_dict("records")]
+    lines = [[str(column) for column in table], ["---"] * len(table.columns), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)

@@ -5,33 +5,46 @@ To add an engine: one file here with a dataclass derived from `Unroll`, and one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataset_distillation.errors import one_of
+
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.inner_optimizers import InnerOptimizer, Step
-
-    Loss = Callable[[Tensor, Tensor], Tensor]
+    from dataset_distillation.config import Experiment
+    from dataset_distillation.inner_optimizers import Step
+    from dataset_distillation.inner_training import InnerTraining
 
 
 @dataclass
 class Unroll:
     """An engine for θT as a differentiable function of the distilled data."""
 
-    def unroll(
-        self,
-        network: nn.Module,
-        weights: Weights,
-        steps: Iterable[Step],
-        optimizer: InnerOptimizer,
-        loss: Loss,
-    ) -> Weights:
-        """θT after `steps` from θ0 = `weights`; differentiable in the steps' images and learning rates.
+    batch_networks: str = "auto"
 
-        `network` gives the form; its own parameters are neither read nor changed.
+    def __post_init__(self) -> None:
+        one_of("unroll.batch_networks", self.batch_networks, ("auto", "on", "off"))
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise ConfigError if this engine does not fit `experiment`."""
+
+    def at(self, experiment: Experiment, step: int) -> Unroll:
+        """The engine as it is in outer step `step`."""
+        return self
+
+    def diagnostics(self) -> dict[str, float]:
+        """What a user may want to watch of the engine in this outer step."""
+        return {}
+
+    def memory(self, steps: int, step: int, point: int) -> int:
+        """Bytes kept until the way back through `steps` inner steps.
+
+        `step` is the size of the graph of one of them, `point` that of the weights and the optimiser's state.
         """
+        raise NotImplementedError
+
+    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
+        """θT after `steps`; differentiable in θ0 and every tensor of the steps, where they require grad."""
         raise NotImplementedError

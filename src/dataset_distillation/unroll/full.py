@@ -2,41 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.inner_optimizers import InnerOptimizer, Step
-    from dataset_distillation.unroll import Loss
+    from dataset_distillation.inner_optimizers import Step
+    from dataset_distillation.inner_training import InnerTraining
 
 
 @dataclass
 class Full(Unroll):
     """Sec 3.4: back-propagation through all steps. Memory grows with the number of steps."""
 
-    def unroll(
-        self,
-        network: nn.Module,
-        weights: Weights,
-        steps: Iterable[Step],
-        optimizer: InnerOptimizer,
-        loss: Loss,
-    ) -> Weights:
+    def memory(self, steps: int, step: int, point: int) -> int:
+        return steps * step
+
+    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         import higher
 
-        parameters = list(network.parameters())
-        functional = higher.monkeypatch(network, copy_initial_weights=True)
-        differentiable = higher.get_diff_optim(optimizer.build(parameters), parameters, fmodel=functional)
-        # A parameter that the network's author froze is not trained here either.
-        functional.update_params(
-            [weights[name].requires_grad_(p.requires_grad) for name, p in network.named_parameters()]
-        )
+        leaves = [training.weights[name].detach().requires_grad_() for name in training.names]
+        # A group a weight, so that each can be told its rate in its own shape.
+        optimizer = training.optimizer.build([{"params": [leaf]} for leaf in leaves])
+        _correct_adam()
+        differentiable = higher.get_diff_optim(optimizer, leaves)
+        given = (training.weights[name] for name in training.names)
+        point = [weight if weight.requires_grad else leaf for weight, leaf in zip(given, leaves, strict=True)]
         for images, labels, learning_rate in steps:
-            differentiable.step(loss(functional(images), labels), override={"lr": [learning_rate]})
-        return dict(zip(weights, functional.fast_params, strict=True))
+            value = training.value(training.weights_at(point), images, labels)
+            rates = [training.rate(learning_rate, weight) for weight in point]
+            point = differentiable.step(value, params=point, override={"lr": rates})
+        return training.weights_at(point)
+
+
+@functools.cache
+def _correct_adam() -> None:
+    """Register an Adam with `higher` that is torch's.
+
+    The one in higher 0.2.1 adds eps before the bias correction, torch after it: the meta-gradient of ten
+    steps has twice the right norm. Its main branch has corrected that, no release has.
+    """
+    import higher
+    import torch
+
+    from dataset_distillation.inner_optimizers.adam import Adam
+
+    class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
+        def _update(self, grouped_grads: Any, **_: Any) -> None:
+            for group, states, gradients in zip(self.param_groups, self.state, grouped_grads, strict=True):
+                adam = Adam(group["weight_decay"], list(group["betas"]), group["eps"])
+                for i, (weight, gradient) in enumerate(zip(group["params"], gradients, strict=True)):
+                    if gradient is None:
+                        continue
+                    t, state = states[i].get("t", 0) + 1, states[i].get("state") or adam.state(weight)
+                    updated, state = adam.update(weight, gradient, state, group["lr"], t)
+                    group["params"][i], states[i] = updated, {"t": t, "state": state}
+
+    higher.register_optim(torch.optim.Adam, DifferentiableAdam)

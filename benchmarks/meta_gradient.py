@@ -1,0 +1,195 @@
+"""What a meta-gradient costs, as ratios measured in one run.
+
+    python benchmarks/meta_gradient.py [--threads 1] [--repeats 5] [--clock cpu|wall] [--only time|memory]
+
+Time: one meta-gradient (10 steps × 3 epochs of 10 images, a real batch of 256) over as many plain steps of
+SGD, on LeNet at MNIST's shape and ConvNet-3 of width 32 at CIFAR-10's. The rows take turns within a repeat,
+so that a slow moment of the machine slows all of them; ratios are medians of the repeats' ratios. The clock
+`cpu`, processor seconds, leaves out what other programs take of the machine; it is for one thread.
+Memory: peak of a process of its own above what it has after the imports and one inner step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from dataset_distillation import batching, training
+from dataset_distillation.architectures.convnet import ConvNet
+from dataset_distillation.architectures.lenet import LeNet
+from dataset_distillation.batching import BatchedTraining
+from dataset_distillation.distilled import sequence
+from dataset_distillation.inner_optimizers.sgd import SGD
+from dataset_distillation.inner_training import InnerTraining
+from dataset_distillation.unroll import Unroll
+from dataset_distillation.unroll.full import Full
+from dataset_distillation.unroll.recompute import Recompute
+
+NETWORKS = {"LeNet": (LeNet(), (1, 28, 28)), "ConvNet-3, width 32": (ConvNet(width=32), (3, 32, 32))}
+ENGINES: dict[str, Unroll] = {"full": Full(), "recompute": Recompute()}
+LENGTHS = (10, 30, 100, 300)
+CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
+LIMIT = 4e9  # bytes: the memory that the table asks `full` to fit in
+
+
+class Problem:
+    """Distilled images, real images and weights, all noise: time and memory do not depend on them."""
+
+    def __init__(self, name: str, steps: int, epochs: int, real: int = 256) -> None:
+        architecture, shape = NETWORKS[name]
+        generator = torch.Generator().manual_seed(0)
+        self.network = architecture.build(shape, 10)
+        self.weights = {n: p.detach().clone() for n, p in self.network.named_parameters()}
+        self.images = torch.randn(steps, 10, *shape, generator=generator).requires_grad_()
+        self.labels = torch.arange(10).repeat(steps, 1)
+        self.rates = torch.full((epochs, steps), 0.01).requires_grad_()
+        self.real = torch.randn(real, *shape, generator=generator)
+        self.real_labels = torch.arange(real) % 10
+
+    def plain(self) -> None:
+        training.load(self.network, self.weights)
+        training.train(self.network, sequence(self.images, self.labels, self.rates), SGD())
+
+    def loss(self, weights: dict[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(
+            functional_call(self.network, weights, (self.real,)), self.real_labels
+        )
+
+    def one(self, engine: Unroll) -> tuple[Tensor, ...]:
+        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy)
+        final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
+        return torch.autograd.grad(self.loss(final), (self.images, self.rates))
+
+    def authors_scheme(self) -> tuple[Tensor, ...]:
+        """The authors' algorithm, written from its description: one flat vector of weights, the graphs of
+        all steps kept, each cut from the next, and a Hessian-vector product a step on the way back."""
+        sizes = {name: (weight.shape, weight.numel()) for name, weight in self.weights.items()}
+
+        def split(flat: Tensor) -> dict[str, Tensor]:
+            parts = flat.split([size for _, size in sizes.values()])
+            return {n: part.view(shape) for (n, (shape, _)), part in zip(sizes.items(), parts, strict=True)}
+
+        flat, kept = torch.cat([weight.flatten() for weight in self.weights.values()]), []
+        for step in sequence(self.images, self.labels, self.rates):
+            flat = flat.detach().requires_grad_()
+            outputs = functional_call(self.network, split(flat), (step.images,))
+            loss = functional.cross_entropy(outputs, step.labels)
+            [change] = torch.autograd.grad(loss, flat, grad_outputs=step.learning_rate, create_graph=True)
+            kept.append((change, flat, step))
+            flat = flat - change
+        flat = flat.detach().requires_grad_()
+        [adjoint] = torch.autograd.grad(self.loss(split(flat)), flat)
+        images, rates = torch.zeros_like(self.images), []
+        for number, (change, at, step) in reversed(list(enumerate(kept))):
+            inputs = (at, step.images, step.learning_rate)
+            product, of_images, of_rate = torch.autograd.grad(change, inputs, grad_outputs=-adjoint)
+            adjoint = adjoint + product
+            images[number % len(images)] += of_images
+            rates.append(of_rate)
+        return images, torch.stack(rates[::-1]).view_as(self.rates)
+
+    def batched(self, engine: Unroll, networks: int) -> tuple[Tensor, ...]:
+        """Inner steps as one program, the real batch one network after the other, as `auto` has it."""
+        images, labels, rates = (t.expand(networks, *t.shape) for t in (self.images, self.labels, self.rates))
+        steps = list(sequence(images.movedim(0, 1), labels.movedim(0, 1), rates.movedim(0, -1)))
+        stacked = batching.stack([self.weights] * networks)
+        inner = BatchedTraining(self.network, stacked, SGD(), functional.cross_entropy)
+        losses = torch.stack([self.loss(final) for final in batching.unstack(engine.unroll(inner, steps))])
+        return torch.autograd.grad(losses.mean(), (self.images, self.rates))
+
+
+def time_table(name: str, clock: str, repeats: int, networks: int = 8) -> Table:
+    problem, now = Problem(name, steps=10, epochs=3), CLOCKS[clock]
+    rows: dict[str, tuple[Callable[[], object], int]] = {
+        "plain steps": (problem.plain, 1),
+        "the authors' scheme": (problem.authors_scheme, 1),
+    }
+    for engine in ENGINES:
+        rows[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
+    for engine in ENGINES:
+        label = f"{engine}, {networks} networks batched, each"
+        rows[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
+    found = [function() for function, _ in rows.values()]  # to warm up
+    assert all(_agree(found[1], other) for other in found[2:]), "the rows must give the same meta-gradient"
+    measured: dict[str, list[float]] = {row: [] for row in rows}
+    for _ in range(repeats):
+        for row, (function, share) in rows.items():
+            begun = now()
+            function()
+            measured[row].append((now() - begun) / share)
+    title = f"{name}, 30 steps; {torch.get_num_threads()} threads, {clock} clock, median of {repeats}"
+    table = Table("", "seconds", "/ plain", title=title)
+    for row, values in measured.items():
+        ratios = [a / b for a, b in zip(values, measured["plain steps"], strict=True)]
+        table.add_row(row, f"{statistics.median(values):.3f}", f"{statistics.median(ratios):.2f}")
+    return table
+
+
+def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
+    return all((a - b).norm() <= 1e-3 * b.norm() for a, b in zip(ours, theirs, strict=True))
+
+
+def peak(name: str, engine: str, steps: int) -> None:
+    """Print the megabytes of a meta-gradient of `steps` steps; to be called in a process of its own."""
+    torch.set_num_threads(1)
+    Problem(name, 1, 1).one(ENGINES[engine])  # what is allocated once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Problem(name, 10, steps // 10).one(ENGINES[engine])  # the distilled data stay as large
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def memory_table(name: str) -> Table:
+    table = Table("peak, MB", *map(str, LENGTHS), "fits 4 GB up to", title=f"{name}, epochs of 10 steps")
+    for engine in ENGINES:
+        found = []
+        for steps in LENGTHS:
+            command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps)]
+            found.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+        each = (found[-1] - found[0]) / (LENGTHS[-1] - LENGTHS[0])
+        fits = int(LENGTHS[-1] + (LIMIT / 2**20 - found[-1]) / each)
+        table.add_row(engine, *(f"{mb:.0f}" for mb in found), f"{fits:,} steps")
+    parameters = sum(p.numel() for p in NETWORKS[name][0].build(NETWORKS[name][1], 10).parameters())
+    table.add_row(
+        "of it: the weights between the steps", *(f"{n * parameters * 4 / 2**20:.0f}" for n in LENGTHS), ""
+    )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--network", choices=NETWORKS, help="one of them alone")
+    parser.add_argument("--only", choices=["time", "memory"])
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        peak(arguments.peak[0], arguments.peak[1], int(arguments.peak[2]))
+        return
+    torch.set_num_threads(arguments.threads)
+    console = Console()
+    for name in [arguments.network] if arguments.network else NETWORKS:
+        if arguments.only != "memory":
+            console.print(time_table(name, arguments.clock, arguments.repeats))
+        if arguments.only != "time":
+            console.print(memory_table(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`run.json`: what was asked for, how often the run was started, how far each attempt came, what it cost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import time
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from dataset_distillation.files import write_json
+from dataset_distillation.provenance import Run
+from dataset_distillation.resume import begun
+
+log = logging.getLogger(__name__)
+
+
+class Attempts:
+    """The attempt that runs, behind those before it; up to date at each checkpoint, for it may be killed."""
+
+    def __init__(self, run: Run) -> None:
+        self.path = run.folder / "run.json"
+        record = begun(run.folder)
+        if record is None or record["config"] != run.config:
+            asked = {"overrides": run.overrides, "config": run.config}
+            record = {"cwd": os.getcwd(), **asked, "attempts": []}
+        self.record = record
+        self.begun, self.cpu = time.time(), _cpu_seconds()
+        self.now: dict[str, Any] = {
+            "started": _timestamp(self.begun),
+            "host": platform.node(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "git_commit": run.code.commit,
+            "git_dirty": bool(run.code.changes),
+            "outer_steps": None,
+            "end": None,  # stays so where it is killed: `until` is when it was last seen
+        }
+        self._warn_of_other_code()
+        self.record["attempts"].append(self.now)
+        self.save(None)
+
+    def save(self, outer_steps: int | None) -> None:
+        """Note the time, what the attempt has cost, and how many outer steps a checkpoint has kept."""
+        self.now |= {
+            "until": _timestamp(time.time()),
+            "seconds": round(time.time() - self.begun, 2),
+            "cpu_seconds": round(_cpu_seconds() - self.cpu, 2),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_gpu_memory_mb": _peak_gpu_memory(),
+            "outer_steps": self.now["outer_steps"] if outer_steps is None else outer_steps,
+        }
+        write_json(self.path, self.record)
+
+    def _warn_of_other_code(self) -> None:
+        for before in self.record["attempts"][-1:]:
+            if before["git_commit"] != self.now["git_commit"]:
+                log.warning("the code is no longer that of commit %s: bits may differ", before["git_commit"])
+
+    def __enter__(self) -> Attempts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        if kind:
+            self.end("failed" if issubclass(kind, Exception) else "interrupted")
+
+    def end(self, how: str) -> None:
+        self.now["end"] = how
+        self.save(None)
+
+    def cost(self) -> dict[str, Any]:
+        """Start, end, and the sums and peaks over all attempts."""
+        attempts = self.record["attempts"]
+        sums = {key: round(sum(a[key] for a in attempts), 2) for key in ("seconds", "cpu_seconds")}
+        memory = ("peak_memory_mb", "peak_gpu_memory_mb")
+        peaks = {key: max((a[key] for a in attempts if a[key] is not None), default=None) for key in memory}
+        times = {"started": attempts[0]["started"], "ended": self.now["until"]}
+        return {**times, **sums, **peaks, "attempts": attempts}
+
+
+def _timestamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it has started and waited for."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
+
+
+def _peak_gpu_memory() -> int | None:
+    return round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_initialized() else None

@@ -1,0 +1,70 @@
+"""A linear least-squares problem, the case of Section 3.3 in which everything is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dataset_distillation.datasets import Batch, Data, Dataset, Raw, Specification, TensorSplit
+from dataset_distillation.errors import refuse
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Rows(TensorSplit):
+    """Float rows (N, channels, height, width) with float targets (N, 1)."""
+
+    def batch(self, indices: torch.Tensor | slice = slice(None)) -> Batch:
+        return Batch(self.images[indices], self.labels[indices])
+
+
+@dataclass
+class LinearRegression(Dataset):
+    """`rows` rows d ~ N(0, I) of D = channels × image_size² numbers, and targets t = dθ* + noise.
+
+    θ* is the direction in which d varies most, of length 1. The noise is orthogonal to the columns of d, so
+    θ* is the optimum of ‖dθ − t‖² / (2N) exactly. Section 3.3 knows one data set, so all three splits are
+    these rows. Validation and test have the optimum's own predictions dθ* as targets: as the noise is
+    orthogonal to d(θ − θ*), ‖dθ − dθ*‖² / (2N) is the loss of θ in excess of the optimum's.
+    """
+
+    numbers: ClassVar[bool] = True
+
+    name: str = "linear_regression"
+    image_size: int = 3
+    rows: int = 60
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("mean", "std", "class_names", "border"):
+            if value := getattr(self, name):
+                raise refuse(f"dataset.{name}", value, "the rows of linear_regression have none")
+        if self.rows < (dimension := self.channels * self.image_size**2):
+            allowed = f"{dimension} columns (channels × image_size²) are independent in as many rows or more"
+            raise refuse("dataset.rows", self.rows, allowed)
+        if self.noise < 0:
+            raise refuse("dataset.noise", self.noise, "must be 0 or more")
+
+    def load(self, seed: int) -> Data:
+        import torch
+
+        from dataset_distillation.datasets.splits import checksum
+        from dataset_distillation.randomness import stream
+
+        generator, size = stream(seed, "linear regression"), self.image_size
+        d = torch.randn(self.rows, self.channels * size**2, generator=generator, dtype=torch.float64)
+        columns, _, directions = torch.linalg.svd(d, full_matrices=False)
+        fit = d @ directions[:1].T
+        noise = self.noise * torch.randn(fit.shape, generator=generator, dtype=torch.float64)
+        targets = fit + noise - columns @ (columns.T @ noise)
+        shape = (self.channels, size, size)
+        specification = Specification(
+            self.name, shape, ("target",), (0.0,) * self.channels, (1.0,) * self.channels
+        )
+        images = d.float().view(-1, *shape)
+        train, test = (Rows(labels.float(), specification, images) for labels in (targets, fit))
+        raw = Raw((images, train.labels), (images, test.labels), ["target"])
+        return Data(specification, train, test, test, checksum(raw))

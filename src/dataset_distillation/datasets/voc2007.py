@@ -1,0 +1,89 @@
+"""PASCAL VOC 2007 as the paper uses it: one image an annotated object, cropped to its box (Table 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from dataset_distillation.datasets import Dataset, Split
+from dataset_distillation.errors import UserError, refuse
+
+if TYPE_CHECKING:
+    from dataset_distillation.datasets.files import Sample
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+@dataclass
+class VOC2007(Dataset):
+    """20-way classification of objects, trained on `trainval` and tested on `test`.
+
+    `root`/VOCdevkit/VOC2007 is what the two official archives unpack to. Objects that are truncated,
+    occluded or small count; those marked difficult, which the challenge leaves out of its evaluation,
+    count if `difficult`. Two objects of one photograph may be in the train and the validation split.
+    """
+
+    root: str = "data"
+    difficult: bool = True
+    cache: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache < 0:
+            raise refuse("dataset.cache", self.cache, "must be 0 (nothing is kept) or more")
+
+    def splits(self) -> tuple[Split, Split, str]:
+        from dataset_distillation.datasets import files
+
+        tree = Path(self.root).expanduser() / "VOCdevkit" / "VOC2007"
+        if not tree.is_dir():
+            remedy = (
+                "unpack VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar in DATA_DIR (dataset.root)"
+            )
+            raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")
+        train, test = (
+            [
+                sample
+                for name in files.lines(tree / "ImageSets" / "Main" / f"{part}.txt")
+                for sample in self._objects(tree, name)
+            ]
+            for part in ("trainval", "test")
+        )
+        return files.splits(self, train, test, list(CLASSES), self.cache)
+
+    def _objects(self, tree: Path, name: str) -> list[Sample]:
+        """The objects of the photograph `name` that count."""
+        from dataset_distillation.datasets.files import Sample
+
+        annotation = tree / "Annotations" / f"{name}.xml"
+        try:
+            # Direct children: the parts of a person (head, hand, foot) have names and boxes of their own.
+            return [
+                Sample(tree / "JPEGImages" / f"{name}.jpg", CLASSES.index(_text(found, "name")), _box(found))
+                for found in ElementTree.parse(annotation).getroot().findall("object")
+                if self.difficult or _text(found, "difficult") == "0"
+            ]
+        except OSError as error:
+            raise UserError(f"{annotation}: {error.strerror}") from error
+        except (ElementTree.ParseError, ValueError) as error:
+            raise UserError(f"{annotation}: not an annotation of VOC 2007 ({error})") from error
+
+
+def _text(element: ElementTree.Element, name: str) -> str:
+    if (text := element.findtext(name)) is None:
+        raise ValueError(f"<{element.tag}> without <{name}>")
+    return text.strip()
+
+
+def _box(element: ElementTree.Element) -> tuple[int, int, int, int]:
+    """Annotations count pixels from 1, and both corners belong to the object."""
+    found = element.find("bndbox")
+    if found is None:
+        raise ValueError("<object> without <bndbox>")
+    left, top, right, bottom = (int(float(_text(found, name))) for name in ("xmin", "ymin", "xmax", "ymax"))
+    return left - 1, top - 1, right, bottom

@@ -1,0 +1,87 @@
+"""The best that one step on M distilled pairs can do in the linear case of Section 3.3.
+
+Let H = dᵀd / N, of full rank D, with eigenvalues λ1 ≥ ... ≥ λD and eigenvectors u1, ..., uD, and θ* the
+optimum, so that the excess loss of θ is (θ − θ*)ᵀ H (θ − θ*) / 2. By Eq 6 one step leads from θ0 to
+
+    θ1 − θ* = (I − A) θ0 + b − θ*,    A = (η̃/M) d̃ᵀd̃,    b = (η̃/M) d̃ᵀt̃.
+
+A is symmetric, of rank M at most, and b is any vector in the range of A, as t̃ is free. Let θ0 have mean μ
+and covariance σ²I, and δ = θ* − μ. The excess loss that is to be expected is
+
+    σ²/2 · tr (I − A) H (I − A)  +  cᵀHc / 2,    c = (I − A) μ + b − θ* = s − δ,  s = b − Aμ,
+
+where s, too, is any vector in the range of A. The first term is σ²/2 · ‖H^½ − H^½ A‖², the squared distance
+of H^½ to a matrix of rank M: by Eckart and Young at least σ²/2 · (λ_{M+1} + ... + λD), and exactly that for
+A = Σ_{i≤M} ui uiᵀ, the projection onto the leading eigenvectors. The second term is at least 0, and 0 if δ
+lies in the range of A. Hence no M pairs have an expected excess loss below
+
+    σ²/2 · Σ_{i>M} λi,
+
+which is 0 for M ≥ D, and these reach it where δ lies in the span of u1, ..., uM:
+
+    d̃ = N (u1, ..., uM)ᵀ,  t̃ = d̃ θ*,  η̃ = M / N².
+
+For M = D they are the paper's N·I and N·θ* up to a rotation, and lead to θ* from every θ0; rows of zeros
+make them more than D. In general their excess loss is Σ_{i>M} λi (σ² + (uiᵀδ)²) / 2. As
+dataset=linear_regression has θ* = u1, and architectures draw with μ = 0, every M ≥ 1 reaches the bound.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import refuse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dataset_distillation.config import Experiment
+    from dataset_distillation.datasets import Split
+    from dataset_distillation.inner_optimizers import Step
+
+
+def check(experiment: Experiment) -> None:
+    """Raise ConfigError unless the baselines fit what the data set's targets are, classes or numbers."""
+    numbers, ours = experiment.dataset.numbers, experiment.evaluation.baselines
+    key, name = "evaluation.baselines", f"dataset.name={experiment.dataset.name}"
+    for other in ours if numbers else []:
+        if other != "closed_form":
+            raise refuse(key, other, f"is about classes, and {name} has numbers", "take [closed_form] or []")
+    if "closed_form" not in ours:
+        return
+    if not numbers:
+        raise refuse(key, "closed_form", f"is of linear regression, and {name} has classes", "leave it out")
+    for one in ("steps", "epochs"):
+        if (value := getattr(experiment.distilled, one)) != 1:
+            raise refuse(f"distilled.{one}", value, "must be 1 with evaluation.baselines=[closed_form]")
+    if getattr(experiment.architecture, "bias", True):
+        allowed = "must be false with evaluation.baselines=[closed_form]"
+        raise refuse("architecture.bias", True, allowed, "take architecture=linear architecture.bias=false")
+
+
+def pairs(d: Tensor, t: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """d̃ (M, D), t̃ (M, 1) and η̃ for rows d (N, D), targets t (N, 1) and M = `number`, in d's precision."""
+    import torch
+
+    rows = len(d)
+    optimum = torch.linalg.lstsq(d, t).solution
+    directions = torch.linalg.eigh(d.T @ d).eigenvectors.T.flip(0)[:number]  # the leading ones first
+    distilled = torch.cat([rows * directions, d.new_zeros(number - len(directions), d.shape[1])])
+    return distilled, distilled @ optimum, d.new_tensor(number / rows**2)
+
+
+def bound(d: Tensor, number: int, variance: float) -> float:
+    """The least expected excess loss of `number` pairs, for θ0 of covariance `variance` · I."""
+    import torch
+
+    eigenvalues = torch.linalg.eigvalsh(d.double().T @ d.double() / len(d))  # ascending
+    return variance / 2 * float(eigenvalues[: max(0, d.shape[1] - number)].sum())
+
+
+def steps(train: Split, number: int) -> list[Step]:
+    """The inner steps, of which there is one, of the best `number` pairs for `train`."""
+    from dataset_distillation.inner_optimizers import Step
+
+    images, targets = train.batch()
+    distilled, labels, rate = pairs(images.flatten(1).double(), targets.double(), number)
+    return [Step(distilled.view(-1, *images.shape[1:]).float(), labels.float(), rate.float())]

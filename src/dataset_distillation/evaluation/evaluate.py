@@ -1,0 +1,80 @@
+"""distill-evaluate: an artifact on held-out networks, however long after it was made, or baselines alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+import torch
+
+from dataset_distillation import pipeline
+from dataset_distillation.architectures import Weights
+from dataset_distillation.artifact import DistilledSet, load_distilled
+from dataset_distillation.attempts import Attempts
+from dataset_distillation.config import Evaluate
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.comparison import compare, records, show
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.problem import Problem
+from dataset_distillation.provenance import Run, command, provenance
+
+log = logging.getLogger(__name__)
+
+
+def run(e: Evaluate, run: Run) -> dict[str, Any]:
+    """Judge what `e` asks for; returns the outcome, which `result.json` holds too."""
+    torch.set_num_threads(e.trainer.threads or pipeline.THREADS)
+    run.progress.metric = e.objective.metric
+    shown = None
+    with Attempts(run) as attempts:
+        distilled = load_distilled(e.artifact) if e.artifact else None
+        problem = pipeline.prepare(e, test_only=not e.evaluation.baselines)
+        origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
+        again = len(attempts.record["attempts"]) > 1
+        e.logger.open(run, {**run.config, "provenance": origin})
+        try:
+            table = _table(problem, e, distilled, run, resumed=again)
+            evaluation = records(table, e.objective.metric)
+            shown = show(evaluation, table, e.objective.metric)
+        finally:
+            e.logger.finish(shown, None, succeeded=shown is not None)
+        attempts.end("finished")
+    result = {
+        "status": "finished",
+        "artifact": str(Path(e.artifact).absolute()) if e.artifact else None,
+        "metric": e.objective.metric,
+        "selection": e.evaluation.selection,
+        "evaluation": evaluation,
+        "storage": distilled.storage if distilled else None,
+        "provenance": {"command": command(), **origin, **attempts.cost()},
+    }
+    run.record(result)
+    return result
+
+
+def _table(
+    problem: Problem, e: Evaluate, distilled: DistilledSet | None, run: Run, resumed: bool
+) -> pandas.DataFrame:
+    networks = _networks(problem, distilled, run)
+    if distilled is None:
+        return compare(problem, networks, run.folder, [], None, resumed)
+    if distilled.images.shape[2:] != problem.data.specification.shape:
+        ours, theirs = tuple(distilled.images.shape[2:]), problem.data.specification.shape
+        raise UserError(f"{e.artifact}: its images are {ours}, and those of {e.dataset.name} are {theirs}")
+    schedule = Schedule(distilled, e.training, e.seed, len(networks))
+    return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
+
+
+def _networks(problem: Problem, distilled: DistilledSet | None, run: Run) -> Sequence[Weights]:
+    """The held-out networks, or the known one that the artifact was made for and holds."""
+    if distilled and distilled.initial_weights:
+        made, groups = distilled.metadata, ("architecture", "init")
+        here = [run.config["seed"], *(run.choices[g] for g in groups), *(run.config[g] for g in groups)]
+        if here == [made["seed"], *(made[g] for g in groups), *(made["config"][g] for g in groups)]:
+            device = next(problem.network.parameters()).device
+            return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
+    pipeline.pretrain(problem)
+    return problem.population("held-out", problem.experiment.evaluation.networks)

@@ -1,0 +1,58 @@
+"""The inner steps on an artifact: as it was made for, or as ordinary training would take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+import torch
+from torch import Tensor
+
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.randomness import stream
+
+if TYPE_CHECKING:
+    from dataset_distillation.artifact import DistilledSet
+    from dataset_distillation.config import Training
+
+
+class Schedule(Sequence[list[Step]]):
+    """The steps of each of `number` networks; they differ where the order is random."""
+
+    def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
+        self.distilled, self.training, self.seed, self.number = distilled, training, seed, number
+
+    def __len__(self) -> int:
+        return self.number
+
+    @overload
+    def __getitem__(self, j: int) -> list[Step]: ...
+    @overload
+    def __getitem__(self, j: slice) -> list[list[Step]]: ...
+    def __getitem__(self, j: int | slice) -> list[Step] | list[list[Step]]:
+        if isinstance(j, slice):
+            return [self[i] for i in range(*j.indices(self.number))]
+        return [step for epoch in range(self.epochs) for step in self._epoch(epoch, j)]
+
+    @property
+    def epochs(self) -> int:
+        return self.training.epochs or len(self.distilled.learning_rates)
+
+    def _epoch(self, epoch: int, j: int) -> Iterator[Step]:
+        images, labels, rates = self.distilled.images, self.distilled.labels, self._rates(epoch)
+        generator = stream(self.seed, f"order {j}", epoch)
+        if self.training.batch_size:
+            images, labels = images.flatten(0, 1), labels.flatten(0, 1)
+            order = torch.randperm(len(images), generator=generator)
+            for batch in order.split(self.training.batch_size):
+                yield Step(images[batch], labels[batch], rates[0])
+            return
+        shuffled = self.training.order == "shuffled"
+        for step in torch.randperm(len(images), generator=generator) if shuffled else range(len(images)):
+            yield Step(images[step], labels[step], rates[step])
+
+    def _rates(self, epoch: int) -> Tensor:
+        learned = self.distilled.learning_rates
+        if self.training.learning_rate:
+            return torch.full_like(learned[0], self.training.learning_rate)
+        return learned[min(epoch, len(learned) - 1)]

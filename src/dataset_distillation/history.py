@@ -1,0 +1,73 @@
+"""The curves of a run, whatever the logger: `history.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from dataset_distillation.files import write
+
+
+class History(Logger):
+    """One row a logged step in `folder/history.csv`: the step, and what was logged at it.
+
+    A run that goes on after outer step `done` keeps the rows of the steps before.
+    """
+
+    name = "history"
+    version = ""
+
+    def __init__(self, folder: Path, done: int = 0) -> None:
+        super().__init__()
+        self.path = folder / "history.csv"
+        self.rows = _before(self.path, done) if done else []
+        self.columns = dict.fromkeys(name for row in self.rows for name in row)  # as they came
+        self.known = 0  # columns of the file
+        self.written, self.end = 0, 0  # rows in the file that grow no more, and the byte behind them
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
+        """The run folder has them in `config.yaml`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        # Lightning logs a step's training and its validation one after the other.
+        if not self.rows or self.rows[-1]["step"] != step:
+            self.rows.append({"step": step})
+        self.rows[-1].update({name: value for name, value in metrics.items() if name != "epoch"})
+        self.columns |= dict.fromkeys(self.rows[-1])
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Bring the file up to date. Lightning calls this at each logged step: only new rows are written."""
+        if not self.rows:
+            return
+        if len(self.columns) > self.known:  # at the first row, at the first validation: the file is made anew
+            header = (",".join(self.columns) + "\n").encode()
+            write(self.path, header + self._lines(self.rows))
+            self.known, self.written, self.end = len(self.columns), 0, len(header)
+        final, last = self._lines(self.rows[self.written : -1]), self._lines(self.rows[-1:])
+        with open(self.path, "r+b") as file:
+            file.seek(self.end)
+            file.write(final + last)
+            file.truncate()
+        self.written, self.end = len(self.rows) - 1, self.end + len(final)
+
+    def _lines(self, rows: list[dict[str, Any]]) -> bytes:
+        text = io.StringIO()
+        csv.DictWriter(text, list(self.columns), lineterminator="\n").writerows(rows)
+        return text.getvalue().encode()
+
+
+def _before(path: Path, done: int) -> list[dict[str, Any]]:
+    """The rows of steps that were done, of which `step` counts from 0."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "step": int(row["step"])} for row in rows if int(row["step"]) < done]

@@ -1,0 +1,146 @@
+"""One network that the user already has, the same in distillation and in evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.init.fixed import Fixed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dataset_distillation.architectures import Weights
+    from dataset_distillation.config import Experiment
+    from dataset_distillation.problem import Problem
+
+log = logging.getLogger(__name__)
+
+#: What a BatchNorm keeps beside its weights; networks here use the statistics of the batch instead.
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass
+class Checkpoint(Fixed):
+    """Section 3.5, fixed pre-trained weights: those of a file, or torchvision's by name.
+
+    The layer `fresh_layer` is not taken from there: its weights are 0 and its biases 1, as in the authors'
+    code, so that all classes are equally likely before the first step.
+    """
+
+    trained: ClassVar[bool] = True
+
+    path: str | None = None
+    weights: str | None = None
+    fresh_layer: str | None = None
+    store: bool = False
+
+    def check(self, experiment: Experiment) -> None:
+        if (self.path is None) == (self.weights is None):
+            allowed = f"init.weights is {self.weights}"
+            raise refuse("init.path", self.path, allowed, "give a file or torchvision's weights by name")
+        if self.path is not None and not Path(self.path).expanduser().is_file():
+            raise refuse("init.path", self.path, "no such file")
+        if self.weights is not None:
+            _url(self.weights)
+
+    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        return [{name: weight.clone() for name, weight in self._fitted(problem.network).items()}]
+
+    def stored(self, weights: Weights) -> Weights:
+        return weights if self.store else {}
+
+    def _fitted(self, network: nn.Module) -> Weights:
+        """The weights of `network`. Raises UserError naming the first tensor that does not fit."""
+        wanted, given = dict(network.named_parameters()), dict(self._tensors)
+        fresh = [name for name in wanted if name.rpartition(".")[0] == self.fresh_layer]
+        if self.fresh_layer is not None and not fresh:
+            layers = dict.fromkeys(name.rpartition(".")[0] for name in wanted)
+            raise refuse("init.fresh_layer", self.fresh_layer, f"must be one of {', '.join(layers)}")
+        fitted: Weights = {}
+        for name, parameter in wanted.items():
+            tensor = given.pop(name, None)
+            if name in fresh:
+                fitted[name] = (
+                    parameter.detach().cpu().new_full(parameter.shape, float(name.endswith("bias")))
+                )
+            elif tensor is not None and tensor.shape == parameter.shape:
+                fitted[name] = tensor.to(parameter.dtype)
+            else:
+                raise self._unfit(name, parameter, tensor)
+        left = given.keys() - dict(network.named_buffers()).keys()
+        if extra := sorted(name for name in left if not name.endswith(RUNNING)):
+            raise UserError(f"{self._file}: tensor {extra[0]} is none of the network's")
+        return fitted
+
+    def _unfit(self, name: str, parameter: Tensor, tensor: Tensor | None) -> UserError:
+        shape = tuple(parameter.shape)
+        if tensor is None:
+            return UserError(f"{self._file}: no tensor {name}, of which the network has one of shape {shape}")
+        remedy = f"init.fresh_layer={name.rpartition('.')[0]} starts that layer anew"
+        found = f"{name} has shape {tuple(tensor.shape)}, in the network {shape}"
+        return UserError(f"{self._file}: {found}; {remedy}")
+
+    @cached_property
+    def _file(self) -> Path:
+        return Path(self.path).expanduser() if self.path is not None else _torchvision(str(self.weights))
+
+    @cached_property
+    def _tensors(self) -> Weights:
+        """The tensors of the file by name, on the CPU; no code of the file is run."""
+        import safetensors.torch
+        import torch
+
+        file = self._file  # outside of what is caught: it has errors of its own
+        try:
+            if file.suffix == ".safetensors":
+                return safetensors.torch.load_file(file)
+            found: Any = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError and more
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"{file}: not a file of weights, or damaged ({reason})") from error
+        if not isinstance(found, dict) or not all(
+            isinstance(tensor, torch.Tensor) for tensor in found.values()
+        ):
+            remedy = "save network.state_dict() by torch.save, or as .safetensors"
+            raise UserError(f"{file}: not a state dict, tensors by name; {remedy}")
+        return found
+
+
+def _url(name: str) -> str:
+    from torchvision import models
+
+    try:
+        return str(models.get_weight(name).url)
+    except (ValueError, KeyError) as error:
+        example = "for example AlexNet_Weights.IMAGENET1K_V1"
+        raise refuse("init.weights", name, "no such weights in torchvision.models", example) from error
+
+
+def _torchvision(name: str) -> Path:
+    """The file of torchvision's weights in torch hub's cache, downloaded if missing. Raises UserError."""
+    import torch
+
+    url = _url(name)
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    start = file.stem.rpartition("-")[2]  # of the checksum: <network>-<8 digits of SHA-256>.pth
+    if not file.exists():
+        log.info("downloading %s to %s", name, file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), start, progress=False)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            remedy = f"put {file.name} there, or set TORCH_HOME to the folder whose hub/checkpoints has it"
+            raise UserError(
+                f"init.weights={name}: not in {file.parent}, and the download failed ({reason}); {remedy}"
+            ) from error
+    with open(file, "rb") as opened:
+        if not hashlib.file_digest(opened, "sha256").hexdigest().startswith(start):
+            raise UserError(f"{file}: damaged (its SHA-256 does not begin with {start}); remove it")
+    return file

@@ -1,0 +1,167 @@
+"""One inner step as a function, and its vector-Jacobian product: what the engines are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
+
+from dataset_distillation.architectures import Weights
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+#: Where the inner training is: the trained weights, then what the optimiser remembers of each of them.
+Point = list[Tensor]
+
+
+@dataclass(frozen=True)
+class InnerTraining:
+    """The training of one network on distilled data, from θ0 = `weights`.
+
+    `network` gives the form; its own parameters are neither read nor changed. A parameter that the
+    network's author froze stays as it is in θ0.
+    """
+
+    network: nn.Module
+    weights: Weights
+    optimizer: InnerOptimizer
+    loss: Loss
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the weights that are trained."""
+        return [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+
+    @cached_property
+    def frozen(self) -> Weights:
+        return {name: weight for name, weight in self.weights.items() if name not in self.names}
+
+    def start(self) -> Point:
+        """θ0, before the first step."""
+        trained = [self.weights[name] for name in self.names]
+        return trained + [tensor for weight in trained for tensor in self.optimizer.state(weight.detach())]
+
+    def weights_at(self, point: Point) -> Weights:
+        return self.frozen | dict(zip(self.names, point, strict=False))
+
+    def value(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
+        """ℓ(x̃, θ), a scalar."""
+        return self.loss(functional_call(self.network, weights, (images,)), labels)
+
+    def rate(self, learning_rate: Tensor, weight: Tensor) -> Tensor:
+        """The learning rate in a shape that broadcasts against `weight`."""
+        return learning_rate
+
+    def step(self, point: Point, step: Step, t: int, graph: bool = True) -> Point:
+        """The point after inner step number `t` (from 1); the weights in `point` must require grad.
+
+        With `graph`, differentiable in all that requires grad, `point` included.
+        """
+        weights, states = point[: len(self.names)], point[len(self.names) :]
+        value = self.value(self.weights_at(weights), step.images, step.labels)
+        gradients = torch.autograd.grad(value, weights, create_graph=graph, materialize_grads=True)
+        each = len(states) // len(weights)  # tensors of state a weight
+        updated: Point = []
+        remembered: Point = []
+        with torch.set_grad_enabled(graph):
+            for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+                state, rate = tuple(states[i * each : (i + 1) * each]), self.rate(step.learning_rate, weight)
+                weight, state = self.optimizer.update(weight, gradient, state, rate, t)
+                updated.append(weight)
+                remembered += state
+        return updated + remembered
+
+
+def run(training: InnerTraining, point: Point, steps: Sequence[Step], done: int = 0) -> Iterator[Point]:
+    """Take `steps` without a graph, after `done` others: the points before each of them and at the end."""
+    yield (point := [tensor.detach() for tensor in point])
+    for t, step in enumerate(steps, done + 1):
+        with torch.enable_grad(), _precision(point[0].device):
+            leaves = [tensor.detach().requires_grad_() for tensor in point]
+            point = training.step(leaves, _detached(step), t, graph=False)
+        yield point
+
+
+def recomputed(
+    training: InnerTraining, point: Point, steps: Sequence[Step], done: int = 0, offload: bool = False
+) -> Weights:
+    """The weights after `steps`, taken after `done` others; differentiable in `point` and `steps`.
+
+    Only the points between the steps are kept, on the CPU with `offload`.
+    """
+    # An image is used in every epoch: its gradients are added up here, not by autograd from a list of them.
+    meta = list({id(tensor): tensor for step in steps for tensor in step if tensor.requires_grad}.values())
+    return training.weights_at(list(_Recomputed.apply(training, steps, done, offload, meta, *point, *meta)))
+
+
+class _Recomputed(torch.autograd.Function):
+    """The point after `steps`, whose graph is built again, one step at a time, on the way back.
+
+    With a_t = dL/d point_t, each step is one vector-Jacobian product: a_t = (∂point_{t+1}/∂point_t)ᵀ a_{t+1},
+    which for gradient descent is a_{t+1} − η̃_t ∇²ℓ a_{t+1}, and likewise for the distilled data.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        training: InnerTraining,
+        steps: Sequence[Step],
+        done: int,
+        offload: bool,
+        meta: list[Tensor],
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        device = tensors[0].device
+        ctx.training, ctx.steps, ctx.done, ctx.meta, ctx.device = training, steps, done, meta, device
+        ctx.precision, ctx.points = _precision(device), []
+        for point in run(training, list(tensors[: len(tensors) - len(meta)]), steps, done):
+            ctx.points.append([tensor.cpu() for tensor in point] if offload else point)
+        ctx.points.pop()
+        return tuple(point)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        found = {id(tensor): torch.zeros_like(tensor) for tensor in ctx.meta}
+        for number in reversed(range(len(ctx.steps))):
+            step, point = ctx.steps[number], [tensor.to(ctx.device) for tensor in ctx.points[number]]
+            with ctx.precision:
+                products = _vector_jacobian(ctx.training, point, step, ctx.done + number + 1, adjoint)
+            adjoint = products[: len(point)]
+            learned = [tensor for tensor in step if tensor.requires_grad]
+            for tensor, product in zip(learned, products[len(point) :], strict=True):
+                found[id(tensor)] += product
+        return (None,) * 5 + adjoint + tuple(found.values())
+
+
+def _vector_jacobian(
+    training: InnerTraining, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """`adjoint` times the Jacobian of step number `t`: for `point`, then for what in `step` requires grad."""
+    with torch.enable_grad():
+        point = [tensor.detach().requires_grad_() for tensor in point]
+        leaf = Step(*(d.requires_grad_(o.requires_grad) for d, o in zip(_detached(step), step, strict=True)))
+        inputs = point + [tensor for tensor in leaf if tensor.requires_grad]
+        after = training.step(point, leaf, t)
+    return torch.autograd.grad(after, inputs, adjoint, materialize_grads=True)
+
+
+def _detached(step: Step) -> Step:
+    return Step(*(tensor.detach() for tensor in step))
+
+
+def _precision(device: torch.device) -> torch.autocast:
+    """The surrounding autocast, also for the way back, which begins outside of it.
+
+    Its cache would keep a copy of the weights of every step.
+    """
+    kind = device.type
+    dtype, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, dtype, enabled, cache_enabled=False)

@@ -1,0 +1,45 @@
+"""TensorBoard: `tensorboard --logdir sweeps` shows the runs of all sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.loggers import Logger, Shown
+
+if TYPE_CHECKING:
+    import pytorch_lightning.loggers
+    from torch import Tensor
+
+    from dataset_distillation.provenance import Run
+
+
+@dataclass
+class Tensorboard(Logger):
+    """Curves, images, config and final table in `tensorboard/` in the run folder."""
+
+    def open(self, run: Run, config: dict[str, Any]) -> list[pytorch_lightning.loggers.Logger]:
+        from omegaconf import OmegaConf
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        try:
+            logger = TensorBoardLogger(run.folder, name="tensorboard", version="")
+            self._writer = logger.experiment
+        except ModuleNotFoundError as error:
+            remedy = "pip install 'dataset-distillation[tensorboard]'"
+            raise ConfigError(f"logger=tensorboard: {error}; {remedy}") from error
+        self._writer.add_text("config", f"```\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
+        return [logger]
+
+    def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
+        import torch
+
+        self._writer.add_images("distilled", torch.stack(images), step)  # side by side; it has no captions
+
+    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
+        if evaluation is not None:
+            text = evaluation.methods.to_string(index=False)
+            self._writer.add_text("evaluation", f"```\n{text}\n```")
+        self._writer.close()

@@ -1,0 +1,276 @@
+"""Pools of pretrained networks: trained once, kept on disk, shared by all runs that ask for the same."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import joblib
+import safetensors
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from rich.progress import track
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from dataset_distillation import training
+from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.datasets import Data, Dataset
+from dataset_distillation.errors import refuse
+from dataset_distillation.files import write, write_json
+from dataset_distillation.init.pretrained import Pretraining
+from dataset_distillation.objectives.standard import Standard
+from dataset_distillation.randomness import stream
+
+log = logging.getLogger(__name__)
+
+# Networks that a GPU trains as one batched program. On a CPU batching costs time (LeNet, batch 128, eight
+# networks: 1.6 times as long per network), and the cores train different networks instead.
+GPU_NETWORKS = 32
+CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Networks of one architecture, trained on the train split of one source; one file a network.
+
+    Members are named; a member's name and `pretraining.seed` determine its weights, whoever trains it and
+    whatever else is in the pool.
+    """
+
+    architecture: Architecture
+    source: Dataset
+    pretraining: Pretraining
+    device: torch.device
+
+    @cached_property
+    def data(self) -> Data:
+        return self.source.load(self.pretraining.seed)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        specification = self.data.specification
+        return self.architecture.build(specification.shape, specification.classes).to(self.device)
+
+    @cached_property
+    def made_of(self) -> dict[str, Any]:
+        """Everything that determines the weights."""
+        kind = type(self.network)
+        recipe = asdict(self.pretraining)
+        del recipe["folder"], recipe["workers"]
+        return {
+            "format": 1,
+            "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
+            "network": repr(self.network),
+            "code": hashlib.sha256(inspect.getsource(sys.modules[kind.__module__]).encode()).hexdigest(),
+            "source": asdict(self.data.specification) | {"checksum": self.data.checksum},
+            "border": self.source.border,
+            "validation": self.source.validation,
+            "pretraining": recipe,
+            "device": self.device.type,
+            "torch": torch.__version__,
+        }
+
+    @cached_property
+    def folder(self) -> Path:
+        key = hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()[:16]
+        kind = type(self.architecture).__name__.lower()
+        return Path(self.pretraining.folder, f"{self.source.name.lower()}-{kind}-{key}").absolute()
+
+    def networks(self, members: Sequence[str]) -> list[Weights]:
+        """The weights of `members`, on the CPU; those that are missing or damaged are trained first."""
+        self.ensure(members)
+        return [self._read(member)[0] for member in members]
+
+    def accuracies(self, members: Sequence[str]) -> list[float]:
+        """The members' accuracies on the test split of the source."""
+        self.ensure(members)
+        return [self._read(member)[1] for member in members]
+
+    def report(self, members: Sequence[str]) -> dict[str, Any]:
+        """What a run's result says of the pool: how good its networks are on the source's test split."""
+        accuracies = torch.tensor(self.accuracies(members), dtype=torch.float64)
+        return {
+            "source": self.data.specification.name,
+            "networks": len(members),
+            "accuracy_mean": accuracies.mean().item(),
+            "accuracy_std": accuracies.std(correction=0).item(),
+            "accuracy_min": accuracies.min().item(),
+            "folder": str(self.folder),
+        }
+
+    def ensure(self, members: Sequence[str]) -> None:
+        """Train the members that are not on disk. Of several jobs that ask for them, one does it."""
+        if not (missing := self._missing(members)):
+            return
+        write_json(self.folder / "pool.json", self.made_of)
+        with self._alone():
+            if missing := self._missing(missing):
+                self._train(missing)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("another job trains the pool %s; waiting for it", self.folder)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _train(self, members: list[str]) -> None:
+        data, workers = self.data, self._workers(len(members))
+        log.info(
+            "training %d networks on %s in %d processes: %s",
+            len(members),
+            data.specification.name,
+            workers,
+            self.folder,
+        )
+        size = 1 if self.device.type == "cpu" else GPU_NETWORKS
+        groups = [members[i : i + size] for i in range(0, len(members), size)]
+        jobs = (joblib.delayed(_train_members)(self, group) for group in groups)
+        done = joblib.Parallel(workers, return_as="generator_unordered")(jobs)
+        shown = track(done, "pretraining", len(groups), disable=not sys.stderr.isatty(), transient=True)
+        for number, _ in enumerate(shown, 1):
+            if number % max(1, len(groups) // 10) == 0:
+                log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
+
+    def _workers(self, members: int) -> int:
+        if self.device.type != "cpu":
+            return 1
+        return min(self.pretraining.workers or len(os.sched_getaffinity(0)), members)
+
+    def _missing(self, members: Sequence[str]) -> list[str]:
+        return [member for member in members if not self._sound(member)]
+
+    def _sound(self, member: str) -> bool:
+        if not self._path(member).exists():
+            return False
+        try:
+            self._read(member)
+        except CANNOT_BE_TRUSTED as error:
+            log.warning("%s is damaged (%s); training it again", self._path(member), error)
+            return False
+        return True
+
+    def _path(self, member: str) -> Path:
+        return self.folder / f"{member.replace(' ', '-')}.safetensors"
+
+    def _read(self, member: str) -> tuple[Weights, float]:
+        """Weights and accuracy of a member, verified."""
+        content = self._path(member).read_bytes()
+        weights = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = json.loads(header["__metadata__"]["member"])
+        if metadata["sha256"] != _checksum(weights):
+            raise ValueError("its checksum is not that of its weights")
+        ordered = {name: weights[name] for name, _ in self.network.named_parameters()}
+        return ordered, float(metadata["accuracy"])
+
+    def save(self, member: str, weights: Weights, accuracy: float) -> None:
+        # One key: safetensors writes several in an order that changes from call to call.
+        metadata = json.dumps({"accuracy": accuracy, "sha256": _checksum(weights)})
+        write(self._path(member), safetensors.torch.save(weights, {"member": metadata}))
+
+
+def _train_members(pool: Pool, members: list[str]) -> None:
+    """Train some members, as one batched program if they are several, and save each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one network a core; and its bits do not depend on how many there are
+    try:
+        trained = _trained(pool, members)
+    finally:
+        torch.set_num_threads(threads)
+    for j, member in enumerate(members):
+        weights = {name: tensor[j].clone() for name, tensor in trained.items()}
+        training.load(pool.network, weights)
+        accuracy = training.test(pool.network, pool.data.test, Standard())["accuracy"]
+        pool.save(member, {name: tensor.cpu() for name, tensor in weights.items()}, accuracy)
+
+
+def _trained(pool: Pool, members: list[str]) -> Weights:
+    """The members' weights after pretraining, stacked along a first dimension.
+
+    The sum of the members' losses has each member's own gradient, and an optimiser that works element by
+    element takes each member's own step. The learning rate follows one cycle (Smith & Topin 2018).
+    """
+    recipe, train = pool.pretraining, pool.data.train
+    stacked = _start(pool, members)
+    optimizer = _optimizer(recipe, list(stacked.values()))
+    batches = [_batches(pool, member) for member in members]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=len(batches[0]), pct_start=0.2, cycle_momentum=False
+    )
+    for indices in map(torch.stack, zip(*batches, strict=True)):  # (members, batch)
+        images, labels = (tensor.to(pool.device) for tensor in train.batch(indices.flatten()))
+        outputs = _forward(pool.network, stacked, images.unflatten(0, indices.shape))
+        optimizer.zero_grad()
+        (nn.functional.cross_entropy(outputs.flatten(0, 1), labels) * len(members)).backward()
+        optimizer.step()
+        schedule.step()
+    return {name: tensor.detach() for name, tensor in stacked.items()}
+
+
+def _start(pool: Pool, members: list[str]) -> Weights:
+    drawn = [
+        pool.architecture.draw(
+            pool.network, stream(pool.pretraining.seed, f"pretrained {member}"), pool.data.specification
+        )
+        for member in members
+    ]
+    return {name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_() for name in drawn[0]}
+
+
+def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
+    """Outputs (members, batch, classes) of images (members, batch, channels, height, width)."""
+
+    def forward(weights: Weights, images: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(network, weights, (images,))
+        return outputs
+
+    if len(images) == 1:
+        return forward({name: tensor[0] for name, tensor in stacked.items()}, images[0])[None]
+    batched: Tensor = vmap(forward)(stacked, images)
+    return batched
+
+
+def _batches(pool: Pool, member: str) -> list[Tensor]:
+    """The indices of each step: every epoch in a new order, without its last, smaller batch."""
+    recipe, size = pool.pretraining, len(pool.data.train)
+    if size < recipe.batch_size:
+        allowed = f"{pool.source.name} has {size} images to train on"
+        raise refuse("init.pretraining.batch_size", recipe.batch_size, allowed)
+    orders = [
+        torch.randperm(size, generator=stream(recipe.seed, f"pretraining {member}", epoch))
+        for epoch in range(recipe.epochs)
+    ]
+    return [b for order in orders for b in order.split(recipe.batch_size) if len(b) == recipe.batch_size]
+
+
+def _optimizer(recipe: Pretraining, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.learning_rate)
+    return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+
+def _checksum(weights: Weights) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

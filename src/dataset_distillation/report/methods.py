@@ -1,0 +1,68 @@
+"""The table of all methods, as a person reads it in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas
+
+from dataset_distillation.report.table import number, show
+
+PROTOCOLS = {
+    "validation": "Learning rates, epochs and neighbours were chosen on the validation split.",
+    "paper": "Learning rates, epochs and neighbours are those of the best result on the test set (paper).",
+}
+INTERVAL = (
+    "distilled − this: 95 % interval of Student's t over runs, paired by held-out network; for nearest\n"
+    "neighbours, which train no network, of Welch's t."
+)
+
+
+def show_methods(result: dict[str, Any], dataset: str) -> None:
+    """Print the evaluation of a `result.json`: the table, how settings were chosen, and the storage."""
+    records, metric = result["evaluation"], result["metric"]
+    table = pandas.DataFrame([row(record, metric) for record in records])
+    show(f"test {metric.replace('_', ' ')}, {dataset}", table, metric)
+    if any(record["method"] not in ("before_training", "distilled") for record in records):
+        print(PROTOCOLS[result["selection"]])
+    if any(record["low"] is not None for record in records):
+        print(INTERVAL)
+    if result["storage"]:
+        print(storage(result["storage"]))
+
+
+def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
+    """One method."""
+    apart = "" if record["difference"] is None else number(record["difference"], metric, "+")
+    if record["low"] is not None:
+        apart += f" [{number(record['low'], metric, '+')}, {number(record['high'], metric, '+')}]".replace(
+            " %", ""
+        )
+    mean, std = number(record["mean"], metric).removesuffix(" %"), number(record["std"], metric)
+    return {
+        "method": record["method"].replace("_", " "),
+        "mean ± std": f"{mean} ± {std}",
+        "min": record["min"],
+        "distilled − this": apart,
+        **{count: record[count] for count in ("networks", "sets", "runs")},
+        "chosen": chosen(record),
+        "seconds": record["seconds"],
+    }
+
+
+def chosen(record: dict[str, Any]) -> str:
+    """The settings that were chosen for a method."""
+    if record["learning_rate"] is not None:
+        return f"rate {record['learning_rate']:.3g} × {record['epochs']} epochs"
+    return "" if record["distance"] is None else f"{record['distance']}, K = {record['k']}"
+
+
+def storage(sizes: dict[str, Any]) -> str:
+    """What the distilled data take, in one line."""
+    what = (
+        f"storage: {sizes['images']} images, {sizes['images_per_class']:g} a class, {sizes['bytes']:,} bytes"
+    )
+    if not sizes["real_bytes"]:
+        return what
+    images, size = sizes["share_of_real_images"], sizes["share_of_real_bytes"]
+    return f"{what}: {images:.3%} of the images and {size:.3%} of the bytes of the real train set"

@@ -1,0 +1,211 @@
+"""The paper's tables and figures, its numbers beside ours, which are empty until they are run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from dataset_distillation.files import write
+from dataset_distillation.report import charts
+from dataset_distillation.report.runs import RunFolder
+
+PUBLISHED = "paper.yaml"
+
+
+class Number(NamedTuple):
+    """A mean and its standard deviation, in percent."""
+
+    mean: float
+    std: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + ("" if self.std is None else f" ± {self.std:.1f}")
+
+
+def published() -> Any:
+    text = (files("dataset_distillation.report") / PUBLISHED).read_text(encoding="utf-8")
+    content: Any = OmegaConf.to_container(OmegaConf.create(text))
+    return content
+
+
+def write_all(runs: Iterable[RunFolder], output: Path) -> list[Path]:
+    """`paper.md` and a picture a table and figure, in `output`; of several runs of one kind the latest."""
+    finished = [run for run in runs if run.evaluation]
+    finished.sort(key=lambda run: run.result.get("provenance", {}).get("started", ""))
+    text, written = ["# The paper's tables and figures\n"], []
+    content = published()
+    for table in content["tables"]:
+        text += [*_heading(table), *_table(table, finished), *_used(_of_table(table, finished), output)]
+        written.append(_picture(output, table, charts.compared(_dots(table, finished), charts.PRINT)))
+    for figure in content["figures"]:
+        text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
+        panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
+        written.append(_picture(output, figure, charts.panels(panels, charts.PRINT)))
+    write(output / "paper.md", "\n".join(text).encode())
+    return [output / "paper.md", *written]
+
+
+def _picture(output: Path, entry: dict[str, Any], drawn: charts.Figure) -> Path:
+    path = output / f"{entry['name']}.png"
+    write(path, charts.png(drawn))
+    return path
+
+
+def _heading(entry: dict[str, Any]) -> list[str]:
+    return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
+
+
+# Tables: a row of the paper's numbers and one of ours.
+
+
+def _latest(runs: Sequence[RunFolder], experiment: str | None) -> RunFolder | None:
+    found = [run for run in runs if run.result["choices"].get("experiment") == experiment]
+    return found[-1] if found and experiment else None
+
+
+def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RunFolder]) -> Number | None:
+    run = _latest(runs, row["runs"].get(column.get("run")))
+    return None if run is None else ours(run, column["method"])
+
+
+def ours(run: RunFolder, method: str, metric: str = "accuracy") -> Number | None:
+    """The mean and standard deviation of a method of a run over its held-out networks."""
+    row = run.evaluation.get(method)
+    found = row and (row.get("metrics", {}).get(metric) or (row if metric == "accuracy" else None))
+    if not row or not found or found["mean"] is None:
+        return None
+    return Number(100 * found["mean"], 100 * found["std"] if row["runs"] > 1 else None)
+
+
+def number(printed: str | None) -> Number | None:
+    """`79.5 ± 8.1` as numbers."""
+    if printed is None:
+        return None
+    mean, _, std = printed.partition(" ± ")
+    return Number(float(mean), float(std) if std else None)
+
+
+def _table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[str]:
+    columns = table["columns"]
+    lines = [["", *(column["title"] for column in columns)], ["---"] * (len(columns) + 1)]
+    for row in table["rows"]:
+        lines.append([f"{row['title']}, paper", *row["paper"]])
+        cells = [_cell(column, row, runs) for column in columns]
+        lines.append([f"{row['title']}, ours", *map(_bold, cells)])
+    return [*map(_line, lines), ""]
+
+
+def _bold(cell: Number | None) -> str:
+    return "" if cell is None else f"**{cell}**"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _dots(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[tuple[str, list[charts.Pair]]]:
+    return [
+        (
+            row["title"],
+            [
+                charts.Pair(column["title"], number(printed), _cell(column, row, runs))
+                for column, printed in zip(table["columns"], row["paper"], strict=True)
+            ],
+        )
+        for row in table["rows"]
+    ]
+
+
+def _of_table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolder]:
+    found = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
+    return [run for run in found if run is not None]
+
+
+# Figures: lines of points.
+
+
+def _x(run: RunFolder, key: str) -> Any:
+    if key == "images_per_class":
+        return run.value("distilled.steps") * run.value("distilled.images_per_class")
+    return run.value(key)
+
+
+def _axis(key: str) -> str:
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def _runs_of(line: dict[str, Any], runs: Sequence[RunFolder], x: str) -> dict[Any, RunFolder]:
+    """The latest run at each x of the paper's line."""
+    asked = {"experiment": line["experiment"], "dataset": line["dataset"]}
+    found = {
+        _x(run, x): run
+        for run in runs
+        if all(run.result["choices"].get(group) == choice for group, choice in asked.items())
+        and all(run.value(key) == value for key, value in line.get("where", {}).items())
+    }
+    return {value: found[value] for value in line["paper"] if value in found}
+
+
+def _point(run: RunFolder | None, line: dict[str, Any]) -> Number | None:
+    return None if run is None else ours(run, line["method"], line["metric"])
+
+
+def _points(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[str]:
+    text = []
+    for panel in figure["panels"]:
+        values = list(panel["lines"][0]["paper"])
+        lines = [[f"{panel['title']}: {_axis(panel['x'])}", *map(str, values)], ["---"] * (len(values) + 1)]
+        for line in panel["lines"]:
+            lines.append([f"{line['name']}, paper", *line["paper"].values()])
+            found = _runs_of(line, runs, panel["x"])
+            cells = [
+                ours(found[value], line["method"], line["metric"]) if value in found else None
+                for value in values
+            ]
+            lines.append(
+                [f"{line['name']}, ours", *("" if cell is None else f"**{cell}**" for cell in cells)]
+            )
+        text += [*map(_line, lines), ""]
+    return text
+
+
+def _lines(panel: dict[str, Any], runs: Sequence[RunFolder]) -> list[charts.Series]:
+    """Ours, and dashed the paper's."""
+    lines = []
+    for line in panel["lines"]:
+        found = _runs_of(line, runs, panel["x"])
+        points = {x: _point(run, line) for x, run in found.items()}
+        paper = {x: number(printed) for x, printed in line["paper"].items()}
+        for of, dashed in ((points, False), (paper, True)):
+            present = {x: point for x, point in of.items() if point is not None}
+            means = [point.mean for point in present.values()]
+            stds = [point.std for point in present.values()]
+            lines.append(charts.Series(line["name"], list(present), means, stds, dashed))
+    return lines
+
+
+def _of_figure(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolder]:
+    found = [
+        run
+        for panel in figure["panels"]
+        for line in panel["lines"]
+        for run in _runs_of(line, runs, panel["x"]).values()
+    ]
+    return list({run.path: run for run in found}.values())
+
+
+def _used(runs: Sequence[RunFolder], output: Path) -> list[str]:
+    """Where our numbers come from."""
+    lines = []
+    for run in runs:
+        made = run.result.get("provenance", {})
+        where = os.path.relpath(run.path, output)
+        networks = run.evaluation.get("distilled", {}).get("networks")
+        about = [f"`{made.get('command', '')}`", f"{networks} held-out networks" if networks else ""]
+        lines.append(f"- [{where}]({where}): " + ", ".join(filter(None, about)))
+    return [*lines, ""] if lines else ["None of ours was found.\n"]

@@ -1,0 +1,157 @@
+"""What a run left in its folder, read as far as it is there: all that a report knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from PIL import Image
+
+from dataset_distillation import sweeps
+from dataset_distillation.artifact import DistilledSet, load_distilled
+from dataset_distillation.errors import UserError
+from dataset_distillation.objectives import is_loss
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run. No file in its folder is taken for granted: a job of a multirun may have died early."""
+
+    path: Path
+    job: sweeps.Job | None = None
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        if self.job:
+            return self.job.result  # empty unless it has ended; of a damaged one, the error
+        path = self.path / "result.json"
+        if not path.exists():
+            return {"status": "missing"}
+        try:
+            result: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"{path}: not the result of a run, or damaged ({error})") from error
+        return result
+
+    @property
+    def evaluation(self) -> dict[str, dict[str, Any]]:
+        """The evaluation's records by method, `random_real`, ..."""
+        return {row["method"].replace(" ", "_"): row for row in self.result.get("evaluation") or []}
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """The objective's metrics, the primary one first."""
+        primary = self.result.get("metric") or "accuracy"
+        found = [name for row in self.evaluation.values() for name in row.get("metrics", {})]
+        return [name for name in dict.fromkeys([primary, *found]) if name == primary or not is_loss(name)]
+
+    @property
+    def validation(self) -> float | None:
+        """The primary metric on the validation split."""
+        return self.result.get(f"validation_{self.metrics[0]}")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.result.get("config") or {}
+
+    @property
+    def status(self) -> str:
+        return self.job.state if self.job else str(self.result["status"])
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What was asked for on the command line, or by the sweep."""
+        return asked(self.job.overrides if self.job else self.result.get("overrides", []))
+
+    def value(self, key: str) -> Any:
+        """The resolved value of `distilled.steps`, ..., or None."""
+        node: Any = self.config
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        return node
+
+    @cached_property
+    def distilled(self) -> DistilledSet | None:
+        path = self.path / "distilled.safetensors"
+        return load_distilled(path) if path.exists() else None
+
+    @property
+    def real(self) -> np.ndarray | None:
+        """A few real images a class, (examples, classes, height, width, 3) uint8."""
+        path = self.path / "images" / "real.png"
+        if not path.exists() or self.distilled is None:
+            return None
+        with Image.open(path) as picture:
+            sprite = np.asarray(picture.convert("RGB"))
+        classes = len(self.distilled.metadata["class_names"])
+        side = sprite.shape[1] // classes
+        return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
+
+    @property
+    def history(self) -> pandas.DataFrame | None:
+        return self._table("history.csv")
+
+    @property
+    def runs(self) -> pandas.DataFrame | None:
+        """One row a method and held-out network."""
+        return self._table("evaluation.csv")
+
+    @property
+    def confusion(self) -> dict[str, np.ndarray]:
+        """By method, the mean share [true][predicted] over the held-out networks."""
+        path = self.path / "confusion.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {method: np.array(matrix, dtype=float) for method, matrix in found.items()}
+
+    def _table(self, name: str) -> pandas.DataFrame | None:
+        path = self.path / name
+        return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "result.json").exists()
+
+
+def jobs(folder: Path) -> list[RunFolder]:
+    """The jobs of the multirun in `folder`, in order, begun or not; empty if it is none."""
+    return [RunFolder(job.folder, job) for job in sweeps.jobs(folder)]
+
+
+def below(folder: Path) -> Iterator[RunFolder]:
+    """Every run in `folder`, however deep."""
+    yield from (RunFolder(path.parent) for path in sorted(folder.rglob("result.json")))
+
+
+def swept(runs: list[RunFolder]) -> list[str]:
+    """The keys in which the jobs of a multirun differ."""
+    return differing([run.asked for run in runs])
+
+
+def asked(overrides: list[str]) -> dict[str, str]:
+    """Overrides by key; `distilled={steps:1,epochs:2}` has two."""
+    found: dict[str, str] = {}
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise UserError(f"{text}: no override of Hydra's; the file that it is from is damaged") from error
+        value = override.value()
+        if isinstance(value, dict):
+            found |= {f"{override.key_or_group}.{key}": str(v) for key, v in value.items()}
+        else:
+            found[override.key_or_group] = text.partition("=")[2]
+    return found
+
+
+def differing(given: list[dict[str, str]]) -> list[str]:
+    """The keys whose values differ, in the order in which they were given."""
+    keys = dict.fromkeys(key for overrides in given for key in overrides)
+    return [key for key in keys if len({overrides.get(key) for overrides in given if overrides}) > 1]

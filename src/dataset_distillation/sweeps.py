@@ -1,0 +1,195 @@
+"""A sweep: the multirun that this process starts, and the jobs of any, as their files tell them."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from dataset_distillation.errors import UserError, program, refuse
+from dataset_distillation.files import write
+from dataset_distillation.status import Heartbeat, Progress, alive, read
+
+OPEN = ("queued", "running")
+
+#: What reading a file of ours raises that somebody, or a broken disk, has changed.
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+class Multirun:
+    """The multirun of this process: `sweep.json` names its jobs, and shows that it goes on."""
+
+    def __init__(self, config: DictConfig) -> None:
+        hydra = config.hydra
+        self.folder, self.launcher = Path(hydra.sweep.dir), hydra.launcher._target_
+        overrides = _overrides(hydra)
+        self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+        # A search finds its jobs as it goes.
+        self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
+        self.path = self.folder / "sweep.json"
+        self.ended = False
+        self.before = self.path.read_bytes() if self.path.exists() else None
+        self.starts = self._starts()
+        self.heartbeat = Heartbeat(self.path, self._tell)
+
+    def _tell(self) -> dict[str, Any]:
+        command = shlex.join([program(), *sys.argv[1:]])
+        return {
+            "command": command,
+            "launcher": self.launcher,
+            "swept": self.swept,
+            "jobs": self.announced,
+            "ended": self.ended,
+        }
+
+    def _starts(self) -> dict[Path, int]:
+        # Hydra writes these as a job starts, wherever that is; compared with themselves, no clock matters.
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
+
+    def same_as_before(self) -> None:
+        """Refuse to go on with the sweep in this folder by a command that asks for other jobs."""
+        before = zip(read(self.path).get("jobs") or [], self.announced or [], strict=False)
+        for number, (there, now) in enumerate(before):
+            if other := [override for override in now if override not in there]:
+                asked = " ".join(override for override in there if override not in now)
+                raise refuse(
+                    "sweep.resume", self.folder, f"its job {number} has {asked}, not {' '.join(other)}",
+                    "give the command that began it",
+                )  # fmt: skip
+
+    def started(self) -> bool:
+        """Whether any job has begun."""
+        return self._starts() != self.starts
+
+    def wait(self) -> None:
+        """Until no job is queued or running: submitit gives up at the first that it loses."""
+        told = False
+        while "submitit" in self.launcher and any(job.state in OPEN for job in jobs(self.folder)):
+            if not told:
+                print("a job was lost; waiting for the others (Ctrl-C leaves them alone)", file=sys.stderr)
+            told = True
+            time.sleep(2)
+
+    def end(self, interrupted: bool) -> None:
+        """Say that no job is to come any more; after Ctrl-C there may be, where SLURM holds them."""
+        self.heartbeat.stop()
+        self.ended = not interrupted
+        self.heartbeat.write()
+
+    def withdraw(self) -> None:
+        """Remove what was written for a multirun that was refused before its first job."""
+        self.heartbeat.stop()
+        with contextlib.suppress(OSError):
+            if self.before is None:
+                self.path.unlink()
+                (self.folder / "multirun.yaml").unlink(missing_ok=True)
+                self.folder.rmdir()
+            else:
+                write(self.path, self.before)
+
+
+def _overrides(hydra: DictConfig) -> list[Override]:
+    """What was asked for, in the config and on the command line, as Hydra's sweepers read it."""
+    swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    return parser.parse_overrides([*swept, *hydra.overrides.task])
+
+
+def _jobs(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of each job, by its number."""
+    [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [[override for override in job if not override.startswith("hydra.")] for job in combinations]
+
+
+def swept(job: Path, overrides: list[str]) -> list[str] | None:
+    """Those of a job's overrides in which the jobs of its sweep differ; None for a run in no sweep."""
+    if not (told := read(job.parent / "sweep.json")):
+        return None
+    return [override for override in overrides if override.split("=")[0] in told["swept"]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep. `state`: queued, running, lost, missing, or how it ended."""
+
+    number: int
+    folder: Path
+    state: str
+    overrides: list[str]
+    progress: Progress = field(default_factory=Progress)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the outer steps; the evaluation behind them is not foreseen."""
+        p = self.progress
+        if self.state != "running" or not p.steps_per_second:
+            return None
+        return (p.steps - p.step) / p.steps_per_second
+
+
+def jobs(sweep: Path) -> list[Job]:
+    """Every job of the multirun in `sweep`, those that have not begun included. Raises UserError."""
+    if not sweep.is_dir():
+        raise UserError(f"{sweep}: no such folder")
+    there = sorted(int(path.name) for path in sweep.iterdir() if path.name.isdigit() and path.is_dir())
+    announced, waiting = _told(sweep / "sweep.json")
+    numbers = there if announced is None else range(len(announced))
+    if not numbers:
+        raise UserError(f"{sweep}: no folder of a multirun (no jobs)")
+    return [_job(sweep / str(n), None if announced is None else announced[n], waiting) for n in numbers]
+
+
+def _told(path: Path) -> tuple[list[list[str]] | None, bool]:
+    """The overrides of each job, if they are known, and whether those that have not begun still may."""
+    told = read(path)
+    try:
+        # What SLURM holds stays there, whether or not anybody waits for it.
+        waiting = bool(told) and not told["ended"] and (alive(told) or "Slurm" in told["launcher"])
+        announced = told.get("jobs")
+        return None if announced is None else [list(map(str, overrides)) for overrides in announced], waiting
+    except DAMAGED as error:
+        raise UserError(f"{path}: damaged ({error!r})") from error
+
+
+def _job(folder: Path, announced: list[str] | None, waiting: bool) -> Job:
+    number = int(folder.name)
+    try:
+        begun = _begun(folder, announced)
+    except (UserError, *DAMAGED) as error:
+        return Job(number, folder, "damaged", announced or [], result={"error": str(error)})
+    return begun or Job(number, folder, "queued" if waiting else "missing", announced or [])
+
+
+def _begun(folder: Path, announced: list[str] | None) -> Job | None:
+    number, result = int(folder.name), read(folder / "result.json")
+    if running := read(folder / "status.json"):
+        progress = Progress(**{f.name: running[f.name] for f in fields(Progress)})
+        overrides = list(map(str, running["overrides"]))
+        if alive(running):
+            return Job(number, folder, "running", overrides, progress)
+        last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["updated"]))
+        told = {"error": f"no sign of life since {last}, at outer step {progress.step} of {progress.steps}"}
+        return Job(number, folder, "lost", overrides, progress, told)
+    if not result or announced not in (None, result["overrides"]):  # another sweep's, which will be replaced
+        return None
+    for row in result.get("evaluation", []):
+        row |= {
+            "method": str(row["method"]),
+            **{key: float(row[key]) for key in ("mean", "std", "min", "max")},
+        }
+    metric = str(result.get("metric", ""))
+    steps = result["config"]["outer"]["steps"] if "config" in result else 0
+    progress = Progress(result.get("outer_steps", 0), steps, metric, result.get(f"validation_{metric}"))
+    result["error"] = str(result.get("error", ""))
+    return Job(number, folder, str(result["status"]), list(map(str, result["overrides"])), progress, result)

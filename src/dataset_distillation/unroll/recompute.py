@@ -1,0 +1,29 @@
+"""The weights after each inner step are kept; the way back builds the graph of one step at a time again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.unroll import Unroll
+
+if TYPE_CHECKING:
+    from dataset_distillation.architectures import Weights
+    from dataset_distillation.inner_optimizers import Step
+    from dataset_distillation.inner_training import InnerTraining
+
+
+@dataclass
+class Recompute(Unroll):
+    """The gradient of `full` with the activations of one step, for one more forward and backward pass."""
+
+    offload: bool = False
+
+    def memory(self, steps: int, step: int, point: int) -> int:
+        return 0 if self.offload else steps * point
+
+    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
+        from dataset_distillation.inner_training import recomputed
+
+        return recomputed(training, training.start(), steps, offload=self.offload)

@@ -1,0 +1,72 @@
+"""A window of the inner steps is differentiated; the steps before it run without a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import positive, refuse
+from dataset_distillation.unroll import Unroll
+
+if TYPE_CHECKING:
+    from dataset_distillation.architectures import Weights
+    from dataset_distillation.config import Experiment
+    from dataset_distillation.inner_optimizers import Step
+    from dataset_distillation.inner_training import InnerTraining
+
+STARTS = ("last", "random", "curriculum")
+
+
+@dataclass
+class Truncated(Unroll):
+    """Truncated back-propagation (start=last), or RaT-BPTT (start=random; Feng, Vedantam & Kempe 2023).
+
+    The outer loss is taken where the window ends, so the steps after it do not run. The gradient in the
+    window is `recompute`'s; a window as long as the unroll gives the same.
+    """
+
+    window: int = 10
+    start: str = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("unroll.window", self.window)
+        if self.start not in STARTS and not self.start.isdecimal():
+            raise refuse("unroll.start", self.start, f"must be {', '.join(STARTS)} or the number of a step")
+
+    def check(self, experiment: Experiment) -> None:
+        steps = experiment.distilled.inner_steps
+        if self.start.isdecimal() and int(self.start) >= steps:
+            allowed = f"must be below {steps}, the number of inner steps (distilled.steps × distilled.epochs)"
+            raise refuse("unroll.start", self.start, allowed)
+
+    def at(self, experiment: Experiment, step: int) -> Truncated:
+        last = max(0, experiment.distilled.inner_steps - self.window)
+        if self.start == "random":
+            import torch
+
+            from dataset_distillation.randomness import stream
+
+            generator = stream(experiment.seed, "window", step)
+            start = int(torch.randint(last + 1, (), generator=generator))
+        elif self.start == "curriculum":  # from the first window to the last, evenly over the outer steps
+            start = round(last * step / max(1, experiment.outer.steps - 1))
+        else:
+            start = last if self.start == "last" else int(self.start)
+        return dataclasses.replace(self, start=str(start))
+
+    def diagnostics(self) -> dict[str, float]:
+        return {"window_start": float(self.start)}
+
+    def memory(self, steps: int, step: int, point: int) -> int:
+        return min(self.window, steps) * point
+
+    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
+        from dataset_distillation.inner_training import recomputed, run
+
+        start = int(self.start)
+        [point] = deque(run(training, training.start(), steps[:start]), maxlen=1)
+        return recomputed(training, point, steps[start : start + self.window], done=start)

@@ -1,0 +1,353 @@
+"""What distilled data are compared with, each against another library, a closed form or a case by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+import torchmetrics
+from scipy import stats
+from sklearn.cluster import KMeans
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from dataset_distillation import pipeline, training
+from dataset_distillation.architectures import Weights
+from dataset_distillation.config import Experiment
+from dataset_distillation.datasets import Split
+from dataset_distillation.evaluation import BASELINES, baselines, comparison, selection, sets
+from dataset_distillation.evaluation.baselines import Setting
+from dataset_distillation.evaluation.held_out import confusion, held_out
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.problem import Problem
+from dataset_distillation.randomness import stream
+
+Make = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="module")
+def problem(experiment: Make) -> Problem:
+    return pipeline.prepare(experiment("evaluation.networks=3", "distilled.images_per_class=2"))
+
+
+@pytest.fixture(scope="module")
+def networks(problem: Problem) -> list[Weights]:
+    return problem.population("held-out", 3)
+
+
+def pixels_of(problem: Problem, label: int) -> Tensor:
+    train = problem.data.train
+    return train.batch((train.labels == label).nonzero().flatten()).images.flatten(1)
+
+
+def test_every_name_has_its_function() -> None:
+    assert tuple(baselines.BASELINES) == (*BASELINES, "closed_form")
+
+
+def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
+    """Two steps of two images a class: four centroids of each class, each once, in the step of its turn."""
+    [real] = sets.k_means(problem, 1)
+    assert real.images.shape == (2, 20, 1, 28, 28)
+    assert real.labels.tolist() == [[label for label in range(10) for _ in range(2)]] * 2
+    seed = stream(0, "k-means", 0).initial_seed() % 2**32
+    for label in (0, 7):
+        expected = KMeans(4, n_init=1, random_state=seed).fit(pixels_of(problem, label).numpy())
+        ours = real.images[real.labels == label].flatten(1)
+        np.testing.assert_array_equal(ours.numpy(), expected.cluster_centers_)
+
+
+def test_average_real_is_the_mean_in_every_step(problem: Problem) -> None:
+    real = sets.average_real(problem)
+    for label in (3, 8):
+        for image in real.images[real.labels == label]:
+            torch.testing.assert_close(image.flatten(), pixels_of(problem, label).mean(0))
+
+
+def test_random_real_is_of_the_train_split_each_image_once(problem: Problem) -> None:
+    first, second = sets.random_real(problem, 2)
+    assert not torch.equal(first.images, second.images)
+    assert torch.equal(first.images, sets.random_real(problem, 1)[0].images)
+    for label in (0, 9):
+        train = {image.numpy().tobytes() for image in pixels_of(problem, label)}
+        chosen = [image.numpy().tobytes() for image in first.images[first.labels == label].flatten(1)]
+        assert len(set(chosen)) == 4
+        assert set(chosen) <= train
+
+
+def test_herding_by_hand() -> None:
+    """On 0, 1, 2, 9 the mean is 3. Nearest: 2. Then (2 + x) / 2 is nearest for 1 or 9 (1.5, 5.5): 1; ..."""
+    points = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
+    assert sets.herd(points, 3) == [2, 1, 3]
+    assert sorted(sets.herd(points, 9)) == [0, 1, 2, 3]
+
+
+def test_k_center_by_hand() -> None:
+    """From 2, nearest to the mean 3: the farthest is 9, then 0; of equal points each is taken once."""
+    assert sets.spread(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3) == [2, 3, 0]
+    assert sorted(sets.spread(torch.ones(3, 2), 5)) == [0, 1, 2]
+
+
+def test_fewer_images_than_asked_for_are_repeated(problem: Problem, experiment: Make) -> None:
+    few = problem.data.train.subset(
+        torch.cat([(problem.data.train.labels == c).nonzero()[:3, 0] for c in range(10)])
+    )
+    data = type(problem.data)(few.specification, few, few, few, "")
+    small = Problem(problem.experiment, data, problem.network)
+    for real in (sets.k_means(small, 1)[0], sets.herding(small), sets.k_center(small)):
+        images = real.images[real.labels == 0]
+        assert len(images.flatten(1).unique(dim=0)) == 3
+        assert torch.equal(images[0], images[3])
+
+
+@pytest.mark.parametrize(("distance", "p"), [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_nearest_neighbours_are_those_of_scikit_learn(
+    problem: Problem, distance: str, p: int, k: int
+) -> None:
+    real = sets.random_real(problem, 2)
+    test = problem.data.test
+    runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
+    for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
+        reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
+        assert found == pytest.approx(reference.score(test.batch().images.flatten(1), test.labels), abs=1e-7)
+
+
+def test_confusion_and_accuracy_are_those_of_torchmetrics() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, labels = torch.randn(200, 4, generator=generator), torch.randint(3, (200,), generator=generator)
+    expected = torchmetrics.functional.confusion_matrix(
+        outputs.argmax(1), labels, "multiclass", num_classes=4
+    )
+    found = confusion(outputs, labels)
+    torch.testing.assert_close(found[:3], expected[:3] / expected[:3].sum(1, keepdim=True), check_dtype=False)
+    assert found[3].tolist() == [0, 0, 0, 0]  # a class without images
+
+
+def test_the_mean_confusion_matrix_of_all_networks(problem: Problem, networks: list[Weights]) -> None:
+    runs, matrix = held_out(problem, problem.data.test, networks)
+    shares = torch.bincount(problem.data.test.labels) / len(problem.data.test)
+    assert (matrix.diagonal() * shares).sum().item() == pytest.approx(runs["accuracy"].mean())
+    assert matrix.sum(1).tolist() == pytest.approx([1] * 10)
+
+
+def test_a_search_finds_what_each_setting_gives_alone(problem: Problem, networks: list[Weights]) -> None:
+    """The long training that passes through the short ones is the same as each by itself."""
+    real, test = sets.random_real(problem, 2), problem.data.test
+    grid = {"learning_rate": [0.03, 0.1], "epochs": [1, 3]}
+    runs = selection.gradient_trial(problem, real)(test, networks, grid)
+    assert len(runs) == 2 * 2 * 3
+    steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(*real[1], strict=True)] * 3
+    network = training.load(problem.network, networks[1])
+    training.train(network, steps, problem.experiment.inner_optimizer)
+    alone = training.test(network, test, problem.experiment.objective)
+    [run] = runs.query("learning_rate == 0.1 and epochs == 3 and set == 1 and network == 1").to_dict(
+        "records"
+    )
+    assert {name: run[name] for name in alone} == alone
+
+
+class Made:
+    """A trial whose outcome is known: the validation split prefers one setting, the test split another."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.asked: list[tuple[str, int, int]] = []
+
+    def __call__(self, split: Split, networks: Sequence[Weights], grid: selection.Grid) -> pandas.DataFrame:
+        name = "test" if split is self.problem.data.test else "validation"
+        prefer = {"test": 0.3, "validation": 0.1}[name]
+        points = [(rate, epochs) for rate in grid["learning_rate"] for epochs in grid["epochs"]]
+        self.asked.append((name, len(points), len(networks)))
+        rows = [
+            {
+                "learning_rate": rate,
+                "epochs": epochs,
+                "set": 0,
+                "network": j,
+                "accuracy": epochs / 10 - abs(rate - prefer),
+            }
+            for rate, epochs in points
+            for j in range(len(networks))
+        ]
+        return pandas.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rate", "asked"),
+    [
+        ("validation", 0.1, [("validation", 4, 1), ("test", 1, 3)]),
+        ("paper", 0.3, [("test", 4, 3)]),
+    ],
+)
+def test_the_two_protocols(
+    problem: Problem,
+    networks: list[Weights],
+    protocol: str,
+    rate: float,
+    asked: list[tuple[str, int, int]],
+    experiment: Make,
+) -> None:
+    under = Problem(experiment(f"evaluation.selection={protocol}"), problem.data, problem.network)
+    trial = Made(under)
+    runs = selection.select(under, networks, trial, {"learning_rate": [0.1, 0.3], "epochs": [1, 3]})
+    assert trial.asked == asked
+    assert runs[["learning_rate", "epochs"]].to_numpy().tolist() == [[rate, 3]] * 3
+    assert runs["network"].tolist() == [0, 1, 2]
+
+
+def test_the_grid_is_that_of_the_paper_and_ours(problem: Problem) -> None:
+    rates = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    assert list(Setting(problem, []).grid["learning_rate"]) == rates
+    grid = Setting(problem, [], torch.tensor([[0.25, 0.75], [0.5, 0.5]])).grid
+    assert list(grid["learning_rate"]) == [0.5, *rates]
+    assert list(grid["epochs"]) == [1, 2, 3, 5]
+
+
+def test_optimized_real_is_the_best_of_the_random_sets(
+    problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "CANDIDATE_SETS", 6)
+    monkeypatch.setattr(baselines, "SETS", 2)
+    monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
+    setting = Setting(problem, networks)
+    chosen = setting.optimized_real()
+    order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
+    judging = problem.data.train.subset(order[:1024])
+    trial = [selection.gradient_trial(problem, [real]) for real in sets.random_real(problem, 6)]
+    means = [t(judging, networks, {"learning_rate": [0.1], "epochs": [5]})["accuracy"].mean() for t in trial]
+    best = sorted(range(6), key=lambda j: -means[j])[:2]
+    candidates = sets.random_real(problem, 6)
+    assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
+
+
+def test_full_training_trains(
+    problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "FULL_TRAINING_EPOCHS", 2)
+    before = held_out(problem, problem.data.test, networks).runs
+    after = baselines.full_training(Setting(problem, networks))
+    assert len(after) == 3
+    assert (after["accuracy"] > before["accuracy"] + 0.3).all()
+
+
+def frame(accuracies: list[float], networks: Sequence[int | None]) -> pandas.DataFrame:
+    return pandas.DataFrame({"accuracy": accuracies, "network": pandas.array(networks, dtype="Int64")})
+
+
+def test_differences_are_paired_by_network() -> None:
+    ours = frame([0.5, 0.7, 0.6], [0, 1, 2])
+    theirs = frame([0.65, 0.3, 0.55, 0.45], [1, 0, 2, 0])
+    paired = [0.7, 0.5, 0.6, 0.5]
+    expected = stats.ttest_rel(paired, theirs["accuracy"].to_numpy()).confidence_interval(0.95)
+    assert comparison.difference(ours, theirs, "accuracy") == pytest.approx(
+        (0.0875, expected.low, expected.high)
+    )
+
+
+def test_what_trains_no_network_is_compared_unpaired() -> None:
+    ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.2, 0.4], [None, None])
+    welch = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(0.95)
+    assert comparison.difference(ours, theirs, "accuracy") == pytest.approx((0.3, welch.low, welch.high))
+    alone = frame([0.5], [0])
+    sets_alone = stats.ttest_1samp([0.3, 0.1], 0).confidence_interval(0.95)
+    assert comparison.difference(alone, theirs, "accuracy") == pytest.approx(
+        (0.2, sets_alone.low, sets_alone.high)
+    )
+
+
+def test_one_run_has_no_interval() -> None:
+    assert comparison.difference(frame([0.5], [0]), frame([0.3], [0]), "accuracy") == (
+        pytest.approx(0.2),
+        None,
+        None,
+    )
+
+
+def test_the_table_of_a_comparison(
+    problem: Problem, networks: list[Weights], experiment: Make, tmp_path: Path
+) -> None:
+    """Every record is what its rows in evaluation.csv say; every row is of the same networks."""
+    asked = experiment("evaluation.baselines=[average_real,nearest_neighbour_random_real]")
+    small = Problem(asked, problem.data, problem.network)
+    step = Step(*problem.data.train.batch(torch.arange(200)), torch.tensor(0.1))
+    table = comparison.compare(small, networks, tmp_path, [[step]], torch.tensor([[0.1]]))
+    written = pandas.read_csv(tmp_path / "evaluation.csv")
+    records = comparison.records(table, "accuracy")
+    assert [record["method"] for record in records] == list(dict.fromkeys(written["method"])) == [
+        "before_training", "distilled", "average_real", "nearest_neighbour_random_real",
+    ]  # fmt: skip
+    assert list(written)[:5] == ["method", "set", "network", "accuracy", "loss"]
+    for record in records:
+        rows = written[written["method"] == record["method"]]
+        for name in ("accuracy", "loss"):
+            found = record["metrics"][name]
+            expected = [rows[name].mean(), rows[name].std(ddof=0), rows[name].min(), rows[name].max()]
+            assert [np.nan if v is None else v for v in found.values()] == pytest.approx(
+                expected, nan_ok=True
+            )
+        assert record["mean"] == record["metrics"]["accuracy"]["mean"]
+        assert (record["runs"], record["sets"]) == (len(rows), rows["set"].nunique())
+    assert [record["networks"] for record in records] == [3, 3, 3, 0]
+    assert records[1]["difference"] is None
+    assert records[0]["low"] < records[0]["difference"] < records[0]["high"]
+    assert records[2]["learning_rate"] in (pytest.approx(0.1), *baselines.LEARNING_RATES)
+    assert records[2]["epochs"] in (1, 3, 5)
+    assert records[3]["distance"] in ("l1", "l2")
+    json.dumps(records, allow_nan=False)
+    matrices = json.loads((tmp_path / "confusion.json").read_text())
+    assert list(matrices) == ["before_training", "distilled"]
+    before = held_out(problem, problem.data.test, networks)
+    assert matrices["before_training"] == before.confusion.tolist()
+    assert written["accuracy"][:3].tolist() == pytest.approx(before.runs["accuracy"].tolist(), abs=0)
+    assert not math.isnan(records[1]["mean"])
+
+
+def test_every_row_is_of_the_same_networks(
+    problem: Problem,
+    networks: list[Weights],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: Make,
+) -> None:
+    """At a learning rate of 0 they all are the untrained networks, in their order."""
+    monkeypatch.setattr(baselines, "LEARNING_RATES", (0.0,))
+    asked = experiment("evaluation.baselines=[average_real,herding,k_center]")
+    small = Problem(asked, problem.data, problem.network)
+    step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.0))
+    table = comparison.compare(small, networks, tmp_path, [[step]], None)
+    rows = table.pivot(index="network", columns="method", values="loss")
+    assert rows.shape == (3, 5)
+    assert rows.nunique(axis=1).tolist() == [1, 1, 1]
+    assert rows["distilled"].nunique() == 3
+
+
+def test_a_resumed_comparison_keeps_the_baselines_that_are_there(
+    problem: Problem,
+    networks: list[Weights],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    experiment: Make,
+) -> None:
+    monkeypatch.setattr(baselines, "LEARNING_RATES", (0.03,))
+    asked = experiment("evaluation.baselines=[nearest_neighbour_random_real,average_real]")
+    small = Problem(asked, problem.data, problem.network)
+
+    def killed(_: Setting) -> pandas.DataFrame:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setitem(baselines.BASELINES, "average_real", killed)
+        with pytest.raises(KeyboardInterrupt):
+            comparison.compare(small, networks, tmp_path, [], None)
+    whole = comparison.compare(small, networks, tmp_path / "whole", [], None)
+    monkeypatch.setitem(baselines.BASELINES, "nearest_neighbour_random_real", killed)
+    resumed = comparison.compare(small, networks, tmp_path, [], None, resumed=True)
+    pandas.testing.assert_frame_equal(resumed.drop(columns="seconds"), whole.drop(columns="seconds"))
+    with pytest.raises(KeyboardInterrupt):  # not resumed: all of it again
+        comparison.compare(small, networks, tmp_path, [], None)

@@ -1,0 +1,107 @@
+"""Several networks as one program: exactly what one after the other gives, where it can be had."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+import torch
+from test_architectures import NETWORKS
+from test_unroll import OPTIMIZERS
+from torch import Tensor, nn
+
+from dataset_distillation import batching, distilled, pipeline
+from dataset_distillation.architectures.mlp import MLP
+from dataset_distillation.config import Experiment
+from dataset_distillation.datasets import Batch
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.outer_loss import OuterLoss
+
+Make = Callable[..., Experiment]
+
+#: Small, with a clip that binds for some of the networks.
+OPTIONS = ("init.networks=3", "distilled.epochs=2", "outer.clip=0.05", "outer.batch_size=6")
+
+
+def losses_and_gradients(experiment: Experiment, choice: str) -> tuple[Tensor, ...]:
+    """Of two outer steps in float64, with the norm of each network's meta-gradient."""
+    experiment.unroll.batch_networks = choice
+    problem = pipeline.prepare(experiment)
+    problem.network.double()
+    data = distilled.start(experiment.distilled, problem.data.train, experiment.seed).double()
+    images, labels = problem.data.train.batch(torch.arange(experiment.outer.batch_size))
+    loss = OuterLoss(problem, data, networks=3)
+    assert loss.together == (choice == "on")
+    found = []
+    for step in range(2):
+        population = [
+            {name: weight.double() for name, weight in weights.items()}
+            for weights in problem.population("init", 3, step)
+        ]
+        losses = loss(population, step, Batch(images.double(), labels))
+        found += [losses, *torch.autograd.grad(losses.mean(), list(data.parameters()))]
+    return *found, torch.stack(loss.norms)
+
+
+@pytest.mark.parametrize("architecture", ["lenet", "convnet"])
+@pytest.mark.parametrize(
+    ("engine", "optimizer"),
+    [("full", "sgd"), ("full", "nesterov-decay"), ("full", "adam"), ("recompute", "adam-decay")],
+)
+def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, experiment: Make) -> None:
+    """Losses, gradients, and each network's norm before its clip."""
+    smaller = ["architecture.width=4"] if architecture == "convnet" else []
+    e = experiment(*OPTIONS, f"architecture={architecture}", *smaller, f"unroll={engine}")
+    e.inner_optimizer = OPTIMIZERS[optimizer]
+    one_by_one, together = (losses_and_gradients(e, choice) for choice in ("off", "on"))
+    for ours, theirs in zip(together, one_by_one, strict=True):
+        assert theirs.norm() > 0
+        assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
+    assert together[1].norm() < together[-1].norm()  # clipped
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_architecture_here_can_be_batched(name: str) -> None:
+    architecture, shape, _ = NETWORKS[name]
+    batching.check(architecture.build(shape, 10), shape)
+
+
+class Branches(nn.Linear):
+    """What depends on values cannot be one program for several networks."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = super().forward(images.flatten(1))
+        return outputs if outputs.sum() > 0 else 2 * outputs
+
+
+def test_what_cannot_be_batched_is_refused_or_taken_one_by_one(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(MLP, "build", lambda *_: Branches(784, 10))
+    e = experiment("architecture=mlp", "init.networks=2", "unroll.batch_networks=on")
+    problem = pipeline.prepare(e)
+    data = distilled.start(e.distilled, problem.data.train, e.seed)
+    with pytest.raises(ConfigError, match=r"unroll.batch_networks=on: this network cannot be batched .*=off"):
+        OuterLoss(problem, data, 2)
+    e.unroll.batch_networks = "auto"
+    with caplog.at_level(logging.INFO):
+        assert not OuterLoss(problem, data, 2).together
+    assert "cannot be batched" in caplog.text
+
+
+def test_auto_batches_where_little_is_to_be_computed(experiment: Make) -> None:
+    e = experiment("init.networks=2")
+    problem = pipeline.prepare(e)
+    found = {}
+    for images in (1, 2, 5):  # of each of ten classes
+        e.distilled.images_per_class = images
+        data = distilled.start(e.distilled, problem.data.train, e.seed)
+        found[images] = OuterLoss(problem, data, 2).together
+        assert not OuterLoss(problem, data, 1).together
+    assert found == {1: True, 2: True, 5: False}
+
+
+def test_no_other_value_is_taken(experiment: Make) -> None:
+    with pytest.raises(ConfigError, match=r"unroll.batch_networks=yes: must be one of auto, off, on"):
+        experiment("unroll.batch_networks=yes")

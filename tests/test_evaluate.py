@@ -1,0 +1,182 @@
+"""distill-evaluate: an artifact as its run judged it, and otherwise; baselines alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import torch
+from command_line import distill, distill_evaluate
+from conftest import TINY
+
+from dataset_distillation import load_distilled
+from dataset_distillation.artifact import DistilledSet
+from dataset_distillation.config import Training
+from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.evaluation.schedule import Schedule
+
+HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module", params=["random", "fixed"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, whose values are not those of conf/."""
+    folder = tmp_path_factory.mktemp(request.param)
+    options = [f"init={request.param}", "seed=3", "architecture=mlp", "architecture.width=9"]
+    ended = distill(*TINY, *options, "evaluation.networks=3", "hydra.run.dir=run", folder=folder)
+    assert ended.code == 0, ended.err
+    return folder / "run"
+
+
+def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp_path: Path) -> None:
+    ended = distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *HERE, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made))
+    pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
+    judged = result(tmp_path / "judged")
+    assert judged["config"]["architecture"] == {"weights": "xavier", "width": 9, "layers": 3}
+    assert judged["storage"] == result(made)["storage"]
+    assert judged["artifact"] == str(made / "distilled.safetensors")
+    assert judged["provenance"]["command"].startswith("distill-evaluate artifact=")
+    assert "storage: " in ended.out
+
+
+def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:
+    asked = [f"artifact={made / 'distilled.safetensors'}", "seed=4", "init=random", "evaluation.networks=2"]
+    assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 0
+    ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made))
+    assert len(ours) == 4
+    assert not set(ours["loss"]) & set(theirs["loss"])
+
+
+def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
+    """A group that is named takes its values from its file: the mlp is another than the artifact's."""
+    asked = [f"artifact={made / 'distilled.safetensors'}", "-m", "architecture=linear,mlp", "init=random"]
+    asked += [*HERE[:2], "evaluation.networks=2", "hydra.sweep.dir=matrix"]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    rows = pandas.read_csv(tmp_path / "matrix" / "sweep.csv")
+    assert rows["architecture"].tolist() == ["linear", "mlp"]
+    for job, mean in zip("01", rows["mean"], strict=True):
+        judged = result(tmp_path / "matrix" / job)
+        assert judged["evaluation"][1]["mean"] == mean
+        assert judged["evaluation"][1]["networks"] == 2
+    assert judged["config"]["architecture"]["width"] == 128
+    assert judged["config"]["seed"] == 3
+
+
+def test_baselines_alone(tmp_path: Path) -> None:
+    asked = [*TINY[:-2], "logger=none", "baselines=nearest_neighbour_random_real"]
+    asked.remove("evaluation.baselines=[]")
+    ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    judged = result(tmp_path / "judged")
+    methods = [row["method"] for row in judged["evaluation"]]
+    assert methods == ["before_training", "nearest_neighbour_random_real"]
+    assert judged["evaluation"][1]["difference"] is None
+    assert judged["storage"] is None
+    assert "chosen on the validation split" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "artifact=null: there is nothing to evaluate; give its path, or baselines=all"),
+        ("artifact=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ("baselines=k_medians", "evaluation.baselines=k_medians: must be one of all, average_real, "),
+        ("baselines=all evaluation.selection=test", "evaluation.selection=test: must be one of paper, valid"),
+        ("baselines=all training.batch_size=5", "training.batch_size=5: the learned rates belong to"),
+        ("baselines=all evaluation=none", "evaluation.networks=0: must be greater than 0"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told_in_one_line(typed: str, told: str, tmp_path: Path) -> None:
+    ended = distill_evaluate("dataset=digits", *typed.split(), folder=tmp_path)
+    assert (ended.code in (1, 2), ended.out, ended.err.count("\n")) == (True, "", 1)
+    assert ended.err.startswith("distill-evaluate: ")
+    assert told in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_the_examples(tmp_path: Path) -> None:
+    ended = distill_evaluate("--help", folder=tmp_path)
+    assert "distill-evaluate dataset=mnist baselines=all" in ended.out
+
+
+@pytest.fixture
+def three_steps() -> DistilledSet:
+    images = torch.arange(6.0).view(3, 2, 1, 1, 1)
+    rates = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    return DistilledSet(images, torch.arange(6).view(3, 2), rates, {}, {})
+
+
+def order(schedule: Schedule, j: int) -> list[tuple[list[int], float]]:
+    return [(step.labels.tolist(), round(step.learning_rate.item(), 3)) for step in schedule[j]]
+
+
+def test_the_learned_schedule_is_the_artifact_s(three_steps: DistilledSet) -> None:
+    assert order(Schedule(three_steps, Training(), 0, 1), 0) == [
+        (step.labels.tolist(), round(step.learning_rate.item(), 3)) for step in three_steps.steps
+    ]
+
+
+def test_more_epochs_repeat_the_last_rates(three_steps: DistilledSet) -> None:
+    rates = [rate for _, rate in order(Schedule(three_steps, Training(epochs=4), 0, 1), 0)]
+    assert rates == [0.1, 0.2, 0.3] + [0.4, 0.5, 0.6] * 3
+
+
+def test_shuffled_steps_keep_their_rates(three_steps: DistilledSet) -> None:
+    schedule = Schedule(three_steps, Training(order="shuffled"), 0, 9)
+    learned = order(Schedule(three_steps, Training(), 0, 1), 0)
+    orders = [order(schedule, j) for j in range(9)]
+    for epoch in (slice(0, 3), slice(3, 6)):
+        assert all(sorted(found[epoch]) == sorted(learned[epoch]) for found in orders)
+    assert len({str(found) for found in orders}) > 5
+    assert orders[4] == order(schedule, 4)
+
+
+def test_ordinary_training_is_that_of_torch_optim(three_steps: DistilledSet) -> None:
+    """Random batches of 4 of the 6 images, at one rate."""
+    schedule = Schedule(three_steps, Training(epochs=3, batch_size=4, learning_rate=0.7), 0, 2)
+    found = order(schedule, 1)
+    assert [len(labels) for labels, _ in found] == [4, 2] * 3
+    assert {rate for _, rate in found} == {0.7}
+    for first in (0, 2, 4):
+        assert sorted(found[first][0] + found[first + 1][0]) == list(range(6))
+    assert found[0] != found[2]
+    assert order(schedule, 0) != found
+
+
+def test_it_trains_with_another_inner_optimizer(made: Path, tmp_path: Path) -> None:
+    """Ten epochs of Adam on all images at once, by hand."""
+    asked = ["inner_optimizer=adam", "training.learning_rate=0.01", "training.batch_size=20", "init=random"]
+    asked += ["training.epochs=10", "evaluation.networks=1", f"artifact={made / 'distilled.safetensors'}"]
+    assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 0
+    judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv").set_index("method")
+    assert judged.loc["distilled", "loss"] != judged.loc["before_training", "loss"]
+    ours = load_distilled(made / "distilled.safetensors")
+    assert ours.metadata["choices"]["inner_optimizer"] == "sgd"
+    assert result(tmp_path / "judged")["choices"]["inner_optimizer"] == "adam"
+
+
+def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
+    """MNIST's test files alone; the split is the one beside the train set."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in (data_dir / "MNIST" / "raw").glob("t10k-*-ubyte"):
+        shutil.copy(path, raw)
+    options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081]}
+    alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test()
+    whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()
+    assert len(alone.train) == len(alone.validation) == 0
+    assert torch.equal(alone.test.labels, whole.labels)
+    assert torch.equal(alone.test.batch(slice(0, 50)).images, whole.batch(slice(0, 50)).images)
+    assert alone.specification.classes == 10

@@ -1,0 +1,214 @@
+"""The page of a run and of a multirun: what stands in it, and that a browser shows it as it should be."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_folders import CLASSES, HOSTILE, row, write_run
+
+from dataset_distillation import load_distilled
+from dataset_distillation.report import charts, page
+from dataset_distillation.report.images import visible
+from dataset_distillation.report.runs import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_run(tmp_path_factory.mktemp("page") / "run")
+    page.write_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "sweep"
+    for job, epochs in enumerate((1, 3)):
+        write_run(folder / str(job), overrides=[f"distilled={{steps:2,epochs:{epochs}}}"])
+    failed = {"status": "failed", "error": HOSTILE, "overrides": ["distilled={steps:2,epochs:0}"]}
+    (folder / "2").mkdir()
+    (folder / "2" / "result.json").write_text(json.dumps(failed))
+    (folder / "3").mkdir()
+    page.write_sweep(folder)
+    return folder
+
+
+def text(folder: Path) -> str:
+    return (folder / page.PAGE).read_text()
+
+
+def cells(folder: Path) -> list[list[str]]:
+    """The texts of the table's rows, bars left out."""
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", text(folder), re.DOTALL)
+    found = [re.findall(r"<td.*?>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [[html.unescape(re.sub("<.*?>", "", cell)).strip() for cell in row] for row in found if row]
+
+
+def test_a_page_is_a_function_of_the_folder(run: Path, tmp_path: Path) -> None:
+    before = text(run)
+    page.write_run(run)
+    assert text(run) == before
+    copied = shutil.copytree(run, tmp_path / "copy" / "run")
+    page.write_run(copied)
+    assert text(copied) == before
+
+
+def test_the_images_are_those_of_the_artifact_and_labelled(run: Path) -> None:
+    shown = re.findall(r'<img src="data:image/png;base64,(.*?)" alt="(.*?)"><figcaption>(.*?)<', text(run))
+    assert [html.unescape(name) for _, name, _ in shown] == CLASSES * 4  # two real examples, two steps
+    assert all(name == caption for _, name, caption in shown)
+    tiles = [np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) for content, _, _ in shown]
+    real = np.asarray(Image.open(run / "images" / "real.png"))
+    np.testing.assert_array_equal(tiles[4], real[8:16, 8:16])  # the second example of the second class
+    distilled = visible(load_distilled(run / "distilled.safetensors").pixels)
+    np.testing.assert_array_equal(tiles[6 + 4], (distilled[1, 1, 0] * 255).round().numpy())
+
+
+def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
+    ours, theirs = cells(run)
+    assert ours == [
+        "distilled",
+        "85.00 % ± 3.54",
+        "",
+        "80.00 %",
+        "",
+        "5",
+        "5 × 1",
+        "rate 0.03 × 3 epochs",
+        "1.5",
+    ]
+    assert theirs[:5] == ["random real", "45.00 % ± 3.54", "", "40.00 %", "+40.00 (+39.00, +41.00)"]
+
+
+def test_it_says_how_to_repeat_the_run(run: Path) -> None:
+    shown = html.unescape(text(run))
+    assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in shown
+    assert "images_per_class: 1" in shown
+
+
+def test_nothing_is_fetched_and_nothing_of_the_users_is_run(run: Path, sweep: Path) -> None:
+    for folder in (run, sweep):
+        shown = text(folder)
+        assert "<script" not in shown
+        assert HOSTILE not in shown
+        assert not [
+            a for a in re.findall(r'(?:src|href)="([^"]*)"', shown) if not re.match(r"data:|#|\d/", a)
+        ]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [["history.csv"], ["distilled.safetensors"], ["evaluation.csv", "confusion.json", "images/real.png"]],
+)
+def test_what_is_missing_is_left_out(missing: list[str], tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    for name in missing:
+        (folder / name).unlink()
+    page.write_run(folder)
+    sections = set(re.findall(r'<section id="(\w+)"', text(folder)))
+    gone = {
+        "history.csv": {"curves"},
+        "distilled.safetensors": {"images", "confusion"},  # which has the names of the classes
+        "evaluation.csv": {"distribution", "confusion"},
+    }[missing[0]]
+    every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance"}
+    assert every - sections == gone
+
+
+def test_the_page_of_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({"status": "failed", "error": HOSTILE}))
+    page.write_run(tmp_path)
+    assert f"<p>{HOSTILE}</p>" in html.unescape(text(tmp_path))
+    assert HOSTILE not in text(tmp_path)
+
+
+def test_a_multirun_has_a_row_a_job_and_the_errors(sweep: Path) -> None:
+    rows = cells(sweep)
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    assert [row[1] for row in rows] == ["1", "3", "0", ""]  # distilled.epochs; the steps are all the same
+    assert [row[-1] for row in rows] == ["finished", "finished", "failed", "missing"]
+    assert f'<dt>job 2</dt><dd class="bad">{HOSTILE}</dd>' in html.unescape(text(sweep))
+
+
+def test_a_line_of_a_chart_goes_through_its_points() -> None:
+    """Read back from the SVG, whose coordinates are an affine function of the numbers."""
+    x, mean = [1, 5, 10], [20.0, 70.0, 60.0]
+    drawn = charts.against([charts.Series("a", x, mean, [1, 1, None])], "accuracy", "steps")
+    number = r"(-?[\d.]+) (-?[\d.]+)"
+    [line] = re.findall(rf'd="M {number}\s+L {number}\s+L {number}\s*"', drawn)
+    points = np.array(line, dtype=float).reshape(3, 2)
+    for found, expected in zip(points.T, (x, mean), strict=True):
+        assert abs(np.corrcoef(found, expected)[0, 1]) > 1 - 1e-9
+
+
+def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
+    """Against the mean and standard deviation of all runs together."""
+    found = []
+    accuracies = {0: np.array([0.5, 0.7]), 1: np.array([0.8, 0.9])}
+    for seed, values in accuracies.items():
+        changes = {"evaluation": [row("distilled", values)], "overrides": [f"seed={seed}"]}
+        found.append((10, RunFolder(write_run(tmp_path / str(seed), **changes))))
+    [line] = page._series(found, [])
+    together = 100 * np.concatenate(list(accuracies.values()))
+    np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std()])
+
+
+def test_the_colours_are_the_pages(run: Path) -> None:
+    for stand_in in charts.THEME.values():
+        assert stand_in not in text(run)
+    assert "var(--accent)" in text(run)
+
+
+# In a browser.
+
+MEASURE = (Path(__file__).parent / "measure.html").read_text()
+
+
+def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("needs the browser Chromium (Debian: apt-get install chromium)")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    started = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *quiet]
+    command = [*started, f"--user-data-dir={folder / 'profile'}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+
+
+def test_a_browser_shows_it_whole(run: Path, sweep: Path, tmp_path: Path) -> None:
+    pages = json.dumps({"run": text(run), "sweep": text(sweep)}).replace("</", "<\\/")
+    (tmp_path / "measure.html").write_text(MEASURE.replace("PAGES", pages))
+    told = chromium(
+        "--dump-dom", "--virtual-time-budget=20000", f"file://{tmp_path / 'measure.html'}", folder=tmp_path
+    ).stdout
+    title = re.search("<title>(.*?)</title>", told, re.DOTALL)
+    assert title is not None
+    found = json.loads(html.unescape(title[1]))
+    assert set(found) == {"run 400", "sweep 400", "run 1280", "sweep 1280"}
+    for name, measured in found.items():
+        assert measured["overlaps"] == [], name
+        assert measured["outside"] == [], name
+        assert measured["scroll"] <= int(name.split()[1]), name
+        assert measured["boxes"] > 10
+    assert found["run 400"]["texts"] > 20
+    assert [natural for natural, _ in found["run 400"]["images"]] == [8] * 12
+    assert min(width for _, width in found["run 400"]["images"]) >= 60  # a size that a person can see
+
+
+def test_the_console_stays_empty(run: Path, sweep: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt.html"
+    spoilt.write_text("<script>nonsense()</script>")
+    logged = [
+        "CONSOLE"
+        in chromium("--enable-logging=stderr", "--dump-dom", f"file://{path}", folder=tmp_path).stderr
+        for path in (spoilt, run / page.PAGE, sweep / page.PAGE)
+    ]
+    assert logged == [True, False, False]

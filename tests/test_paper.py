@@ -1,0 +1,105 @@
+"""The paper's tables and figures: its numbers as printed, ours beside them from the runs that there are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CONF
+from PIL import Image
+from report_folders import result, row
+
+from dataset_distillation.errors import UserError
+from dataset_distillation.report import command, paper
+
+
+def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object) -> None:
+    folder.mkdir(parents=True)
+    outcome = result(**changes)
+    outcome["choices"] |= {"experiment": experiment, "dataset": dataset}
+    (folder / "result.json").write_text(json.dumps(outcome))
+
+
+def lines(output: Path) -> dict[str, list[str]]:
+    """The rows of all tables of `paper.md` by their first cell."""
+    text = (output / "paper.md").read_text()
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return {cells[0]: cells[1:] for cells in rows}
+
+
+def test_the_numbers_are_complete() -> None:
+    """Against a few that were typed from the paper once more."""
+    content = paper.published()
+    tables = {table["name"]: table for table in content["tables"]}
+    for table in tables.values():
+        for cells in table["rows"]:
+            assert len(cells["paper"]) == len(table["columns"])
+            assert set(cells["runs"]) == {column["run"] for column in table["columns"] if "run" in column}
+            assert all(0 < paper.number(printed).mean < 100 for printed in cells["paper"])  # type: ignore[union-attr]
+    assert tables["table1"]["rows"][0]["paper"][-1] == "92.2 ± 0.1"
+    assert tables["table2"]["rows"][2]["paper"][:2] == ["96.2", "85.2 ± 4.7"]
+    assert tables["table3"]["rows"][1]["paper"][0] == "38.76"
+    figures = {figure["name"]: figure for figure in content["figures"]}
+    for figure in figures.values():
+        for panel in figure["panels"]:
+            assert len({tuple(line["paper"]) for line in panel["lines"]}) == 1  # the same x
+    assert figures["figure4"]["panels"][0]["lines"][0]["paper"][30] == "76.6 ± 18.6"
+    assert figures["figure5"]["panels"][0]["lines"][0]["paper"][30] == "83.6 ± 5.1"
+
+
+def test_the_experiments_that_are_named_exist() -> None:
+    content = paper.published()
+    named = {e for table in content["tables"] for cells in table["rows"] for e in cells["runs"].values()}
+    named |= {line["experiment"] for f in content["figures"] for p in f["panels"] for line in p["lines"]}
+    assert named <= {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+
+
+def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
+    ours = np.array([0.8, 0.9])
+    for name, mean, started in (("old", 0.1, "2020"), ("new", 0.0, "2021")):
+        rows = [row("distilled", ours - mean), row("nearest_neighbour_k_means", ours + 0.05)]
+        run(tmp_path / "a" / name, "mnist_random_100", evaluation=rows, provenance={"started": started})
+    run(tmp_path / "b" / "deep" / "fixed", "mnist_fixed_100", evaluation=[row("distilled", ours[:1])])
+    run(tmp_path / "other", "mnist_fixed_10", evaluation=[row("distilled", ours)])
+    written = command.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
+    assert {path.name for path in written} == {"paper.md"} | {
+        f"{name}.png" for name in ("table1", "table2", "table3", "figure4", "figure5", "figure6")
+    }
+    found = lines(tmp_path / "out")
+    assert found["MNIST, paper"][:2] == ["96.6", "79.5 ± 8.1"]
+    assert found["MNIST, ours"] == ["**80.0**", "**85.0 ± 5.0**", "", "", "", "", "", "**90.0 ± 5.0**"]
+    assert found["CIFAR10, ours"] == [""] * 8
+    text = (tmp_path / "out" / "paper.md").read_text()
+    assert "(../a/new)" in text
+    assert "(../a/old)" not in text
+    for path in written[1:]:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200
+
+
+def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
+    for number, (steps, images, epochs) in enumerate([(1, 1, 1), (5, 1, 1), (1, 5, 1)]):
+        config = {"distilled": {"steps": steps, "images_per_class": images, "epochs": epochs}}
+        rows = [row("distilled", np.array([steps / 10 + images / 100]))]
+        run(tmp_path / str(number), "figure5", config=config, evaluation=rows)
+    for number, (steps, epochs) in enumerate([(10, 2), (10, 1), (20, 2)]):
+        config = {"distilled": {"steps": steps, "images_per_class": 1, "epochs": epochs}}
+        rows = [row("distilled", np.array([steps / 100 + epochs / 1000]))]
+        run(tmp_path / "4" / str(number), "figure4", config=config, evaluation=rows)
+    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    found = lines(tmp_path / "out")
+    assert found["MNIST: images per class"] == ["1", "5", "10", "20", "30"]
+    assert found["N steps, ours"] == [""] * 5  # of CIFAR10, which comes last
+    text = (tmp_path / "out" / "paper.md").read_text()
+    assert "| N steps, ours | **11.0** | **51.0** |  |  |  |" in text
+    assert "| one step, ours | **11.0** | **15.0** |  |  |  |" in text
+    assert "| distilled, ours |  |  | **10.2** | **20.2** |  |" in text
+    assert "| distilled, ours | **10.1** | **10.2** |  |  |  |" in text
+
+
+@pytest.mark.parametrize("missing", ["nothing", "."])
+def test_a_folder_without_runs_is_refused(missing: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such folder|neither a run nor a multirun"):
+        command.main([str(tmp_path / missing)])

@@ -1,0 +1,200 @@
+"""Pools of pretrained networks: what determines a member, and that none is lost, damaged or trained twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from dataset_distillation import pipeline, pool
+from dataset_distillation.config import Experiment
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.pool import Pool
+from dataset_distillation.problem import Problem
+
+Make = Callable[..., Experiment]
+SMALL = [
+    "init=pretrained",
+    "init.pool_size=3",
+    "architecture=mlp",
+    "architecture.width=16",
+    "dataset.image_size=8",
+    "init.pretraining.workers=1",
+    "init.pretraining.batch_size=32",
+]
+
+
+@pytest.fixture
+def problem(experiment: Make, tmp_path: Path) -> Problem:
+    return pipeline.prepare(experiment(*SMALL, f"init.pretraining.folder={tmp_path}"))
+
+
+def bits(pool: Pool) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in pool.folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -> None:
+    """The same batches through an ordinary module and its optimiser; and two members as one program."""
+    ours = replace(problem.pool, pretraining=replace(problem.pool.pretraining, epochs=2, optimizer=optimizer))
+    both = pool._trained(ours, ["init 0", "init 1"])
+    for j, member in enumerate(["init 0", "init 1"]):
+        network = ours.network
+        with torch.no_grad():
+            for name, tensor in pool._start(ours, [member]).items():
+                network.get_parameter(name).copy_(tensor[0])
+        kind: Any = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
+        options = {} if optimizer == "adam" else {"momentum": 0.9, "nesterov": True}
+        plain = kind(network.parameters(), lr=0.005, **options)
+        batches = pool._batches(ours, member)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            plain, 0.005, total_steps=len(batches), pct_start=0.2, cycle_momentum=False
+        )
+        for indices in batches:
+            images, labels = ours.data.train.batch(indices)
+            plain.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            plain.step()
+            schedule.step()
+        alone = pool._trained(ours, [member])
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(alone[name][0], parameter.detach(), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
+    problem.pool.ensure(["init 0", "init 1", "held-out 0"])
+    whole = bits(problem.pool)
+    (problem.pool.folder / "init-1.safetensors").unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in problem.pool.folder.glob("*.safetensors")}
+    problem.pool.ensure(["init 0", "init 1", "held-out 0"])
+    assert bits(problem.pool) == whole
+    assert all((problem.pool.folder / name).stat().st_mtime_ns == then for name, then in times.items())
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-40], lambda c: c[:-40] + bytes(40), lambda c: b""]
+)
+def test_a_damaged_member_is_trained_again(
+    problem: Problem, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    problem.pool.ensure(["init 0"])
+    path = problem.pool.folder / "init-0.safetensors"
+    sound = path.read_bytes()
+    path.write_bytes(damage(sound))
+    problem.pool.networks(["init 0"])
+    assert path.read_bytes() == sound
+    assert "is damaged" in caplog.text
+
+
+def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_path: Path) -> None:
+    def key(*overrides: str) -> str:
+        return pipeline.prepare(experiment(*SMALL, *overrides)).pool.folder.name
+
+    one = key()
+    same = ["init.pool_size=7", "init.held_out=9", "seed=3", "init.networks=2", "init.pretraining.workers=2"]
+    assert {key(override) for override in [*same, f"init.pretraining.folder={tmp_path}"]} == {one}
+    differ = [
+        "init.pretraining.seed=1",
+        "init.pretraining.epochs=2",
+        "init.pretraining.learning_rate=0.1",
+        "architecture.width=8",
+        "architecture.weights=kaiming",
+        "dataset.validation=0.2",
+        "dataset.mean=[0.5]",
+    ]
+    assert (
+        len(
+            {
+                key(*([override, "dataset.std=[1]"] if "mean" in override else [override]))
+                for override in differ
+            }
+        )
+        == 7
+    )
+    assert one not in {key(override) for override in differ if "mean" not in override}
+
+
+def test_of_two_jobs_one_trains_and_the_other_waits(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[str]] = []
+    train = Pool._train
+
+    def slowly(self: Pool, members: list[str]) -> None:
+        trained.append(members)
+        time.sleep(0.3)
+        train(self, members)
+
+    monkeypatch.setattr(Pool, "_train", slowly)
+    problem.pool.folder  # noqa: B018  the data are read once
+    jobs = [threading.Thread(target=replace(problem.pool).ensure, args=(["init 0"],)) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert trained == [["init 0"]]
+
+
+def test_evaluation_sees_no_network_of_the_pool(problem: Problem) -> None:
+    def seen(purpose: str, number: int, step: int = 0) -> set[bytes]:
+        weights = problem.population(purpose, number, step)
+        return {w["1.weight"].numpy().tobytes() for w in weights}
+
+    pool = seen("init", 3)
+    assert len(pool) == 3
+    assert set.union(*(seen("init", 2, step) for step in range(9))) == pool
+    assert all(len(seen("init", 2, step)) == 2 for step in range(9))
+    assert len(pool | seen("held-out", 2) | seen("validation", 1)) == 6
+    with pytest.raises(ConfigError, match=r"init\.held_out=2: evaluation needs 3 networks"):
+        seen("held-out", 3)
+
+
+def test_processes_train_the_same_bits(problem: Problem, tmp_path: Path) -> None:
+    problem.pool.ensure(["init 0", "init 1"])
+    recipe = replace(problem.pool.pretraining, workers=2, folder=str(tmp_path / "other"))
+    other = replace(problem.pool, pretraining=recipe)
+    other.ensure(["init 0", "init 1"])
+    assert other.folder != problem.pool.folder
+    assert bits(other) == bits(problem.pool)
+
+
+def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:
+    report = pipeline.pretrain(problem)
+    assert report is not None
+    members = problem.experiment.init.members(1)
+    assert members == [*(f"init {j}" for j in range(3)), "validation 0", "held-out 0", "held-out 1"]
+    images, labels = problem.data.test.batch()
+    hits = []
+    for weights in problem.pool.networks(members):
+        outputs = functional_call(problem.network, weights, (images,))
+        hits.append((outputs.argmax(1) == labels).double().mean())
+    assert report["networks"] == 6
+    assert report["accuracy_mean"] == pytest.approx(torch.stack(hits).mean().item(), abs=1e-6)
+    assert report["accuracy_std"] == pytest.approx(torch.stack(hits).std(correction=0).item(), abs=1e-6)
+
+
+def test_a_source_of_other_images_or_classes_is_refused(experiment: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"init\.source\.channels=3: dataset\.channels is 1"):
+        experiment("init=pretrained", "dataset@init.source=svhn")
+    with pytest.raises(ConfigError, match=r"init\.networks=4: an outer step cannot see more"):
+        experiment("init=pretrained", "init.networks=4", "init.pool_size=3")
+
+
+def test_one_pretrained_network_for_all_purposes(experiment: Make, tmp_path: Path) -> None:
+    overrides = [o for o in SMALL if "pool_size" not in o] + [f"init.pretraining.folder={tmp_path}"]
+    e = experiment(*overrides, "init=fixed_pretrained")
+    problem = pipeline.prepare(e)
+    [once] = problem.population("init", 1, 5)
+    [again] = problem.population("held-out", 7)
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert e.init.members(8) == ["fixed"]
+    assert len(list(problem.pool.folder.glob("*.safetensors"))) == 1
