@@ -71,11 +71,11 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
 
 
 def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
-    problem.pool.ensure(["init 0", "init 1", "held-out 0"])
+    problem.pool.members(["init 0", "init 1", "held-out 0"])
     whole = bits(problem.pool)
     (problem.pool.folder / "init-1.safetensors").unlink()
     times = {path.name: path.stat().st_mtime_ns for path in problem.pool.folder.glob("*.safetensors")}
-    problem.pool.ensure(["init 0", "init 1", "held-out 0"])
+    problem.pool.members(["init 0", "init 1", "held-out 0"])
     assert bits(problem.pool) == whole
     assert all((problem.pool.folder / name).stat().st_mtime_ns == then for name, then in times.items())
 
@@ -86,11 +86,11 @@ def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
 def test_a_damaged_member_is_trained_again(
     problem: Problem, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    problem.pool.ensure(["init 0"])
+    problem.pool.members(["init 0"])
     path = problem.pool.folder / "init-0.safetensors"
     sound = path.read_bytes()
     path.write_bytes(damage(sound))
-    problem.pool.networks(["init 0"])
+    problem.pool.members(["init 0"])
     assert path.read_bytes() == sound
     assert "is damaged" in caplog.text
 
@@ -136,7 +136,7 @@ def test_of_two_jobs_one_trains_and_the_other_waits(
 
     monkeypatch.setattr(Pool, "_train", slowly)
     problem.pool.folder  # noqa: B018  the data are read once
-    jobs = [threading.Thread(target=replace(problem.pool).ensure, args=(["init 0"],)) for _ in range(2)]
+    jobs = [threading.Thread(target=replace(problem.pool).members, args=(["init 0"],)) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -159,10 +159,10 @@ def test_evaluation_sees_no_network_of_the_pool(problem: Problem) -> None:
 
 
 def test_processes_train_the_same_bits(problem: Problem, tmp_path: Path) -> None:
-    problem.pool.ensure(["init 0", "init 1"])
+    problem.pool.members(["init 0", "init 1"])
     recipe = replace(problem.pool.pretraining, workers=2, folder=str(tmp_path / "other"))
     other = replace(problem.pool, pretraining=recipe)
-    other.ensure(["init 0", "init 1"])
+    other.members(["init 0", "init 1"])
     assert other.folder != problem.pool.folder
     assert bits(other) == bits(problem.pool)
 
@@ -174,8 +174,8 @@ def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:
     assert members == [*(f"init {j}" for j in range(3)), "validation 0", "held-out 0", "held-out 1"]
     images, labels = problem.data.test.batch()
     hits = []
-    for weights in problem.pool.networks(members):
-        outputs = functional_call(problem.network, weights, (images,))
+    for member in problem.pool.members(members):
+        outputs = functional_call(problem.network, member.weights, (images,))
         hits.append((outputs.argmax(1) == labels).double().mean())
     assert report["networks"] == 6
     assert report["accuracy_mean"] == pytest.approx(torch.stack(hits).mean().item(), abs=1e-6)

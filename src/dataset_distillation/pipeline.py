@@ -108,7 +108,6 @@ def pretrain(problem: Problem) -> dict[str, Any] | None:
     e = problem.experiment
     if not (members := e.init.members(e.evaluation.validation_networks)):
         return None
-    problem.pool.ensure(members)
     report = problem.pool.report(members)
     log.info(
         "%d pretrained networks: %.2f ± %.2f %% on %s",

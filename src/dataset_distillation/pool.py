@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import safetensors
@@ -26,10 +26,11 @@ from torch.func import functional_call, vmap
 
 from dataset_distillation import training
 from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.artifact import checksum
 from dataset_distillation.datasets import Data, Dataset
 from dataset_distillation.errors import refuse
 from dataset_distillation.files import write, write_json
-from dataset_distillation.init.pretrained import Pretraining
+from dataset_distillation.init.pooled import Pretraining
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.randomness import stream
 
@@ -39,6 +40,13 @@ log = logging.getLogger(__name__)
 # networks: 1.6 times as long per network), and the cores train different networks instead.
 GPU_NETWORKS = 32
 CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
+
+
+class Member(NamedTuple):
+    """A trained network: weights on the CPU, accuracy on the test split of the source."""
+
+    weights: Weights
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Pool:
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
         return {
-            "format": 1,
+            "format": 2,
             "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
             "network": repr(self.network),
             "code": hashlib.sha256(inspect.getsource(sys.modules[kind.__module__]).encode()).hexdigest(),
@@ -88,36 +96,32 @@ class Pool:
         kind = type(self.architecture).__name__.lower()
         return Path(self.pretraining.folder, f"{self.source.name.lower()}-{kind}-{key}").absolute()
 
-    def networks(self, members: Sequence[str]) -> list[Weights]:
-        """The weights of `members`, on the CPU; those that are missing or damaged are trained first."""
-        self.ensure(members)
-        return [self._read(member)[0] for member in members]
+    def members(self, names: Sequence[str]) -> list[Member]:
+        """The members of these names, verified; those that are missing or damaged are trained first.
 
-    def accuracies(self, members: Sequence[str]) -> list[float]:
-        """The members' accuracies on the test split of the source."""
-        self.ensure(members)
-        return [self._read(member)[1] for member in members]
+        Of several jobs that ask for the same, one trains and the others wait.
+        """
+        found = self._sound(names)
+        if missing := [name for name in names if name not in found]:
+            write_json(self.folder / "pool.json", self.made_of)
+            with self._alone():
+                found |= self._sound(missing)
+                if missing := [name for name in missing if name not in found]:
+                    self._train(missing)
+                    found |= self._sound(missing)
+        return [found[name] for name in names]
 
-    def report(self, members: Sequence[str]) -> dict[str, Any]:
+    def report(self, names: Sequence[str]) -> dict[str, Any]:
         """What a run's result says of the pool: how good its networks are on the source's test split."""
-        accuracies = torch.tensor(self.accuracies(members), dtype=torch.float64)
+        accuracies = torch.tensor([member.accuracy for member in self.members(names)], dtype=torch.float64)
         return {
             "source": self.data.specification.name,
-            "networks": len(members),
+            "networks": len(names),
             "accuracy_mean": accuracies.mean().item(),
             "accuracy_std": accuracies.std(correction=0).item(),
             "accuracy_min": accuracies.min().item(),
             "folder": str(self.folder),
         }
-
-    def ensure(self, members: Sequence[str]) -> None:
-        """Train the members that are not on disk. Of several jobs that ask for them, one does it."""
-        if not (missing := self._missing(members)):
-            return
-        write_json(self.folder / "pool.json", self.made_of)
-        with self._alone():
-            if missing := self._missing(missing):
-                self._train(missing)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -155,36 +159,33 @@ class Pool:
             return 1
         return min(self.pretraining.workers or len(os.sched_getaffinity(0)), members)
 
-    def _missing(self, members: Sequence[str]) -> list[str]:
-        return [member for member in members if not self._sound(member)]
-
-    def _sound(self, member: str) -> bool:
-        if not self._path(member).exists():
-            return False
-        try:
-            self._read(member)
-        except CANNOT_BE_TRUSTED as error:
-            log.warning("%s is damaged (%s); training it again", self._path(member), error)
-            return False
-        return True
-
     def _path(self, member: str) -> Path:
         return self.folder / f"{member.replace(' ', '-')}.safetensors"
 
-    def _read(self, member: str) -> tuple[Weights, float]:
-        """Weights and accuracy of a member, verified."""
-        content = self._path(member).read_bytes()
-        weights = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = json.loads(header["__metadata__"]["member"])
-        if metadata["sha256"] != _checksum(weights):
-            raise ValueError("its checksum is not that of its weights")
-        ordered = {name: weights[name] for name, _ in self.network.named_parameters()}
-        return ordered, float(metadata["accuracy"])
+    def _sound(self, names: Sequence[str]) -> dict[str, Member]:
+        return {name: member for name in names if (member := self._read(name))}
+
+    def _read(self, name: str) -> Member | None:
+        """A member, verified; None where it is missing or damaged."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+            weights = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            metadata = json.loads(header["__metadata__"]["member"])
+            if metadata["sha256"] != checksum(weights):
+                raise ValueError("its checksum is not that of its weights")
+            ordered = {parameter: weights[parameter] for parameter, _ in self.network.named_parameters()}
+            return Member(ordered, float(metadata["accuracy"]))
+        except FileNotFoundError:
+            return None
+        except CANNOT_BE_TRUSTED as error:
+            log.warning("%s is damaged (%s); training it again", path, error)
+            return None
 
     def save(self, member: str, weights: Weights, accuracy: float) -> None:
         # One key: safetensors writes several in an order that changes from call to call.
-        metadata = json.dumps({"accuracy": accuracy, "sha256": _checksum(weights)})
+        metadata = json.dumps({"accuracy": accuracy, "sha256": checksum(weights)})
         write(self._path(member), safetensors.torch.save(weights, {"member": metadata}))
 
 
@@ -266,11 +267,3 @@ def _optimizer(recipe: Pretraining, parameters: list[Tensor]) -> torch.optim.Opt
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.learning_rate)
     return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-
-
-def _checksum(weights: Weights) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()

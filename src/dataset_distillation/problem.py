@@ -12,8 +12,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Data, Split
 from dataset_distillation.errors import refuse
-from dataset_distillation.init.fixed_pretrained import FixedPretrained
-from dataset_distillation.init.pretrained import Pretrained
+from dataset_distillation.init.pooled import Pooled
 from dataset_distillation.pool import Pool
 from dataset_distillation.randomness import stream
 
@@ -44,7 +43,7 @@ class Problem:
     def pool(self) -> Pool:
         """The pretrained networks that an init with a source draws from. Raises ConfigError."""
         e, init = self.experiment, self.experiment.init
-        assert isinstance(init, Pretrained | FixedPretrained)
+        assert isinstance(init, Pooled)
         source = init.source or e.dataset
         pool = Pool(e.architecture, source, init.pretraining, next(self.network.parameters()).device)
         if (theirs := pool.data.specification.classes) != (ours := self.data.specification.classes):
