@@ -5,53 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_distillation.datasets import Dataset, Split
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.datasets.files import Files, Sample, lines
+from dataset_distillation.errors import UserError
 
 
 @dataclass
-class CUB200(Dataset):
+class CUB200(Files):
     """5,994 train and 5,794 test photographs, whole, not cropped to the bird.
 
     `root`/CUB_200_2011 is what the official archive unpacks to: classes.txt, images.txt,
     image_class_labels.txt, train_test_split.txt, each a table of a number and a value, and images/.
     """
 
-    root: str = "data"
-    cache: float = 2.0
+    tree = "CUB_200_2011"
+    archives = "CUB_200_2011.tgz"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cache < 0:
-            raise refuse("dataset.cache", self.cache, "must be 0 (nothing is kept) or more")
-
-    def splits(self) -> tuple[Split, Split, str]:
-        from dataset_distillation.datasets import files
-
-        tree = Path(self.root).expanduser() / "CUB_200_2011"
-        if not tree.is_dir():
-            remedy = "unpack CUB_200_2011.tgz in DATA_DIR (dataset.root)"
-            raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")
+    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
         names = _table(tree / "classes.txt")
         images = _table(tree / "images.txt")
         labels = _table(tree / "image_class_labels.txt", images, {str(n + 1) for n in range(len(names))})
         trains = _table(tree / "train_test_split.txt", images, {"0", "1"})
         samples = [
-            (files.Sample(tree / "images" / image, int(labels[number]) - 1), trains[number] == "1")
+            (Sample(tree / "images" / image, int(labels[number]) - 1), trains[number] == "1")
             for number, image in images.items()
         ]
         train, test = ([sample for sample, trained in samples if trained is part] for part in (True, False))
         # "001.Black_footed_Albatross", as classes.txt has them.
         species = [name.partition(".")[2].replace("_", " ") or name for name in names.values()]
-        return files.splits(self, train, test, species, self.cache)
+        return train, test, species
 
 
 def _table(
     file: Path, numbers: dict[str, str] | None = None, values: set[str] | None = None
 ) -> dict[str, str]:
     """Lines of "<number> <value>": one for each of `numbers`, with one of `values`. Raises UserError."""
-    from dataset_distillation.datasets.files import lines
-
     table: dict[str, str] = {}
     for line in lines(file):
         number, _, value = line.partition(" ")

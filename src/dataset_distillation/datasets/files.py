@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import Dataset, Split
 from dataset_distillation.datasets.conversion import decoded, unreadable
@@ -72,30 +72,48 @@ class FileSplit(Split):
         return replace(self, places=self.places[indices], labels=self.labels[indices])
 
 
-def splits(
-    dataset: Dataset, train: Sequence[Sample], test: Sequence[Sample], class_names: list[str], cache: float
-) -> tuple[Split, Split, str]:
-    """What `Dataset.splits` returns, of samples; `cache` GB of decoded images are kept.
+@dataclass
+class Files(Dataset):
+    """A data set in an official tree of files; a source derives from it and implements `samples`."""
 
-    Raises UserError naming the first file that is missing, empty, cut short or no image.
-    """
-    import torch
+    #: The tree, in `root`, and the archives that unpack to it.
+    tree: ClassVar[str]
+    archives: ClassVar[str]
 
-    if dataset.border:
-        raise refuse(
-            "dataset.border", dataset.border, f"must be 0: the images of {dataset.name} stay in files"
-        )
-    class_names = dataset.named(class_names)
-    labels = torch.tensor([sample.label for sample in (*train, *test)])
-    verify_labels(dataset.name, labels[: len(train)], labels[len(train) :], class_names)
-    specification = dataset.specification(class_names, None)
-    _check([*train, *test])
-    bytes_of_one = torch.Size(specification.shape).numel()
-    pictures = Pictures([*train, *test], specification.shape, int(cache * 1e9) // bytes_of_one)
-    places = torch.arange(len(labels))
-    parts = slice(len(train)), slice(len(train), None)
-    first, second = (FileSplit(labels[part], specification, pictures, places[part]) for part in parts)
-    return first, second, _checksum((train, test))
+    root: str = "data"
+    cache: float = 2.0  # GB of decoded images that are kept
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache < 0:
+            raise refuse("dataset.cache", self.cache, "must be 0 (nothing is kept) or more")
+        if self.border:
+            raise refuse("dataset.border", self.border, f"must be 0: the images of {self.name} stay in files")
+
+    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
+        """The train and the test set, and the names of the classes. Raises UserError naming a bad file."""
+        raise NotImplementedError
+
+    def splits(self) -> tuple[Split, Split, str]:
+        """Raises UserError naming the first file that is missing, empty, cut short or no image."""
+        import torch
+
+        tree = Path(self.root).expanduser() / self.tree
+        if not tree.is_dir():
+            remedy = f"unpack {self.archives} in DATA_DIR (dataset.root)"
+            raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")
+        train, test, found = self.samples(tree)
+        class_names = self.named(found)
+        labels = torch.tensor([sample.label for sample in (*train, *test)])
+        verify_labels(self.name, labels[: len(train)], labels[len(train) :], class_names)
+        specification = self.specification(class_names, None)
+        _check([*train, *test])
+        bytes_of_one = torch.Size(specification.shape).numel()
+        pictures = Pictures([*train, *test], specification.shape, int(self.cache * 1e9) // bytes_of_one)
+        places = torch.arange(len(labels))
+        parts = slice(len(train)), slice(len(train), None)
+        first, second = (FileSplit(labels[part], specification, pictures, places[part]) for part in parts)
+        return first, second, _checksum((train, test))
 
 
 def _check(samples: Iterable[Sample]) -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from dataset_distillation.datasets import Dataset, Split
-from dataset_distillation.errors import UserError, refuse
-
-if TYPE_CHECKING:
-    from dataset_distillation.datasets.files import Sample
+from dataset_distillation.datasets.files import Files, Sample, lines
+from dataset_distillation.errors import UserError
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -20,7 +16,7 @@ CLASSES = (
 
 
 @dataclass
-class VOC2007(Dataset):
+class VOC2007(Files):
     """20-way classification of objects, trained on `trainval` and tested on `test`.
 
     `root`/VOCdevkit/VOC2007 is what the two official archives unpack to. Objects that are truncated,
@@ -28,38 +24,24 @@ class VOC2007(Dataset):
     count if `difficult`. Two objects of one photograph may be in the train and the validation split.
     """
 
-    root: str = "data"
+    tree = "VOCdevkit/VOC2007"
+    archives = "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar"
+
     difficult: bool = True
-    cache: float = 2.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cache < 0:
-            raise refuse("dataset.cache", self.cache, "must be 0 (nothing is kept) or more")
-
-    def splits(self) -> tuple[Split, Split, str]:
-        from dataset_distillation.datasets import files
-
-        tree = Path(self.root).expanduser() / "VOCdevkit" / "VOC2007"
-        if not tree.is_dir():
-            remedy = (
-                "unpack VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar in DATA_DIR (dataset.root)"
-            )
-            raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")
+    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
         train, test = (
             [
                 sample
-                for name in files.lines(tree / "ImageSets" / "Main" / f"{part}.txt")
+                for name in lines(tree / "ImageSets" / "Main" / f"{part}.txt")
                 for sample in self._objects(tree, name)
             ]
             for part in ("trainval", "test")
         )
-        return files.splits(self, train, test, list(CLASSES), self.cache)
+        return train, test, list(CLASSES)
 
     def _objects(self, tree: Path, name: str) -> list[Sample]:
         """The objects of the photograph `name` that count."""
-        from dataset_distillation.datasets.files import Sample
-
         annotation = tree / "Annotations" / f"{name}.xml"
         try:
             # Direct children: the parts of a person (head, hand, foot) have names and boxes of their own.
