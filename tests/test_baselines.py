@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,12 @@ Make = Callable[..., Experiment]
 @pytest.fixture(scope="module")
 def problem(experiment: Make) -> Problem:
     return pipeline.prepare(experiment("evaluation.networks=3", "distilled.images_per_class=2"))
+
+
+@pytest.fixture(scope="module")
+def asking(problem: Problem, experiment: Make) -> Callable[[str], Problem]:
+    """The problem with another option of its evaluation."""
+    return lambda option: replace(problem, experiment=experiment(f"evaluation.{option}"))
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +100,12 @@ def test_k_center_by_hand() -> None:
     assert sorted(sets.spread(torch.ones(3, 2), 5)) == [0, 1, 2]
 
 
-def test_fewer_images_than_asked_for_are_repeated(problem: Problem, experiment: Make) -> None:
+def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
     few = problem.data.train.subset(
         torch.cat([(problem.data.train.labels == c).nonzero()[:3, 0] for c in range(10)])
     )
     data = type(problem.data)(few.specification, few, few, few, "")
-    small = Problem(problem.experiment, data, problem.network)
+    small = replace(problem, data=data)
     for real in (sets.k_means(small, 1)[0], sets.herding(small), sets.k_center(small)):
         images = real.images[real.labels == 0]
         assert len(images.flatten(1).unique(dim=0)) == 3
@@ -191,9 +198,9 @@ def test_the_two_protocols(
     protocol: str,
     rate: float,
     asked: list[tuple[str, int, int]],
-    experiment: Make,
+    asking: Callable[[str], Problem],
 ) -> None:
-    under = Problem(experiment(f"evaluation.selection={protocol}"), problem.data, problem.network)
+    under = asking(f"selection={protocol}")
     trial = Made(under)
     runs = selection.select(under, networks, trial, {"learning_rate": [0.1, 0.3], "epochs": [1, 3]})
     assert trial.asked == asked
@@ -270,11 +277,10 @@ def test_one_run_has_no_interval() -> None:
 
 
 def test_the_table_of_a_comparison(
-    problem: Problem, networks: list[Weights], experiment: Make, tmp_path: Path
+    problem: Problem, networks: list[Weights], asking: Callable[[str], Problem], tmp_path: Path
 ) -> None:
     """Every record is what its rows in evaluation.csv say; every row is of the same networks."""
-    asked = experiment("evaluation.baselines=[average_real,nearest_neighbour_random_real]")
-    small = Problem(asked, problem.data, problem.network)
+    small = asking("baselines=[average_real,nearest_neighbour_random_real]")
     step = Step(*problem.data.train.batch(torch.arange(200)), torch.tensor(0.1))
     table = comparison.compare(small, networks, tmp_path, [[step]], torch.tensor([[0.1]]))
     written = pandas.read_csv(tmp_path / "evaluation.csv")
@@ -313,12 +319,11 @@ def test_every_row_is_of_the_same_networks(
     networks: list[Weights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    experiment: Make,
+    asking: Callable[[str], Problem],
 ) -> None:
     """At a learning rate of 0 they all are the untrained networks, in their order."""
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.0,))
-    asked = experiment("evaluation.baselines=[average_real,herding,k_center]")
-    small = Problem(asked, problem.data, problem.network)
+    small = asking("baselines=[average_real,herding,k_center]")
     step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.0))
     table = comparison.compare(small, networks, tmp_path, [[step]], None)
     rows = table.pivot(index="network", columns="method", values="loss")
@@ -332,11 +337,10 @@ def test_a_resumed_comparison_keeps_the_baselines_that_are_there(
     networks: list[Weights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    experiment: Make,
+    asking: Callable[[str], Problem],
 ) -> None:
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.03,))
-    asked = experiment("evaluation.baselines=[nearest_neighbour_random_real,average_real]")
-    small = Problem(asked, problem.data, problem.network)
+    small = asking("baselines=[nearest_neighbour_random_real,average_real]")
 
     def killed(_: Setting) -> pandas.DataFrame:
         raise KeyboardInterrupt
