@@ -173,33 +173,31 @@ def _choices(chosen: Any) -> dict[str, str]:
 
 def distill() -> None:
     """`distill`: distil a data set; with -m a sweep."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_page())
-        return
-    try:
-        sys.argv[1:] = _resumed(sys.argv[1:])
-    except UserError as error:
-        sys.exit(_complain(error))
-    experiment_config.register()
-    _enter(_job)
+    _enter(_job, help_page, lambda _: experiment_config.register())
 
 
 def evaluate() -> None:
     """`distill-evaluate`: held-out networks on an artifact, or the baselines alone; with -m a sweep."""
+
+    def register(arguments: list[str]) -> None:
+        experiment_config.register(experiment_config.Evaluate)
+        made_with.register(arguments)
+
+    _enter(_evaluation, lambda: EVALUATE, register)
+
+
+def _enter(
+    job: Callable[[], Any], told: Callable[[], str], register: Callable[[list[str]], None]
+) -> NoReturn:
+    """Answer --help by what is `told`; else `register` what the arguments need, and hand over to Hydra."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(EVALUATE)
-        return
+        print(told())
+        sys.exit()
     try:
         sys.argv[1:] = _resumed(sys.argv[1:])
-        experiment_config.register(experiment_config.Evaluate)
-        made_with.register(sys.argv[1:])
+        register(sys.argv[1:])
     except EXPECTED as error:
         sys.exit(_complain(error))
-    _enter(_evaluation)
-
-
-def _enter(job: Callable[[], Any]) -> NoReturn:
-    """Hand over to Hydra, and end with the exit code."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, to be told in one line
     logging.raiseExceptions = False  # where the disk is full, the log need not say so line by line
     # Hydra takes -m only before or behind all overrides.
