@@ -25,7 +25,6 @@ OPTIONS = [
     "outer.steps=3",
     "evaluation.networks=0",
     "unroll.batch_networks=off",
-    "logger=csv",
 ]
 
 
@@ -45,7 +44,7 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(getattr(two, name), getattr(one, name), rtol=0, atol=1e-6)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
     assert [result["status"] for result in results] == ["finished", "finished"]
-    curves = [(tmp_path / name / "csv" / "metrics.csv").read_text() for name in ("one", "two")]
+    curves = [(tmp_path / name / "history.csv").read_text() for name in ("one", "two")]
     assert len(curves[0].splitlines()) == len(curves[1].splitlines())  # one process writes
 
 

@@ -268,10 +268,10 @@ def test_the_images_keep_their_contrast(run: Run, channels: int, expected: list[
         assert [picture.getpixel((x, 0)) for x in range(2)] == expected
 
 
-def test_csv_has_a_column_for_each_curve(tmp_path: Path) -> None:
-    ended = distill(*COMMON, "logger=csv", folder=tmp_path)
+def test_history_has_a_column_for_each_curve(tmp_path: Path) -> None:
+    ended = distill(*COMMON, "logger=none", folder=tmp_path)
     assert ended.code == 0, ended.err
-    curves = pandas.read_csv(only_run(tmp_path) / "csv" / "metrics.csv")
+    curves = pandas.read_csv(only_run(tmp_path) / "history.csv")
     assert {"step", "outer/loss", "outer/meta_gradient_norm", "validation/accuracy"} <= set(curves)
     assert {f"learning_rates/epoch_0_step_{step}" for step in range(2)} <= set(curves)
     assert curves["outer/loss"].notna().any()
@@ -282,15 +282,15 @@ def test_none_leaves_nothing(tmp_path: Path) -> None:
     ended: Ended = distill(*COMMON, "logger=none", folder=tmp_path)
     assert ended.code == 0, ended.err
     names = {path.name for path in only_run(tmp_path).iterdir()}
-    assert not {"wandb", "csv", "lightning_logs"} & names
+    assert not {"wandb", "tensorboard", "lightning_logs"} & names
 
 
 def test_several_loggers_are_told_the_same(tmp_path: Path) -> None:
-    arguments = ["logger=several", "+logger@logger.loggers.csv=csv", "logger.loggers.wandb.project=digits"]
+    arguments = ["logger=several", "logger.loggers.wandb.project=digits"]
     ended = distill(*COMMON, *arguments, folder=tmp_path)
     assert ended.code == 0, ended.err
     run = only_run(tmp_path)
-    curves = pandas.read_csv(run / "csv" / "metrics.csv")["validation/accuracy"].dropna().tolist()
+    curves = pandas.read_csv(run / "history.csv")["validation/accuracy"].dropna().tolist()
     shown = logged(run)
     assert [row["validation/accuracy"] for row in shown.history if "validation/accuracy" in row] == curves
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})

@@ -39,7 +39,7 @@ from dataset_distillation.provenance import Code, Run
 
 COMMAND = Path(sys.executable).with_name("distill")
 OPTIONS = [
-    "architecture=mlp", "outer.steps=48", "evaluation.validation_every=7", "logger=csv",
+    "architecture=mlp", "outer.steps=48", "evaluation.validation_every=7",
     "trainer.checkpoint_seconds=0",
 ]  # fmt: skip
 STEPS = 10

@@ -17,7 +17,7 @@ from PIL import Image
 from dataset_distillation import load_distilled
 from dataset_distillation.report.images import visible
 
-OPTIONS = [*TINY, "logger=csv", "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
+OPTIONS = [*TINY, "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
 BASELINES = "evaluation.baselines=[random_real]"
 
 
@@ -40,7 +40,7 @@ def test_the_folder_holds_what_was_promised(ended: Run) -> None:
     assert told.code == 0, told.err
     assert {path.name for path in folder.iterdir()} - {"uncommitted.diff"} == {
         "distilled.safetensors", "result.json", "images", "config.yaml", "distill.log", "checkpoints",
-        "csv", ".hydra", "run.json", "evaluation.csv", "confusion.json", "history.csv", "report.html",
+        ".hydra", "run.json", "evaluation.csv", "confusion.json", "history.csv", "report.html",
     }  # fmt: skip
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step_00000002.ckpt"}
     assert not [path for path in folder.rglob(".*.*") if path.parent.name != ".hydra"]  # nothing temporary
