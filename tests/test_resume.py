@@ -158,7 +158,7 @@ class Distilling(NamedTuple):
 def distilling(problem: Problem, folder: Path) -> Distilling:
     """The outer optimisation alone, from the last checkpoint in `folder`."""
     module = DistillationModule(problem, distilled.start(problem.experiment.distilled, problem.data.train, 0))
-    last, recorder = newest(folder / "checkpoints", problem.data.checksum), Recorder()
+    last, recorder = newest(folder / "checkpoints", problem.checksum), Recorder()
     with interruptible():
         outcome = distill(module, [recorder], folder, last)
     return Distilling(outcome, module.state_dict(), recorder.rows)
@@ -302,7 +302,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "owned"),)
 
-    torch.save({"data_checksum": Evil()}, tmp_path / "plain")
+    torch.save({"checksum": Evil()}, tmp_path / "plain")
     plain = (tmp_path / "plain").read_bytes()
     (tmp_path / "step_00000001.ckpt").write_bytes(plain + hashlib.sha256(plain).digest())
     assert newest(tmp_path, "") is None
@@ -346,8 +346,21 @@ def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     before = digest(tmp_path / "run")
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 1
-    assert "the data are no longer those that the run began with" in ended.err
+    assert "the data, or the weights of θ0, are no longer those that the run began with" in ended.err
     assert digest(tmp_path / "run") == before
+
+
+def test_other_weights_in_the_same_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: Make
+) -> None:
+    problem, file = pipeline.prepare(experiment("architecture=mlp")), tmp_path / "weights.pth"
+    options = ["init=checkpoint", f"init.path={file}"]
+    torch.save(problem.draw("these"), file)
+    stopped(tmp_path, monkeypatch, *options)
+    torch.save(problem.draw("others"), file)
+    ended = type_in(*SHORT, *options, folder=tmp_path)
+    assert ended.code == 1
+    assert "weights of θ0, are no longer those that the run began with" in ended.err
 
 
 def test_a_finished_run_says_so_and_does_nothing(

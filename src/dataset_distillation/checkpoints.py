@@ -60,16 +60,17 @@ class WholeCheckpoints(TorchCheckpointIO):
         return load(Path(path))
 
 
-def newest(folder: Path, data_checksum: str) -> Path | None:
-    """The last checkpoint in `folder` that is not damaged. Raises UserError if it is of other data."""
+def newest(folder: Path, checksum: str) -> Path | None:
+    """The last checkpoint in `folder` that is not damaged. Raises UserError if it is of another problem."""
     for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
         try:
             checkpoint = load(path)
         except UserError as error:
             log.warning("%s; going on from what was before it", error)
             continue
-        if checkpoint["data_checksum"] != data_checksum:
-            raise UserError(f"{path}: the data are no longer those that the run began with; start a new one")
+        if checkpoint["checksum"] != checksum:
+            changed = "the data, or the weights of θ0, are no longer those that the run began with"
+            raise UserError(f"{path}: {changed}; start a new one")
         return path
     return None
 

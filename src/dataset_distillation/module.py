@@ -112,7 +112,7 @@ class DistillationModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
-        checkpoint["data_checksum"] = self.problem.data.checksum
+        checkpoint["checksum"] = self.problem.checksum
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.skipped, self.skipped_in_a_row = checkpoint["skipped"]

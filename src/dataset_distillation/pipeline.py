@@ -53,12 +53,12 @@ def assist(experiment: Experiment, run: Run) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
     module = DistillationModule(problem, start(experiment.distilled, problem.data.train, experiment.seed))
-    distill(module, None, run.folder, newest(run.folder / "checkpoints", problem.data.checksum))
+    distill(module, None, run.folder, newest(run.folder / "checkpoints", problem.checksum))
 
 
 def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> dict[str, Any]:
     e, artifact = problem.experiment, run.folder / "distilled.safetensors"
-    last = newest(run.folder / "checkpoints", problem.data.checksum)
+    last = newest(run.folder / "checkpoints", problem.checksum)
     lightning_loggers = e.logger.open(run, {**run.config, "provenance": origin})
     evaluation: list[dict[str, Any]] = []
     shown, succeeded = None, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.artifact import checksum
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Data, Split
 from dataset_distillation.errors import refuse
@@ -24,6 +26,12 @@ class Problem:
     experiment: Experiment
     data: Data
     network: nn.Module
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of what a run reads: the data, and the weights of a θ0 that is known."""
+        known = [checksum(w) for w in self.population("init", 1)] if self.experiment.init.known else []
+        return hashlib.sha256(" ".join([self.data.checksum, *known]).encode()).hexdigest()
 
     @cached_property
     def validation(self) -> Split:
