@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -361,6 +362,17 @@ def test_other_weights_in_the_same_file_are_refused(
     ended = type_in(*SHORT, *options, folder=tmp_path)
     assert ended.code == 1
     assert "weights of θ0, are no longer those that the run began with" in ended.err
+
+
+@pytest.mark.parametrize(("host", "refused"), [(socket.gethostname(), True), ("another", False)])
+def test_a_folder_in_which_another_process_runs_is_refused(host: str, refused: bool, tmp_path: Path) -> None:
+    told = {"updated": time.time(), "pid": os.getppid(), "host": host}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "status.json").write_text(json.dumps(told))
+    ended = type_in(*SHORT, folder=tmp_path)
+    assert ended.code == int(refused)
+    assert (f"process {os.getppid()} runs there" in ended.err) == refused
+    assert (tmp_path / "run" / "result.json").exists() != refused
 
 
 def test_a_finished_run_says_so_and_does_nothing(

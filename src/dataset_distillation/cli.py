@@ -96,7 +96,7 @@ def run_job(config: DictConfig) -> float | None:
     from dataset_distillation.provenance import Run
     from dataset_distillation.report import page
     from dataset_distillation.report.methods import show_methods
-    from dataset_distillation.status import published
+    from dataset_distillation.status import going_on, published
 
     log = logging.getLogger("distill")
     run = Run(**_asked(config))
@@ -105,6 +105,8 @@ def run_job(config: DictConfig) -> float | None:
             pipeline.assist(experiment_config.read(config), run)
         return None
     resume.check(run.folder, run.config)  # before anything is written there
+    if process := going_on(run.folder):
+        raise UserError(f"{run.folder}: process {process} runs there; wait for it, or take another folder")
     try:
         if result := resume.finished(run.folder):
             log.info("finished already: there is nothing to do")

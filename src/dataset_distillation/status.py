@@ -95,6 +95,20 @@ def alive(told: dict[str, Any]) -> bool:
     return True
 
 
+def going_on(folder: Path) -> int | None:
+    """The process on this machine that runs in `folder`, if another one does.
+
+    Of other machines nothing is known: there a killed process looks alive for a while, and a cluster that
+    queues its job again at once must not be refused.
+    """
+    try:
+        told = read(folder / "status.json")
+        another = told["host"] == socket.gethostname() and told["pid"] != os.getpid() and alive(told)
+        return int(told["pid"]) if another else None
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):  # no such file, or a damaged one
+        return None
+
+
 def read(path: Path) -> dict[str, Any]:
     """A JSON file of ours; empty where there is none. Raises UserError."""
     try:
