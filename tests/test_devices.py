@@ -14,7 +14,7 @@ import torch
 from command_line import distill
 from conftest import TINY
 
-from dataset_distillation import load_distilled
+from dataset_distillation import load_distilled, pipeline
 from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
 
@@ -71,3 +71,9 @@ def test_a_multirun_is_refused(tmp_path: Path) -> None:
     assert ended.code != 0
     assert "trainer.devices=2: in a multirun the launcher must start the processes" in ended.err + ended.out
     assert not list(tmp_path.glob("sweeps/**/distilled.safetensors"))
+
+
+def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> None:
+    for chosen in (True, False):
+        pipeline.prepare(experiment(f"trainer.deterministic={chosen}"))
+        assert torch.are_deterministic_algorithms_enabled() == chosen

@@ -112,6 +112,7 @@ class Trainer:
     precision: str = "32-true"
     devices: int = 1
     strategy: str = "auto"
+    deterministic: bool = False
     threads: int | None = None
     progress_bar: bool = True
     checkpoint_seconds: float = 30.0

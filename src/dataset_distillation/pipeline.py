@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,6 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
 
     Goes on where an earlier attempt in the same folder has stopped.
     """
-    torch.set_num_threads(experiment.trainer.threads or THREADS)
     with Attempts(run) as attempts:
         problem = prepare(experiment)
         pool = pretrain(problem)
@@ -49,7 +49,6 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 def assist(experiment: Experiment, run: Run) -> None:
     """What the other processes of a run on several devices do: distil with the first, which does all else."""
-    torch.set_num_threads(experiment.trainer.threads or THREADS)
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
     module = DistillationModule(problem, start(experiment.distilled, problem.data.train, experiment.seed))
@@ -93,7 +92,11 @@ def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts)
 
 
 def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
-    """Load the data, or of them the test split alone, and build the network."""
+    """Set up torch, load the data, or of them the test split alone, and build the network."""
+    torch.set_num_threads(experiment.trainer.threads or THREADS)
+    torch.use_deterministic_algorithms(experiment.trainer.deterministic)
+    if experiment.trainer.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which torch asks for on CUDA
     device = _device(experiment.trainer)
     dataset = experiment.dataset
     data = dataset.load_test() if test_only else dataset.load(experiment.seed)

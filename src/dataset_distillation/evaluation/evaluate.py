@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-import torch
 
 from dataset_distillation import pipeline
 from dataset_distillation.architectures import Weights
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 def run(e: Evaluate, run: Run) -> dict[str, Any]:
     """Judge what `e` asks for; returns the outcome, which `result.json` holds too."""
-    torch.set_num_threads(e.trainer.threads or pipeline.THREADS)
     run.progress.metric = e.objective.metric
     shown = None
     with Attempts(run) as attempts:
