@@ -254,3 +254,7 @@ def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
         result = json.loads((sweep[1] / job / "result.json").read_text())
         assert result["metric"] == "excess_loss"
         assert result["validation_excess_loss"] < 0.3
+
+
+def test_numbers_have_no_confusion_matrix(sweep: Sweep) -> None:
+    assert json.loads((sweep[1] / "0" / "confusion.json").read_text()) == {}

@@ -39,7 +39,8 @@ def compare(
 
     Without distilled sets there is no such row. Returns one row a run: method, set, network, the metrics,
     the settings, and the method's seconds. Written to `evaluation.csv` as each method is finished, and if
-    `resumed` baselines that stand there are not made again; `confusion.json` has the mean confusion matrices.
+    `resumed` baselines that stand there are not made again; `confusion.json` has the mean confusion matrices,
+    if there are classes.
     """
     earlier = _read(folder) if resumed else None
     finished, matrices = [], {}
@@ -49,7 +50,8 @@ def compare(
             runs, confusion = held_out(problem, problem.data.test, networks, taken)
             # Orders of the same images are no other sets.
             finished.append(_named(method, runs.assign(set=0), began))
-            matrices[method] = confusion.tolist()
+            if confusion is not None:
+                matrices[method] = confusion.tolist()
     write_json(folder / "confusion.json", matrices)
     setting = Setting(problem, networks, learning_rates)
     for method in problem.experiment.evaluation.baselines:

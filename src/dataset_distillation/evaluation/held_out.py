@@ -17,10 +17,10 @@ from dataset_distillation.problem import Problem
 
 
 class Judged(NamedTuple):
-    """One row a run: `set`, `network` and the metrics; and the mean confusion matrix of all runs."""
+    """One row a run: `set`, `network` and the metrics; and the mean confusion matrix of all runs, if any."""
 
     runs: pandas.DataFrame
-    confusion: Tensor
+    confusion: Tensor | None
 
 
 def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
@@ -42,17 +42,16 @@ def held_out(
         training.train(network, sets[i], e.inner_optimizer, e.objective.training_loss)
         outputs, labels = training.outputs(network, split)
         rows.append({"set": i, "network": j, **training.measure(outputs, labels, e.objective)})
-        matrices.append(confusion(outputs, labels))
-    return Judged(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0))
+        if not e.objective.numbers:
+            matrices.append(confusion(outputs, labels))
+    return Judged(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> Tensor:
     """[true][predicted]: of the images of each class, the share taken for each; 0 for a class without any.
 
-    Outputs (n, classes); labels (n,). For targets that are no classes it is empty.
+    Outputs (n, classes); labels (n,).
     """
-    if labels.is_floating_point():
-        return outputs.new_zeros(0, 0)
     classes = outputs.shape[1]
     counts = torch.bincount(labels * classes + outputs.argmax(dim=1), minlength=classes**2)
     counts = counts.view(classes, classes).double()

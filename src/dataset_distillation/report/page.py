@@ -153,9 +153,7 @@ def _confusion(run: RunFolder) -> list[str]:
         return []
     names = run.distilled.metadata["class_names"]
     titles = {"before_training": "before training", "distilled": "after training on the distilled images"}
-    found = {
-        method: matrix for method, matrix in run.confusion.items() if matrix.size
-    }  # of numbers there is none
+    found = run.confusion
     return [charts.confusion(found[m], names, title) for m, title in titles.items() if m in found]
 
 
