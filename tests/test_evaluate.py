@@ -48,6 +48,7 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     assert judged["artifact"] == str(made / "distilled.safetensors")
     assert judged["provenance"]["command"].startswith("distill-evaluate artifact=")
     assert "storage: " in ended.out
+    assert "chosen on the validation split" not in ended.out  # there was nothing to choose
 
 
 def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:

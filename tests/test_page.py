@@ -89,6 +89,18 @@ def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
     assert theirs[:5] == ["random real", "45.00 % ± 3.54", "", "40.00 %", "+40.00 (+39.00, +41.00)"]
 
 
+def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None:
+    said = []
+    for chosen in (0.03, None):
+        rows = [
+            row(method, np.array([0.5])) | {"learning_rate": chosen}
+            for method in ("distilled", "full_training")
+        ]
+        page.write_run(write_run(tmp_path / "run", evaluation=rows))
+        said.append("chosen on the validation split" in text(tmp_path / "run"))
+    assert said == [True, False]
+
+
 def test_it_says_how_to_repeat_the_run(run: Path) -> None:
     shown = html.unescape(text(run))
     assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in shown

@@ -23,12 +23,17 @@ def show_methods(result: dict[str, Any], dataset: str) -> None:
     records, metric = result["evaluation"], result["metric"]
     table = pandas.DataFrame([row(record, metric) for record in records])
     show(f"test {metric.replace('_', ' ')}, {dataset}", table, metric)
-    if any(record["method"] not in ("before_training", "distilled") for record in records):
-        print(PROTOCOLS[result["selection"]])
+    if told := protocol(result):
+        print(told)
     if any(record["low"] is not None for record in records):
         print(INTERVAL)
     if result["storage"]:
         print(storage(result["storage"]))
+
+
+def protocol(result: dict[str, Any]) -> str:
+    """How settings were chosen, if those of any row were."""
+    return PROTOCOLS[result["selection"]] if any(map(chosen, result.get("evaluation") or [])) else ""
 
 
 def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -52,9 +57,9 @@ def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
 
 def chosen(record: dict[str, Any]) -> str:
     """The settings that were chosen for a method."""
-    if record["learning_rate"] is not None:
+    if record.get("learning_rate") is not None:
         return f"rate {record['learning_rate']:.3g} × {record['epochs']} epochs"
-    return "" if record["distance"] is None else f"{record['distance']}, K = {record['k']}"
+    return "" if record.get("distance") is None else f"{record['distance']}, K = {record['k']}"
 
 
 def storage(sizes: dict[str, Any]) -> str:

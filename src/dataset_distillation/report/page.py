@@ -20,7 +20,7 @@ from dataset_distillation.files import write
 from dataset_distillation.objectives import is_loss
 from dataset_distillation.report import charts
 from dataset_distillation.report.images import visible
-from dataset_distillation.report.methods import INTERVAL, PROTOCOLS, chosen, storage
+from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
 from dataset_distillation.report.runs import RunFolder, jobs, swept
 
 PAGE = "report.html"
@@ -37,7 +37,7 @@ def write_run(folder: Path) -> Path:
         "curves": [] if (history := run.history) is None else _safe(charts.curves(history, run.metrics[0])),
         "distributions": _safe(_distributions(run)),
         "confusion": _safe(_confusion(run)),
-        "protocol": PROTOCOLS.get(run.result.get("selection", "")),
+        "protocol": protocol(run.result),
         "interval": INTERVAL,
         "storage": (sizes := run.result.get("storage")) and storage(sizes),
         "config_text": OmegaConf.to_yaml(OmegaConf.create(run.config)),
