@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -24,6 +26,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.loggers.wandb import Wandb
 from dataset_distillation.provenance import Run
+from dataset_distillation.report import charts
+from dataset_distillation.report.runs import RunFolder
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
 
@@ -194,6 +198,30 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         assert (metadata["dataset"], metadata["storage"]["images"]) == ("digits", 20)
 
 
+def test_the_charts_of_the_page_are_panels(sweep: Sweep) -> None:
+    """Their pixels are those of the charts that are drawn from the run's files."""
+    for job, run in zip("01", sweep[1], strict=True):
+        [row] = [row for row in run.history if "evaluation" in row]
+        folder = RunFolder(sweep[0] / job)
+        assert folder.runs is not None
+        assert folder.distilled is not None
+        distribution = charts.distributions(folder.runs, ["accuracy"], charts.PRINT)
+        names = folder.distilled.metadata["class_names"]
+        confusions = charts.confusions(folder.confusion, names, charts.PRINT)
+        expected = {"evaluation/distribution/accuracy": distribution["accuracy"]}
+        expected |= {f"evaluation/confusion/{method}": drawn for method, drawn in confusions.items()}
+        assert len(expected) == 3
+        for name, drawn in expected.items():
+            with Image.open(run.files / row[name]["path"]) as ours:
+                shown = np.asarray(ours)
+            with Image.open(io.BytesIO(charts.png(drawn))) as theirs:
+                np.testing.assert_array_equal(shown, np.asarray(theirs), name)
+        assert {name for name in row if name.startswith(("evaluation/d", "evaluation/c"))} == set(expected)
+        [table] = [row[name] for name in row if name.startswith("evaluation/methods")]  # the bars'
+        content = json.loads((run.files / table["path"]).read_text())
+        assert [line[0] for line in content["data"]] == list(folder.evaluation)
+
+
 def test_online_without_a_key_is_one_line_and_no_prompt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +325,13 @@ def test_several_loggers_are_told_the_same(tmp_path: Path) -> None:
     events.Reload()
     assert [event.value for event in events.Scalars("validation/accuracy")] == pytest.approx(curves)
     assert [event.step for event in events.Images("distilled")] == [2]
+    panels = {tag.removeprefix("evaluation/") for tag in events.Tags()["images"]}
+    assert panels == {
+        "distilled",
+        "distribution/accuracy",
+        "confusion/before_training",
+        "confusion/distilled",
+    }
     texts = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
     assert texts == {"config", "evaluation"}
 

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 from report_folders import CLASSES, HOSTILE, row, write_run
@@ -160,6 +161,16 @@ def test_a_line_of_a_chart_goes_through_its_points() -> None:
     points = np.array(line, dtype=float).reshape(3, 2)
     for found, expected in zip(points.T, (x, mean), strict=True):
         assert abs(np.corrcoef(found, expected)[0, 1]) > 1 - 1e-9
+
+
+def test_the_distribution_is_of_finite_values() -> None:
+    """Neighbours have no loss, and a network that diverged has an infinite one."""
+    losses = {"distilled": [1.0, 2.0, np.inf], "neighbours": [np.nan, np.nan]}
+    runs = pandas.DataFrame([{"method": m, "loss": v} for m, found in losses.items() for v in found])
+    [drawn] = charts.distributions(runs, ["loss"]).values()
+    [axis] = drawn.axes
+    assert [text.get_text() for text in axis.texts] == ["distilled"]
+    assert [line.get_xdata()[0] for line in axis.lines] == [1.5]  # the mean
 
 
 def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:

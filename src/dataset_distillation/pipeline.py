@@ -78,7 +78,7 @@ def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts)
         if distilling["status"] == "finished" and e.evaluation.networks:
             table = evaluate(problem, distilled_set, run, resumed=last is not None)
             evaluation = records(table, e.objective.metric)
-            shown = show(evaluation, table, e.objective.metric)
+            shown = show(problem, evaluation, table, run.folder)
         succeeded = True
     finally:
         e.logger.finish(shown, artifact if artifact.exists() else None, succeeded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -19,6 +20,7 @@ from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.files import write, write_json
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.loggers import Shown
+from dataset_distillation.objectives import shown
 from dataset_distillation.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -93,9 +95,17 @@ def records(table: pandas.DataFrame, metric: str) -> list[dict[str, Any]]:
     return [_record(runs, ours, metric) for _, runs in table.groupby("method", sort=False)]
 
 
-def show(evaluation: list[dict[str, Any]], runs: pandas.DataFrame, metric: str) -> Shown:
-    """The `records` and their runs, for a logger."""
-    return Shown(pandas.DataFrame(evaluation).drop(columns="metrics"), runs, metric)
+def show(problem: Problem, evaluation: list[dict[str, Any]], runs: pandas.DataFrame, folder: Path) -> Shown:
+    """What `compare` left in `folder`, with its `records`, for a logger."""
+    primary = problem.experiment.objective.metric
+    matrices = json.loads((folder / "confusion.json").read_text())
+    return Shown(
+        pandas.DataFrame(evaluation).drop(columns="metrics"),
+        runs,
+        shown(primary, metrics(runs)),
+        {method: np.array(matrix) for method, matrix in matrices.items()},
+        problem.data.specification.class_names,
+    )
 
 
 def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         try:
             table = _table(problem, e, distilled, run, resumed=again)
             evaluation = records(table, e.objective.metric)
-            shown = show(evaluation, table, e.objective.metric)
+            shown = show(problem, evaluation, table, run.folder)
         finally:
             e.logger.finish(shown, None, succeeded=shown is not None)
         attempts.end("finished")

@@ -5,24 +5,40 @@ To add one: one file here with a dataclass derived from `Logger`, and one YAML i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
     import pytorch_lightning.loggers
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from dataset_distillation.provenance import Run
 
 
 class Shown(NamedTuple):
-    """An evaluation to show: a row a method, of `metric`, and a row a run."""
+    """An evaluation to show: a row a method, of the first of `metrics`; a row a run; the confusion."""
 
     methods: pandas.DataFrame
     runs: pandas.DataFrame
-    metric: str
+    metrics: list[str]
+    confusion: dict[str, np.ndarray]  # by method, [true][predicted]
+    class_names: Sequence[str]
+
+    def charts(self) -> dict[str, Figure]:
+        """Those of the report's page, by name: `distribution/accuracy`, `confusion/distilled`, ..."""
+        from dataset_distillation.report import charts
+
+        distributions = charts.distributions(self.runs, self.metrics, charts.PRINT)
+        confusions = charts.confusions(self.confusion, self.class_names, charts.PRINT)
+        return {
+            **{f"distribution/{metric}": drawn for metric, drawn in distributions.items()},
+            **{f"confusion/{method}": drawn for method, drawn in confusions.items()},
+        }
 
 
 @dataclass

@@ -42,4 +42,6 @@ class Tensorboard(Logger):
         if evaluation is not None:
             text = evaluation.methods.to_string(index=False)
             self._writer.add_text("evaluation", f"```\n{text}\n```")
+            for name, drawn in evaluation.charts().items():
+                self._writer.add_figure(f"evaluation/{name}", drawn)
         self._writer.close()

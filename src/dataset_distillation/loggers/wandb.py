@@ -95,17 +95,14 @@ class Wandb(Logger):
         """Tables, charts, and values for tables of runs and for searches: `evaluation/distilled/mean`, ..."""
         import wandb
 
-        methods, metric = wandb.Table(dataframe=evaluation.methods), evaluation.metric
+        methods, metric = wandb.Table(dataframe=evaluation.methods), evaluation.metrics[0]
         runs = evaluation.runs.astype(object).where(evaluation.runs.notna(), None)  # pandas.NA is no JSON
-        ours = runs[runs["method"] == "distilled"]
         self._run.log(
             {
                 "evaluation": methods,
                 "evaluation/runs": wandb.Table(dataframe=runs),
                 "evaluation/methods": wandb.plot.bar(methods, "method", "mean", title=f"test {metric}"),
-                "evaluation/networks": wandb.plot.histogram(
-                    wandb.Table(dataframe=ours[[metric]]), metric, title=f"test {metric} of held-out networks"
-                ),
+                **{f"evaluation/{name}": wandb.Image(c) for name, c in evaluation.charts().items()},
             }
         )
         for row in evaluation.methods.to_dict("records"):

@@ -5,7 +5,7 @@ To add one: one file here with a dataclass derived from `Objective`, and one YAM
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -25,6 +25,11 @@ class Outcome(NamedTuple):
 def is_loss(metric: str) -> bool:
     """Whether less of `metric` is better; every other metric is a share of 1, of which more is better."""
     return metric.endswith("loss")
+
+
+def shown(primary: str, metrics: Iterable[str]) -> list[str]:
+    """Those of the `metrics` that people are shown, `primary` first; of the losses none but that."""
+    return [name for name in dict.fromkeys([primary, *metrics]) if name == primary or not is_loss(name)]
 
 
 def best(metric: str) -> Callable[..., Any]:

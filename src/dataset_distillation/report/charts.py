@@ -68,7 +68,7 @@ def figure(
     **how: Any,
 ) -> tuple[Figure, Any]:
     """A figure of width × height inches, and its axes in the house style: one, or a list of them."""
-    drawn = Figure(figsize=(width, height), layout="constrained")
+    drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = drawn.subplots(rows, columns, squeeze=False, **how).flatten().tolist()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -108,7 +108,7 @@ def svg(drawn: Figure, name: str) -> str:
 
 def png(drawn: Figure) -> bytes:
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    drawn.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -178,31 +178,55 @@ def _rates(axis: Axes, history: pandas.DataFrame) -> None:
     label(axis, "learning rates" + ("  ·  later epochs fainter" if max(epochs) else ""), "outer step")
 
 
-def distribution(methods: Mapping[str, np.ndarray], name: str, percent: bool) -> str:
-    """How often each value occurs over the runs of each method: a row a method, its mean marked."""
-    values = {method: (100 * found if percent else found) for method, found in methods.items()}
+def distributions(
+    runs: pandas.DataFrame, metrics: Sequence[str], colours: Mapping[str, str] = THEME
+) -> dict[str, Figure]:
+    """By metric, how often each value occurs over the runs: a row a method, its mean marked."""
+    drawn = {}
+    for metric in metrics:
+        unit = 1 if is_loss(metric) else 100
+        values = {m: unit * rows[metric].to_numpy(float) for m, rows in runs.groupby("method", sort=False)}
+        # Neighbours have no loss, and that of a network that diverged has no place on an axis.
+        values = {method: found[np.isfinite(found)] for method, found in values.items()}
+        values = {method: found for method, found in values.items() if len(found)}
+        if values:
+            drawn[metric] = _distribution(values, on_test(metric), colours)
+    return drawn
+
+
+def on_test(metric: str) -> str:
+    return f"test {metric}".replace("_", " ") + ("" if is_loss(metric) else ", %")
+
+
+def _distribution(values: Mapping[str, np.ndarray], name: str, colours: Mapping[str, str]) -> Figure:
     low, high = (f(v.min() if f is min else v.max() for v in values.values()) for f in (min, max))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    drawn, axis = figure(5, 0.6 + 0.45 * len(values))
+    drawn, axis = figure(5, 0.6 + 0.45 * len(values), colours)
     for row, (method, found) in enumerate(values.items()):
-        colour = THEME["accent" if method == "distilled" else "other"]
+        colour = colours["accent" if method == "distilled" else "other"]
         heights = np.histogram(found, edges)[0] / len(found)
         heights = 0.55 * heights / heights.max()
         axis.stairs(heights - row, edges, baseline=-row, fill=True, color=colour)
-        axis.plot([found.mean()] * 2, [-row, 0.55 - row], color=THEME["ink"], linewidth=1)
-        axis.text(
-            edges[0], 0.62 - row, method.replace("_", " "), fontsize=7.5, color=THEME["ink"], parse_math=False
-        )
+        axis.plot([found.mean()] * 2, [-row, 0.55 - row], color=colours["ink"], linewidth=1)
+        written = method.replace("_", " ")
+        axis.text(edges[0], 0.62 - row, written, fontsize=7.5, color=colours["ink"], parse_math=False)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
-    label(axis, "", name)
-    return svg(drawn, f"distribution of {name}")
+    label(axis, "", name, colours)
+    return drawn
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> str:
-    """Shares of the true class (rows) that were taken for each class (columns)."""
+def confusions(
+    matrices: Mapping[str, np.ndarray], names: Sequence[str], colours: Mapping[str, str] = THEME
+) -> dict[str, Figure]:
+    """By method, shares of the true class (rows) that were taken for each class (columns)."""
+    titles = {"before_training": "before training", "distilled": "after training on the distilled images"}
+    return {method: _confusion(matrix, names, titles[method], colours) for method, matrix in matrices.items()}
+
+
+def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Mapping[str, str]) -> Figure:
     classes = len(names)
-    drawn, axis = figure(4.6, 4.4)
+    drawn, axis = figure(4.6, 4.4, colours)
     axis.grid(visible=False)
     shade = np.zeros((classes, classes, 4))
     shade[..., :3], shade[..., 3] = (0.27, 0.51, 0.86), 0.85 * matrix  # see-through, on light and dark
@@ -217,7 +241,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> str:
                     ha="center",
                     va="center",
                     fontsize=6.5,
-                    color=THEME["ink"],
+                    color=colours["ink"],
                 )
         turned = 90 if max(map(len, names)) > 3 else 0
         axis.set_xticks(range(classes), names, rotation=turned, fontsize=7, parse_math=False)
@@ -226,8 +250,9 @@ def confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> str:
         axis,
         title,
         "predicted class; rows: true class, %" if classes <= 12 else "predicted class; rows: true",
+        colours,
     )
-    return svg(drawn, title)
+    return drawn
 
 
 def draw_series(axis: Axes, series: Sequence[Series], colours: Mapping[str, str]) -> None:

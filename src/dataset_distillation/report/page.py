@@ -36,7 +36,7 @@ def write_run(folder: Path) -> Path:
         "images": _images(run),
         "curves": [] if (history := run.history) is None else _safe(charts.curves(history, run.metrics[0])),
         "distributions": _safe(_distributions(run)),
-        "confusion": _safe(_confusion(run)),
+        "confusion": _safe(_confusions(run)),
         "protocol": protocol(run.result),
         "interval": INTERVAL,
         "storage": (sizes := run.result.get("storage")) and storage(sizes),
@@ -98,10 +98,6 @@ def longest(runs: list[RunFolder]) -> float:
     return max((mean for mean in losses if mean is not None), default=1) or 1
 
 
-def _on_test(metric: str) -> str:
-    return f"test {metric}".replace("_", " ") + ("" if is_loss(metric) else ", %")
-
-
 def _images(run: RunFolder) -> dict[str, Any]:
     """The distilled images by step, with their class and learning rates, and the real ones by example."""
     distilled = run.distilled
@@ -134,27 +130,15 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 
 def _distributions(run: RunFolder) -> list[str]:
-    runs = run.runs
-    if runs is None:
-        return []
-    drawn = []
-    for metric in run.metrics:
-        methods = {m: rows[metric].dropna().to_numpy() for m, rows in runs.groupby("method", sort=False)}
-        methods = {method: found for method, found in methods.items() if len(found)}
-        share = not is_loss(metric)
-        drawn.append(
-            charts.distribution(methods, f"test {metric}".replace("_", " ") + (", %" if share else ""), share)
-        )
-    return drawn
+    drawn = {} if run.runs is None else charts.distributions(run.runs, run.metrics)
+    return [charts.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 
-def _confusion(run: RunFolder) -> list[str]:
+def _confusions(run: RunFolder) -> list[str]:
     if run.distilled is None:
         return []
-    names = run.distilled.metadata["class_names"]
-    titles = {"before_training": "before training", "distilled": "after training on the distilled images"}
-    found = run.confusion
-    return [charts.confusion(found[m], names, title) for m, title in titles.items() if m in found]
+    drawn = charts.confusions(run.confusion, run.distilled.metadata["class_names"])
+    return [charts.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
 
 
 def _against(runs: list[RunFolder], keys: list[str]) -> list[str]:
@@ -170,7 +154,7 @@ def _against(runs: list[RunFolder], keys: list[str]) -> list[str]:
         for metric in dict.fromkeys(run.metrics[0] for _, run in found):
             points = [(x, run) for x, run in found if run.metrics[0] == metric]
             if len({x for x, _ in points}) > 1:
-                drawn.append(charts.against(_series(points, others), _on_test(metric), title))
+                drawn.append(charts.against(_series(points, others), charts.on_test(metric), title))
     return drawn
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from dataset_distillation import sweeps
 from dataset_distillation.artifact import DistilledSet, load_distilled
 from dataset_distillation.errors import UserError
-from dataset_distillation.objectives import is_loss
+from dataset_distillation.objectives import shown
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RunFolder:
         """The objective's metrics, the primary one first."""
         primary = self.result.get("metric") or "accuracy"
         found = [name for row in self.evaluation.values() for name in row.get("metrics", {})]
-        return [name for name in dict.fromkeys([primary, *found]) if name == primary or not is_loss(name)]
+        return shown(primary, found)
 
     @property
     def validation(self) -> float | None:
