@@ -55,10 +55,20 @@ def result(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def judged(**changes: Any) -> dict[str, Any]:
+    """Changes that make it the result of `distill-evaluate`: ten epochs in batches of two."""
+    training = {"epochs": 10, "order": "learned", "learning_rate": 0.1, "batch_size": 2}
+    config = {"seed": 0, "outer": {"steps": 30}, "artifact": "made.safetensors", "training": training}
+    provenance = {"command": "distill-evaluate artifact=made.safetensors", "seconds": 2.5}
+    names = ["nought", "one", "two"]
+    told = {"config": config, "provenance": provenance, "class_names": names, "validation_accuracy": None}
+    return told | {"outer_steps": None} | changes
+
+
 def write_run(folder: Path, **changes: Any) -> Path:
     """A folder with every file that a page is made of: two steps of three classes, three epochs."""
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = result(**changes)
+    outcome = {key: value for key, value in result(**changes).items() if value is not None}
     (folder / "result.json").write_text(json.dumps(outcome))
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 1, 8, 8, generator=generator)

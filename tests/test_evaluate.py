@@ -18,6 +18,7 @@ from dataset_distillation.artifact import DistilledSet
 from dataset_distillation.config import Training
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.report.command import main as distill_report
 
 HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
 
@@ -25,6 +26,10 @@ HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
 def result(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return content
+
+
+def made_page(folder: Path) -> str:
+    return (folder / "report.html").read_text()
 
 
 @pytest.fixture(scope="module", params=["random", "fixed"])
@@ -43,10 +48,18 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made))
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
     judged = result(tmp_path / "judged")
+    first = made_page(tmp_path / "judged")
+    assert all(f'<section id="{name}">' in first for name in ("images", "table", "confusion", "cost"))
+    (tmp_path / "judged" / "report.html").unlink()
+    distill_report([str(tmp_path / "judged")])
+    assert made_page(tmp_path / "judged") == first
     assert judged["config"]["architecture"] == {"weights": "xavier", "width": 9, "layers": 3}
     assert judged["storage"] == result(made)["storage"]
     assert judged["artifact"] == str(made / "distilled.safetensors")
     assert judged["provenance"]["command"].startswith("distill-evaluate artifact=")
+    assert (tmp_path / "judged" / "distilled.safetensors").read_bytes() == (
+        made / "distilled.safetensors"
+    ).read_bytes()
     assert "storage: " in ended.out
     assert "chosen on the validation split" not in ended.out  # there was nothing to choose
 
@@ -65,6 +78,7 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     asked += [*HERE[:2], "evaluation.networks=2", "hydra.sweep.dir=matrix"]
     ended = distill_evaluate(*asked, folder=tmp_path)
     assert ended.code == 0, ended.err
+    assert made_page(tmp_path / "matrix").count('<td><a href="') == 2
     rows = pandas.read_csv(tmp_path / "matrix" / "sweep.csv")
     assert rows["architecture"].tolist() == ["linear", "mlp"]
     for job, mean in zip("01", rows["mean"], strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
-from report_folders import CLASSES, HOSTILE, row, write_run
+from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
 from dataset_distillation.report import charts, page
@@ -41,6 +41,32 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "3").mkdir()
     page.write_sweep(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `distill-evaluate artifact=...` leaves it."""
+    folder = write_run(tmp_path_factory.mktemp("page") / "judged", **judged())
+    for name in ("history.csv", "images/real.png"):
+        (folder / name).unlink()
+    page.write_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `distill-evaluate baselines=...` leaves it."""
+    rows = [row(method, np.linspace(0.1, 0.2, 5)) for method in ("before_training", "random_real")]
+    folder = write_run(tmp_path_factory.mktemp("page") / "alone", **judged(evaluation=rows))
+    for name in ("history.csv", "images/real.png", "distilled.safetensors"):
+        (folder / name).unlink()
+    (folder / "confusion.json").write_text(json.dumps({"before_training": np.eye(3).tolist()}))
+    page.write_run(folder)
+    return folder
+
+
+def sections(folder: Path) -> set[str]:
+    return set(re.findall(r'<section id="(\w+)"', text(folder)))
 
 
 def text(folder: Path) -> str:
@@ -127,14 +153,45 @@ def test_what_is_missing_is_left_out(missing: list[str], tmp_path: Path) -> None
     for name in missing:
         (folder / name).unlink()
     page.write_run(folder)
-    sections = set(re.findall(r'<section id="(\w+)"', text(folder)))
     gone = {
         "history.csv": {"curves"},
         "distilled.safetensors": {"images", "confusion"},  # which has the names of the classes
         "evaluation.csv": {"distribution", "confusion"},
     }[missing[0]]
     every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance"}
-    assert every - sections == gone
+    assert every - sections(folder) == gone
+
+
+def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
+    """Of the artifact's images, and of the classes of the data set on which it was judged."""
+    shown = " ".join(html.unescape(text(judged_run)).split())
+    assert sections(judged_run) == {"images", "table", "distribution", "confusion", "cost", "provenance"}
+    assert "<h1>distill-evaluate " in shown
+    assert "6 distilled images for 30 gradient steps" in shown  # 3 batches of 2, ten times; not as learned
+    assert shown.count(">nought</text>") == 4  # rows and columns of two matrices
+    assert "outer steps" not in shown
+    assert "<pre>distill-evaluate artifact=made.safetensors</pre>" in shown
+
+
+def test_the_page_of_baselines_alone(alone: Path) -> None:
+    shown = " ".join(html.unescape(text(alone)).split())
+    assert sections(alone) == {"table", "distribution", "confusion", "cost", "provenance"}
+    assert "No distilled data: other ways to train" in shown
+    assert "distilled − this" not in shown
+    assert [line[-2:] for line in cells(alone)] == [["rate 0.03 × 3 epochs", "1.5"]] * 2
+
+
+def test_a_multirun_of_evaluations_has_its_baselines(tmp_path: Path) -> None:
+    for job, architecture in enumerate(("mlp", "linear")):
+        overrides = [f"architecture={architecture}"]
+        write_run(tmp_path / str(job), **judged(overrides=overrides))
+    page.write_sweep(tmp_path)
+    assert [re.sub("<.*?>", "", name) for name in re.findall(r"<th\b.*?>(.*?)</th>", text(tmp_path))] == [
+        "job", "architecture", "test", "", "min", "random real", "seconds", "status",
+    ]  # fmt: skip
+    ours = ["85.00 % ± 3.54", "", "80.00 %", "45.00 %", "2.5", "finished"]
+    assert cells(tmp_path) == [["0", "mlp", *ours], ["1", "linear", *ours]]
+    assert "errors" not in sections(tmp_path)
 
 
 def test_the_page_of_a_run_that_failed_says_why(tmp_path: Path) -> None:
@@ -206,8 +263,12 @@ def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
 
 
-def test_a_browser_shows_it_whole(run: Path, sweep: Path, tmp_path: Path) -> None:
-    pages = json.dumps({"run": text(run), "sweep": text(sweep)}).replace("</", "<\\/")
+def test_a_browser_shows_it_whole(
+    run: Path, sweep: Path, judged_run: Path, alone: Path, tmp_path: Path
+) -> None:
+    folders = {"run": run, "sweep": sweep, "judged": judged_run, "alone": alone}
+    shown = {name: text(folder) for name, folder in folders.items()}
+    pages = json.dumps(shown).replace("</", "<\\/")
     (tmp_path / "measure.html").write_text(MEASURE.replace("PAGES", pages))
     told = chromium(
         "--dump-dom", "--virtual-time-budget=20000", f"file://{tmp_path / 'measure.html'}", folder=tmp_path
@@ -215,7 +276,7 @@ def test_a_browser_shows_it_whole(run: Path, sweep: Path, tmp_path: Path) -> Non
     title = re.search("<title>(.*?)</title>", told, re.DOTALL)
     assert title is not None
     found = json.loads(html.unescape(title[1]))
-    assert set(found) == {"run 400", "sweep 400", "run 1280", "sweep 1280"}
+    assert set(found) == {f"{name} {width}" for name in folders for width in (400, 1280)}
     for name, measured in found.items():
         assert measured["overlaps"] == [], name
         assert measured["outside"] == [], name

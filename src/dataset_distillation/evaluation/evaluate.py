@@ -17,6 +17,7 @@ from dataset_distillation.config import Evaluate
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.files import write
 from dataset_distillation.problem import Problem
 from dataset_distillation.provenance import Run, command, provenance
 
@@ -29,6 +30,8 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
     shown = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
+        if e.artifact:  # its page shows what was judged, wherever the folder goes
+            write(run.folder / "distilled.safetensors", Path(e.artifact).read_bytes())
         problem = pipeline.prepare(e, test_only=not e.evaluation.baselines)
         origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
         again = len(attempts.record["attempts"]) > 1
@@ -43,6 +46,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
     result = {
         "status": "finished",
         "artifact": str(Path(e.artifact).absolute()) if e.artifact else None,
+        "class_names": list(problem.data.specification.class_names),
         "metric": e.objective.metric,
         "selection": e.evaluation.selection,
         "evaluation": evaluation,

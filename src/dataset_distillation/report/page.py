@@ -25,6 +25,7 @@ from dataset_distillation.report.runs import RunFolder, jobs, swept
 
 PAGE = "report.html"
 LARGEST = 112  # pixels of a picture's side in the page; larger ones are made smaller
+NO_RIVALS = ("before_training", "distilled")  # every other row is a baseline
 FIRST_STEPS = 10  # that are shown at once; the others unfold
 
 
@@ -55,6 +56,7 @@ def write_sweep(folder: Path) -> Path:
         "runs": runs,
         "keys": keys,
         "charts": _safe(_against(runs, keys)),
+        "rivals": list(dict.fromkeys(m for run in runs for m in run.evaluation if m not in NO_RIVALS)),
         "page": PAGE,
         "longest": longest(runs),
     }
@@ -135,9 +137,7 @@ def _distributions(run: RunFolder) -> list[str]:
 
 
 def _confusions(run: RunFolder) -> list[str]:
-    if run.distilled is None:
-        return []
-    drawn = charts.confusions(run.confusion, run.distilled.metadata["class_names"])
+    drawn = charts.confusions(run.confusion, run.class_names) if run.class_names else {}
     return [charts.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
 
 
@@ -146,7 +146,11 @@ def _against(runs: list[RunFolder], keys: list[str]) -> list[str]:
     drawn = []
     for title, count, counted in (
         ("distilled images", images_of, ("distilled.images_per_class", "distilled.steps")),
-        ("inner steps", steps_of, ("distilled.steps", "distilled.epochs")),
+        (
+            "inner steps",
+            lambda run: run.inner_steps,
+            ("distilled.steps", "distilled.epochs", "training.epochs"),
+        ),
     ):
         others = [key for key in keys if key not in ("seed", next((c for c in counted if c in keys), None))]
         judged = [run for run in runs if run.evaluation.get("distilled", {}).get("mean") is not None]
@@ -178,11 +182,6 @@ def _series(found: list[tuple[int, RunFolder]], keys: list[str]) -> list[charts.
 def images_of(run: RunFolder) -> int | None:
     """The number of distilled images."""
     return None if run.distilled is None else run.distilled.images.shape[:2].numel()
-
-
-def steps_of(run: RunFolder) -> int | None:
-    """The number of inner steps, all epochs."""
-    return None if run.distilled is None else run.distilled.learning_rates.numel()
 
 
 def _safe(drawn: list[str]) -> list[Markup]:

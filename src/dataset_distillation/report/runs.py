@@ -17,7 +17,9 @@ from PIL import Image
 
 from dataset_distillation import sweeps
 from dataset_distillation.artifact import DistilledSet, load_distilled
+from dataset_distillation.config import Training
 from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.objectives import shown
 
 
@@ -82,6 +84,24 @@ class RunFolder:
     def distilled(self) -> DistilledSet | None:
         path = self.path / "distilled.safetensors"
         return load_distilled(path) if path.exists() else None
+
+    @property
+    def judges(self) -> bool:
+        """Whether it is a run of `distill-evaluate`."""
+        return "artifact" in self.config
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of the test split, which need not be of the data set that the images were made for."""
+        made = {} if self.distilled is None else self.distilled.metadata
+        return list(self.result.get("class_names") or made.get("class_names", []))
+
+    @cached_property
+    def inner_steps(self) -> int | None:
+        """How many steps train each network."""
+        if self.distilled is None:
+            return None
+        return len(Schedule(self.distilled, Training(**self.config.get("training", {})), 0, 1)[0])
 
     @property
     def real(self) -> np.ndarray | None:
