@@ -28,6 +28,7 @@ lint: install
 
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

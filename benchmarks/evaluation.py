@@ -1,0 +1,96 @@
+"""What judging distilled data by held-out networks costs, as a ratio measured in one run.
+
+    python benchmarks/evaluation.py [--networks 200] [--threads 1] [--clock cpu|wall]
+
+Ours: LeNets trained in 30 steps on 10 images each and tested on 10,000, with metrics and confusion matrix.
+Bare: as many forward and backward passes of the steps, and forward passes of the test images in as large
+chunks, and nothing else: no step is taken, nothing is measured, and no image is converted. The two take
+turns, network by network, so that a slow moment of the machine slows both. The clock `cpu`, processor
+seconds, leaves out what other programs take of the machine; it is for one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch.nn import functional
+
+from dataset_distillation import training
+from dataset_distillation.architectures.lenet import LeNet
+from dataset_distillation.config import Experiment
+from dataset_distillation.datasets import Data, Specification, TensorSplit
+from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.distilled import sequence
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.init.random import Random
+from dataset_distillation.inner_optimizers.sgd import SGD
+from dataset_distillation.loggers.none import Nothing
+from dataset_distillation.objectives.standard import Standard
+from dataset_distillation.problem import Problem
+from dataset_distillation.unroll.full import Full
+
+SHAPE, CLASSES, STEPS, EPOCHS, TEST = (1, 28, 28), 10, 10, 3, 10_000
+CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
+
+
+def noise() -> Problem:
+    """MNIST's shapes; time does not depend on what the pixels show."""
+    specification = Specification("noise", SHAPE, tuple(map(str, range(CLASSES))), (0.1307,), (0.3081,))
+    pixels = torch.randint(256, (TEST, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = TensorSplit(torch.arange(TEST) % CLASSES, specification, pixels)
+    dataset = TorchvisionDataset(name="MNIST", image_size=28, channels=1)
+    experiment = Experiment(
+        dataset=dataset, architecture=LeNet(), init=Random(), objective=Standard(), unroll=Full(),
+        inner_optimizer=SGD(), logger=Nothing(),
+    )  # fmt: skip
+    data = Data(specification, split, split, split, checksum="")
+    return Problem(experiment, data, LeNet().build(SHAPE, CLASSES))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    problem, now = noise(), CLOCKS[arguments.clock]
+    images = torch.randn(STEPS, CLASSES, *SHAPE, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(CLASSES).repeat(STEPS, 1)
+    steps = list(sequence(images, labels, torch.full((EPOCHS, STEPS), 0.01)))
+    chunks = problem.data.test.batch().images.tensor_split(-(-TEST // training.CHUNK))
+
+    def bare() -> None:
+        for step in steps:
+            problem.network.zero_grad()
+            functional.cross_entropy(problem.network(step.images), step.labels).backward()
+        with torch.no_grad():
+            for chunk in chunks:
+                problem.network(chunk)
+
+    def ours(j: int) -> None:
+        held_out(problem, problem.data.test, [networks[j]], [steps])
+
+    networks = problem.population("held-out", arguments.networks)
+    bare(), ours(0)  # to warm up
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    for j in range(arguments.networks):
+        for name, function in {"bare": bare, "ours": lambda j=j: ours(j)}.items():
+            begun = now()
+            function()
+            seconds[name].append(now() - begun)
+    total = {name: sum(spent) for name, spent in seconds.items()}
+    ratios = [a / b for a, b in zip(seconds["ours"], seconds["bare"], strict=True)]
+    print(f"{arguments.networks} LeNets, {len(steps)} steps of {CLASSES} images, {TEST:,} test images each")
+    print(f"{arguments.threads} threads, {arguments.clock} clock")
+    print(f"bare passes {total['bare']:.1f} s, held-out evaluation {total['ours']:.1f} s:", end=" ")
+    print(f"ratio {total['ours'] / total['bare']:.2f}, median over networks {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
