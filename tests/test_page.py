@@ -9,11 +9,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+import torch
 from PIL import Image
 from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
@@ -98,6 +100,15 @@ def test_the_images_are_those_of_the_artifact_and_labelled(run: Path) -> None:
     np.testing.assert_array_equal(tiles[4], real[8:16, 8:16])  # the second example of the second class
     distilled = visible(load_distilled(run / "distilled.safetensors").pixels)
     np.testing.assert_array_equal(tiles[6 + 4], (distilled[1, 1, 0] * 255).round().numpy())
+
+
+def test_images_with_learned_labels_are_captioned_by_them(run: Path) -> None:
+    hard = load_distilled(run / "distilled.safetensors")
+    labels = torch.eye(3).roll(1, 0).expand(2, 3, 3) * 0.75
+    replace(hard, labels=labels).save(run / "distilled.safetensors")
+    page.write_run(run)
+    captions = [html.unescape(c) for c in re.findall(r"<figcaption>(.*?)<", text(run))]
+    assert captions[6:] == [f"{CLASSES[c]} 0.75" for c in (2, 0, 1)] * 2
 
 
 def test_the_table_has_every_row_and_its_difference(run: Path) -> None:

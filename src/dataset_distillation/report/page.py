@@ -19,7 +19,7 @@ from PIL import Image
 from dataset_distillation.files import write
 from dataset_distillation.objectives import is_loss
 from dataset_distillation.report import charts
-from dataset_distillation.report.images import visible
+from dataset_distillation.report.images import captions, visible
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
 from dataset_distillation.report.runs import RunFolder, jobs, swept
 
@@ -103,16 +103,16 @@ def longest(runs: list[RunFolder]) -> float:
 def _images(run: RunFolder) -> dict[str, Any]:
     """The distilled images by step, with their class and learning rates, and the real ones by example."""
     distilled = run.distilled
-    if distilled is None or distilled.labels.is_floating_point():
+    if distilled is None:
         return {}
     names = distilled.metadata["class_names"]
     pixels = (visible(distilled.pixels) * 255).round().byte().movedim(-3, -1).numpy()
     steps = [
         {
             "rates": distilled.learning_rates[:, step].tolist(),
-            "tiles": [(_data_uri(i), names[c]) for i, c in zip(images, labels, strict=True)],
+            "tiles": [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)],
         }
-        for step, (images, labels) in enumerate(zip(pixels, distilled.labels.tolist(), strict=True))
+        for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True))
     ]
     examples = [
         [(_data_uri(image), name) for image, name in zip(row, names, strict=True)]
