@@ -190,6 +190,9 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         for row in expected:
             for key in ("mean", "std", "min", "max"):
                 assert run.summary[f"evaluation/{row['method']}/{key}"] == pytest.approx(row[key])
+        cost = json.loads((folder / job / "result.json").read_text())["provenance"]
+        assert run.summary["cost/started"] == cost["started"]
+        assert 0 < run.summary["cost/cpu_seconds"] <= cost["cpu_seconds"]
         [path] = (folder / job).glob("wandb/offline-run-*/*.wandb")
         artifacts = [record.artifact for record in records(path) if record.HasField("artifact")]
         [kept] = [artifact for artifact in artifacts if artifact.type == "distilled-data"]
@@ -248,7 +251,7 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_run_that_failed_is_marked_so(run: Run) -> None:
     logger = Wandb()
     logger.open(run, {"seed": 0})
-    logger.finish(None, None, succeeded=False)
+    logger.finish(None, None, {}, succeeded=False)
     shown = logged(run.folder)
     assert shown.exit_code == 1
     assert shown.group == ""  # it is in no sweep
@@ -269,7 +272,7 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
     for step in (1, 2):
         logger.open(run, {"seed": 0})
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
-        logger.finish(None, None, succeeded=False)
+        logger.finish(None, None, {}, succeeded=False)
     first, second = started
     assert (first["id"], first["resume"], second["resume"]) == (None, None, "allow")
     attempts = sorted(run.folder.glob("wandb/offline-run-*"))
@@ -290,7 +293,7 @@ def test_the_images_keep_their_contrast(run: Run, channels: int, expected: list[
     logger.open(run, {})
     image = torch.tensor([0.2, 0.4]).repeat(channels, 4, 2)
     logger.images([image], ["two greys"], step=1)
-    logger.finish(None, None, succeeded=True)
+    logger.finish(None, None, {}, succeeded=True)
     [file] = run.folder.rglob("*.png")
     with Image.open(file) as picture:
         assert [picture.getpixel((x, 0)) for x in range(2)] == expected
@@ -333,7 +336,7 @@ def test_several_loggers_are_told_the_same(tmp_path: Path) -> None:
         "confusion/distilled",
     }
     texts = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
-    assert texts == {"config", "evaluation"}
+    assert texts == {"config", "cost", "evaluation"}
 
 
 def test_an_option_that_none_of_several_has(tmp_path: Path) -> None:

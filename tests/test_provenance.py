@@ -101,7 +101,7 @@ def test_an_attempt_costs_what_it_takes(run: Run) -> None:
         raise RuntimeError
     assert [attempt["end"] for attempt in second.record["attempts"]] == [None, "failed"]
     cost = second.cost()
-    assert cost["attempts"][0]["started"] == cost["started"] <= cost["ended"]
+    assert second.record["attempts"][0]["started"] == cost["started"] <= cost["ended"]
     assert 0.2 <= cost["cpu_seconds"] < 0.4
     assert cost["seconds"] >= 0.2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -72,13 +72,14 @@ class Attempts:
         self.save(None)
 
     def cost(self) -> dict[str, Any]:
-        """Start, end, and the sums and peaks over all attempts."""
+        """Start, end so far, and the sums and peaks over all attempts."""
+        self.save(None)
         attempts = self.record["attempts"]
         sums = {key: round(sum(a[key] for a in attempts), 2) for key in ("seconds", "cpu_seconds")}
         memory = ("peak_memory_mb", "peak_gpu_memory_mb")
         peaks = {key: max((a[key] for a in attempts if a[key] is not None), default=None) for key in memory}
         times = {"started": attempts[0]["started"], "ended": self.now["until"]}
-        return {**times, **sums, **peaks, "attempts": attempts}
+        return {**times, **sums, **peaks}
 
 
 def _timestamp(seconds: float) -> str:

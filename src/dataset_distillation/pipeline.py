@@ -42,7 +42,12 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
         origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
         result = {**_run(problem, run, origin, attempts), "pool": pool}
         attempts.end(result["status"])
-    result["provenance"] = {"command": command(), **origin, **attempts.cost()}
+    result["provenance"] = {
+        "command": command(),
+        **origin,
+        **attempts.cost(),
+        "attempts": attempts.record["attempts"],
+    }
     run.record(result)
     return result
 
@@ -81,7 +86,8 @@ def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts)
             shown = show(problem, evaluation, table, run.folder)
         succeeded = True
     finally:
-        e.logger.finish(shown, artifact if artifact.exists() else None, succeeded)
+        kept = artifact if artifact.exists() else None
+        e.logger.finish(shown, kept, attempts.cost(), succeeded)
     return {
         **distilling,
         "memory_estimate_mb": round(memory_estimate / 1e6),

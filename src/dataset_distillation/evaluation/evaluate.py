@@ -41,7 +41,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
             evaluation = records(table, e.objective.metric)
             shown = show(problem, evaluation, table, run.folder)
         finally:
-            e.logger.finish(shown, None, succeeded=shown is not None)
+            e.logger.finish(shown, None, attempts.cost(), succeeded=shown is not None)
         attempts.end("finished")
     result = {
         "status": "finished",
@@ -51,7 +51,12 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         "selection": e.evaluation.selection,
         "evaluation": evaluation,
         "storage": distilled.storage if distilled else None,
-        "provenance": {"command": command(), **origin, **attempts.cost()},
+        "provenance": {
+            "command": command(),
+            **origin,
+            **attempts.cost(),
+            "attempts": attempts.record["attempts"],
+        },
     }
     run.record(result)
     return result

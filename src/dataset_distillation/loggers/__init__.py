@@ -52,5 +52,7 @@ class Logger:
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
         """Show pictures (channels, height, width), in [0, 1], of the distilled images at outer `step`."""
 
-    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
-        """Show the evaluation, keep the artifact, and close: the next job of this process is another run."""
+    def finish(
+        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+    ) -> None:
+        """Show the evaluation and the `cost`, keep the artifact, and close: the next job is another run."""

@@ -28,6 +28,8 @@ class Several(Logger):
         for logger in self.loggers.values():
             logger.images(images, captions, step)
 
-    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
+    def finish(
+        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+    ) -> None:
         for logger in self.loggers.values():
-            logger.finish(evaluation, artifact, succeeded)
+            logger.finish(evaluation, artifact, cost, succeeded)

@@ -38,10 +38,14 @@ class Tensorboard(Logger):
 
         self._writer.add_images("distilled", torch.stack(images), step)  # side by side; it has no captions
 
-    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
+    def finish(
+        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+    ) -> None:
         if evaluation is not None:
             text = evaluation.methods.to_string(index=False)
             self._writer.add_text("evaluation", f"```\n{text}\n```")
             for name, drawn in evaluation.charts().items():
                 self._writer.add_figure(f"evaluation/{name}", drawn)
+        told = "\n".join(f"{key}: {value}" for key, value in cost.items())
+        self._writer.add_text("cost", f"```\n{told}\n```")
         self._writer.close()

@@ -75,7 +75,9 @@ class Wandb(Logger):
         panel = [wandb.Image(image, caption=caption) for image, caption in zip(pixels, captions, strict=True)]
         self._run.log({"distilled/images": panel[:IMAGES], "trainer/global_step": step})
 
-    def finish(self, evaluation: Shown | None, artifact: Path | None, succeeded: bool) -> None:
+    def finish(
+        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+    ) -> None:
         import wandb
 
         from dataset_distillation.artifact import load_distilled
@@ -89,6 +91,7 @@ class Wandb(Logger):
             files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data", metadata=metadata)
             files.add_file(str(artifact))
             self._run.log_artifact(files)
+        self._run.summary.update({f"cost/{key}": value for key, value in cost.items()})
         self._run.finish(exit_code=0 if succeeded else 1)
 
     def _show(self, evaluation: Shown) -> None:
