@@ -120,18 +120,21 @@ class _Recomputed(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         device = tensors[0].device
         ctx.training, ctx.steps, ctx.done, ctx.meta, ctx.device = training, steps, done, meta, device
-        ctx.precision, ctx.points = _precision(device), []
+        ctx.precision, points = _precision(device), []
         for point in run(training, list(tensors[: len(tensors) - len(meta)]), steps, done):
-            ctx.points.append([tensor.cpu() for tensor in point] if offload else point)
-        ctx.points.pop()
+            points.append([tensor.cpu() for tensor in point] if offload else point)
+        points.pop()
+        # Autograd lets go of them with the way back, even while the loss lives on.
+        ctx.save_for_backward(*(tensor for point in points for tensor in point))
         return tuple(point)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *adjoint: Tensor) -> tuple[Tensor | None, ...]:
-        found = {id(tensor): torch.zeros_like(tensor) for tensor in ctx.meta}
+        found, kept, size = {id(t): torch.zeros_like(t) for t in ctx.meta}, ctx.saved_tensors, len(adjoint)
         for number in reversed(range(len(ctx.steps))):
-            step, point = ctx.steps[number], [tensor.to(ctx.device) for tensor in ctx.points[number]]
+            step, at = ctx.steps[number], number * size
+            point = [tensor.to(ctx.device) for tensor in kept[at : at + size]]
             with ctx.precision:
                 products = _vector_jacobian(ctx.training, point, step, ctx.done + number + 1, adjoint)
             adjoint = products[: len(point)]
