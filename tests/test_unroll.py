@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from benchmarks.meta_gradient import allocated
 from dataset_distillation import training
 from dataset_distillation.architectures import Weights
 from dataset_distillation.architectures.convnet import ConvNet
@@ -278,6 +279,41 @@ def test_neither_the_network_nor_the_initial_weights_change(engine: Unroll) -> N
         assert torch.equal(parameter, before[0][name])
         assert parameter.grad is None
         assert torch.equal(case.weights[name], before[1][name])
+
+
+@engines
+def test_what_the_way_back_needs_ends_with_it(engine: Unroll) -> None:
+    """Not with the loss: a caller may hold that for longer."""
+    case = Case(2, 2, 3)
+    loss = sum(weight.sum() for weight in case.final_weights(engine, SGD()).values())  # a sum keeps nothing
+    [first] = torch.autograd.grad(loss, case.images, retain_graph=True)
+    [second] = torch.autograd.grad(loss, case.images)
+    assert torch.equal(first, second)
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, case.images)
+
+
+@pytest.mark.parametrize("engine", [Full(), Recompute()], ids=["full", "recompute"])
+def test_weights_that_change_before_the_way_back_are_refused(engine: Unroll) -> None:
+    case = Case(2, 2, 3)
+    loss = case.outer_loss(case.final_weights(engine, SGD()))
+    for weight in case.weights.values():
+        weight.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_recompute_grows_by_the_stored_weights_alone(offload: bool) -> None:
+    case, engine = OnLeNet(2, 1, 2), Recompute(offload=offload)
+    stored = sum(weight.nbytes for weight in case.weights.values())
+
+    def peak(epochs: int) -> int:
+        case.rates = torch.full((epochs, 2), 0.01, dtype=torch.float64, requires_grad=True)
+        case.meta_gradient(engine, SGD())  # what is allocated once
+        return allocated(lambda: case.meta_gradient(engine, SGD()))
+
+    assert (peak(10) - peak(2)) / (16 * stored) == pytest.approx(1, abs=0.01)
 
 
 @engines
