@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataset_distillation.datasets import Dataset, Raw
-from dataset_distillation.datasets.splits import stratified
+from dataset_distillation.datasets.splits import cut
 
 
 @dataclass
@@ -24,5 +24,4 @@ class Digits(Dataset):
         digits = load_digits()
         images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
         labels, class_names = torch.from_numpy(digits.target).long(), [str(digit) for digit in range(10)]
-        train, test = stratified(labels, 0.2, 0, "test", class_names)
-        return Raw((images[train], labels[train]), (images[test], labels[test]), class_names)
+        return cut(images, labels, 0.2, class_names)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import Dataset, Raw
 from dataset_distillation.datasets.conversion import decoded
-from dataset_distillation.datasets.splits import stratified
+from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class ImageFolder(Dataset):
                 raise UserError(f"{path}: train and test need the same class folders; only one has {odd}")
             return Raw(train, test, names)
         (images, labels), names = self._tree(path)
-        kept, cut = stratified(labels, self.test, 0, "dataset.test", names)
-        return Raw((images[kept], labels[kept]), (images[cut], labels[cut]), names)
+        return cut(images, labels, self.test, names)
 
     def _tree(self, path: Path) -> tuple[Labelled, list[str]]:
         """Every image of one tree, decoded, with its label; and the class names."""

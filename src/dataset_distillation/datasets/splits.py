@@ -40,6 +40,14 @@ def stratified(
     return kept, held_out
 
 
+def cut(images: torch.Tensor, labels: torch.Tensor, share: float, class_names: list[str]) -> Raw:
+    """Train and test set: `share` of every class, the same in every run, is tested on. Raises UserError."""
+    from dataset_distillation.datasets import Raw
+
+    kept, held_out = stratified(labels, share, 0, "dataset.test", class_names)
+    return Raw((images[kept], labels[kept]), (images[held_out], labels[held_out]), class_names)
+
+
 def verify(name: str, raw: Raw) -> None:
     """Raise UserError, one line, unless images are uint8 and every label names a class that has images."""
     import torch

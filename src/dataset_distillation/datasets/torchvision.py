@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets import Dataset, Raw, Split, TensorSplit
 from dataset_distillation.datasets.conversion import channels_first, picture
+from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
@@ -27,21 +28,35 @@ class TorchvisionDataset(Dataset):
 
     root: str = "data"
     download: bool = True
+    test: float | None = None
     # Arguments that choose the split. Empty: train=True/False or split=train/test, whichever the class takes.
     train_arguments: dict[str, Any] = field(default_factory=dict)
     test_arguments: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test is not None and not 0 < self.test < 1:
+            raise refuse(
+                "dataset.test", self.test, "must lie between 0 and 1, or be null"
+            )
+
     def read(self) -> Raw:
+        import torch
+
         source = self._source()
         train, test = self._obtain(source, self._split_arguments(source))
-        images = [self._images(split) for split in (train, test)]
-        return Raw(images[0], images[1], _class_names(train, images[0][1]))
+        raw = Raw(self._images(train), self._images(test), [])
+        raw = raw._replace(class_names=_class_names(train, raw.train[1]))
+        if self.test is None:
+            return raw
+        images, labels = (torch.cat(both) for both in zip(raw.train, raw.test, strict=True))
+        return cut(images, labels, self.test, raw.class_names)
 
     def test_split(self) -> Split:
         from dataset_distillation.datasets.conversion import convert
 
-        if not self.mean:
-            return super().test_split()  # the train set is what is measured
+        if not self.mean or self.test:  # the train set is measured, or has images of the test split
+            return super().test_split()
         source = self._source()
         # MNIST and CIFAR want the files of both splits to be there before they read one of them.
         checks = ("_check_exists", "_check_integrity")
