@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,20 +200,45 @@ def test_options_that_do_not_fit_the_data_are_refused() -> None:
 # --- torchvision ---
 
 
-def test_mnist_from_unpacked_files(tmp_path: Path) -> None:
+def write_mnist(root: Path, name: str, images: torch.Tensor, labels: torch.Tensor) -> None:
     """Idx files as LeCun specified them, so that no byte of the true MNIST is needed."""
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">iiii", 2051, len(images), 28, 28)
+    (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
+    label_bytes = bytes(labels.tolist())
+    (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, len(labels)) + label_bytes)
+
+
+def test_mnist_from_unpacked_files(tmp_path: Path) -> None:
     images, labels = images_of(40, 28, 28), torch.arange(40) % 10
     for name in ("train", "t10k"):
-        header = struct.pack(">iiii", 2051, 40, 28, 28)
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
-        label_bytes = bytes(labels.tolist())
-        (raw / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, 40) + label_bytes)
+        write_mnist(tmp_path, name, images, labels)
     data = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, validation=0.5).load(0)
     assert torch.equal(data.test.images[:, 0], images)
     assert torch.equal(data.test.labels, labels)
     assert len(data.train) == len(data.validation) == 20
+
+
+def test_a_test_set_cut_from_both_sets(tmp_path: Path) -> None:
+    """A fifth of each class, from anywhere, and each image in one part alone."""
+    images, labels = images_of(100, 28, 28), torch.arange(100) % 10
+    write_mnist(tmp_path, "train", images[:60], labels[:60])
+    write_mnist(tmp_path, "t10k", images[60:], labels[60:])
+    dataset = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, test=0.2, validation=0.5)
+    data, again = dataset.load(0), dataset.load(1)
+    assert torch.bincount(data.test.labels).tolist() == [2] * 10
+    assert torch.equal(data.test.images, again.test.images)  # whatever the run's seed
+    assert torch.equal(data.test.images, replace(dataset, mean=[0.5], std=[0.5]).load_test().test.images)
+    parts = [
+        {image.numpy().tobytes() for image in s.images} for s in (data.train, data.validation, data.test)
+    ]
+    assert set().union(*parts) == {image.numpy().tobytes() for image in images}
+    assert sum(map(len, parts)) == 100
+    first = {image.numpy().tobytes() for image in images[:60]}
+    assert 0 < len(parts[2] & first) < 20
+    with pytest.raises(ConfigError, match=r"dataset\.test=1\.5: must lie between 0 and 1, or be null"):
+        replace(dataset, test=1.5)
 
 
 def test_svhn_from_matlab_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
