@@ -269,6 +269,12 @@ GROUPS = {"dataset": (datasets, Dataset), "architecture": (architectures, Archit
 CHOICES = [(group, file) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
+def kinds_of(base: type) -> list[type]:
+    """The classes derived from `base` that none is derived from: those between are no choices."""
+    derived = [leaf for child in base.__subclasses__() for leaf in kinds_of(child)]
+    return derived or [base]
+
+
 @pytest.mark.parametrize(("group", "file"), CHOICES, ids=[f"{group}-{file.stem}" for group, file in CHOICES])
 def test_every_choice_fits_its_schema(group: str, file: Path) -> None:
     package, base = GROUPS[group]
@@ -276,7 +282,7 @@ def test_every_choice_fits_its_schema(group: str, file: Path) -> None:
     choice = OmegaConf.load(file)
     schema = choice.pop("defaults")[0].removeprefix(f"/schema/{group}/").removesuffix("@_here_")
     module = pkgutil.resolve_name(f"{package.__name__}.{schema}")
-    (kind,) = [k for k in base.__subclasses__() if k.__module__ == module.__name__]
+    (kind,) = [k for k in kinds_of(base) if k.__module__ == module.__name__]
     # A structured config refuses unknown keys and values of another type.
     merged = OmegaConf.merge(OmegaConf.structured(kind), choice)
     if not OmegaConf.missing_keys(merged):
@@ -288,7 +294,7 @@ def test_every_source_and_network_has_a_choice() -> None:
         modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
         for module in modules:
             pkgutil.resolve_name(f"{package.__name__}.{module}")
-        kinds = {k.__module__.rpartition(".")[2] for k in base.__subclasses__()}
+        kinds = {k.__module__.rpartition(".")[2] for k in kinds_of(base)}
         named = {
             OmegaConf.load(file).defaults[0].split("/")[-1].removesuffix("@_here_")
             for file in (CONF / group).glob("*.yaml")
