@@ -11,7 +11,7 @@ from test_architectures import NETWORKS
 from test_unroll import OPTIMIZERS
 from torch import Tensor, nn
 
-from dataset_distillation import batching, distilled, pipeline
+from dataset_distillation import batching, distilled, pipeline, training
 from dataset_distillation.architectures.mlp import MLP
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Batch
@@ -59,6 +59,39 @@ def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, 
         assert theirs.norm() > 0
         assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
     assert together[1].norm() < together[-1].norm()  # clipped
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("distilled.labels=learned",),
+        ("unroll=truncated", "unroll.window=3", "unroll.start=random"),
+        ("dataset=linear_regression", "dataset.image_size=2", "architecture=linear", "objective=regression"),
+    ],
+    ids=lambda options: options[0],
+)
+def test_together_is_one_by_one_whatever_is_learned(options: tuple[str, ...], experiment: Make) -> None:
+    learned = ["distilled.labels=learned"] if "objective=regression" in options else []
+    e = experiment(*OPTIONS, *options, *learned)
+    one_by_one, together = (losses_and_gradients(e, choice) for choice in ("off", "on"))
+    for ours, theirs in zip(together, one_by_one, strict=True):
+        assert theirs.norm() > 0
+        assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
+
+
+@pytest.mark.parametrize(("norm", "cut"), [("instance", True), ("batch", False)])
+def test_the_real_batch_may_pass_in_chunks(
+    norm: str, cut: bool, experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its images do not meet in a BatchNorm."""
+    options = "architecture=convnet", "architecture.width=4", f"architecture.norm={norm}"
+    e = experiment(*OPTIONS, *options)
+    whole = losses_and_gradients(e, "off")
+    monkeypatch.setattr(training, "CPU_CHUNK", 4)  # of 6
+    in_chunks = losses_and_gradients(e, "off")
+    for ours, theirs in zip(in_chunks, whole, strict=True):
+        assert (ours - theirs).norm() <= 1e-9 * theirs.norm()
+    assert any(not torch.equal(*pair) for pair in zip(in_chunks, whole, strict=True)) == cut
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -14,7 +14,7 @@ import torch
 from command_line import distill
 from conftest import TINY
 
-from dataset_distillation import load_distilled, pipeline
+from dataset_distillation import load_distilled, pipeline, processes
 from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
 
@@ -26,6 +26,17 @@ OPTIONS = [
     "evaluation.networks=0",
     "unroll.batch_networks=off",
 ]
+
+#: What torchrun tells the first of two processes.
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "1",
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "GROUP_RANK": "0",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
 
 
 def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
@@ -65,12 +76,25 @@ def test_what_cannot_be_shared_is_refused(options: list[str], message: str, expe
         experiment("init.networks=4", *options)
 
 
-def test_a_multirun_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launched", [{}, TORCHRUN])
+def test_a_multirun_is_refused(
+    launched: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes that torchrun starts would each run all jobs."""
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
     options = [*OPTIONS, "trainer.devices=2", "trainer.strategy=ddp", "seed=0,1"]
     ended = distill("-m", *options, folder=tmp_path)
     assert ended.code != 0
     assert "trainer.devices=2: in a multirun the launcher must start the processes" in ended.err + ended.out
     assert not list(tmp_path.glob("sweeps/**/distilled.safetensors"))
+
+
+def test_tasks_of_slurm_that_may_lie_anywhere_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    with pytest.raises(ConfigError, match=r"trainer.devices=2: .*; ask for --ntasks-per-node=2"):
+        processes.environment(2)
 
 
 def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> None:

@@ -180,7 +180,7 @@ SMALL = ["dataset=voc2007", "dataset.image_size=8", "dataset.validation=0.5", "a
 def test_what_is_made_of_real_images_is_the_same_from_files_as_from_memory(
     voc_tree: Path, experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHUNK", 8)  # of 21 test images
+    monkeypatch.setattr(training, "CPU_CHUNK", 8)  # of 21 test images
     e = experiment(*SMALL, f"dataset.root={voc_tree}", "dataset.cache=0")
     on_demand = pipeline.prepare(e)
     data = on_demand.data

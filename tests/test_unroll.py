@@ -24,8 +24,13 @@ from dataset_distillation.inner_training import InnerTraining
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.truncated import Truncated
 
-ENGINES: dict[str, Unroll] = {"full": Full(), "recompute": Recompute(), "offload": Recompute(offload=True)}
+ENGINES: dict[str, Unroll] = {
+    "full": Full(),
+    "recompute": Recompute(),
+    "window of all steps": Truncated(window=100, start="0"),
+}
 OPTIMIZERS: dict[str, InnerOptimizer] = {
     "sgd": SGD(),
     "sgd-decay": SGD(weight_decay=0.1),
@@ -133,24 +138,18 @@ def test_the_meta_gradient_is_that_of_finite_differences(
             losses.append(case.outer_loss(case.final_weights(engine, optimizer)).detach())
         tensor.data += h * direction
         expected = (losses[0] - losses[1]) / (2 * h)
-        torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-6, atol=2e-9)
+        torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-6, atol=3e-10)
 
 
 @optimizers
 @pytest.mark.parametrize("kind", [OnLeNet, OnConvNet])
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 3)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 1), (2, 2, 3), (10, 3, 1)])
 def test_the_engines_agree(kind: type[Case], sizes: tuple[int, int, int], optimizer: InnerOptimizer) -> None:
     case = kind(*sizes)
     reference = case.meta_gradient(ENGINES["full"], optimizer)
     assert all(gradient.norm() > 0 for gradient in reference)
     for name in ENGINES.keys() - {"full"}:
         assert_equal(case.meta_gradient(ENGINES[name], optimizer), reference, 1e-9)
-
-
-def test_the_engines_agree_over_thirty_steps() -> None:
-    case = OnLeNet(10, 3, 2)
-    full, recompute = (case.meta_gradient(ENGINES[name], SGD()) for name in ("full", "recompute"))
-    assert_equal(recompute, full, 1e-9)
 
 
 @engines
@@ -184,7 +183,8 @@ def test_many_steps_on_a_quadratic(engine: Unroll, steps: int) -> None:
     final = engine.unroll(inner, [Step(x, y, rate) for rate in rates])["weight"]
     closed = y / x + (1 - rates * x.squeeze() ** 2).prod() * (theta - y / x)
     torch.testing.assert_close(final, closed, rtol=1e-13, atol=0)
-    inputs = (x, y, rates, theta)
+    # No gradient comes out of the beginning of a window.
+    inputs = (x, y, rates) if isinstance(engine, Truncated) else (x, y, rates, theta)
     assert_equal(torch.autograd.grad(final, inputs), torch.autograd.grad(closed, inputs), 1e-12)
 
 

@@ -17,8 +17,11 @@ from dataset_distillation.inner_training import InnerTraining
 from dataset_distillation.outer_loss import OuterLoss
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.truncated import Truncated
 
 log = logging.getLogger(__name__)
+
+MARGIN = 1.1  # for what single operations need while they run: the peak is to lie below the estimate
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Memory:
     point: int  # the weights and the optimiser's state
     real: int  # the graph of the real batch
     distilled: int  # what is learned
+    on_cpu: bool
 
     def of(self, engine: Unroll, networks: int, together: bool = False) -> int:
         """Bytes of one meta-gradient.
@@ -37,8 +41,8 @@ class Memory:
         All networks are unrolled before the way back begins. There one step's graph, at once for those that
         are batched, is met by gradients of its size; the distilled data have a copy and a gradient a network.
         """
-        kept = engine.memory(self.steps, self.step, self.point) + self.real + 2 * self.distilled
-        return networks * kept + 2 * self.step * (networks if together else 1)
+        kept = engine.memory(self) + self.real + 2 * self.distilled
+        return round(MARGIN * (networks * kept + 2 * self.step * (networks if together else 1)))
 
 
 def measure(loss: OuterLoss) -> Memory:
@@ -54,6 +58,7 @@ def measure(loss: OuterLoss) -> Memory:
         point=sum(tensor.nbytes for tensor in point),
         real=kept_by(lambda: functional_call(network, weights, (real,))),
         distilled=sum(parameter.nbytes for parameter in loss.distilled.parameters()),
+        on_cpu=real.device.type == "cpu",
     )
 
 
@@ -84,26 +89,47 @@ def free(device: torch.device) -> int | None:
 
 
 def tell(loss: OuterLoss, networks: int) -> int:
-    """Log what the meta-gradient of `networks` will take beside what is free, and return it in bytes."""
+    """Log what the meta-gradient will take beside what is free, and return it in bytes.
+
+    `networks` are those of this process; the processes of a run share the memory of a CPU.
+    """
     memory, engine = measure(loss), loss.problem.experiment.unroll
+    devices = loss.problem.experiment.trainer.devices
     needed, there = memory.of(engine, networks, loss.together), free(loss.distilled.images.device)
     line = f"memory: the meta-gradient takes about {_gb(needed)}"
+    if devices > 1:
+        line += f" in each of {devices} processes"
+        there = there // devices if there and memory.on_cpu else there
     if there is None:
         log.info("%s", line)
     elif needed <= there:
         log.info("%s, %s are free", line, _gb(there))
     else:
-        log.warning("%s, but %s are free; %s", line, _gb(there), _remedy(memory, networks, there))
+        remedy = _remedy(memory, engine, networks, there, devices)
+        log.warning("%s, but %s are free; %s", line, _gb(there), remedy)
     return needed
 
 
-def _remedy(memory: Memory, networks: int, there: int) -> str:
-    """The first change that makes it fit, the least one first."""
+def _remedy(memory: Memory, engine: Unroll, networks: int, there: int, devices: int) -> str:
+    """The first change that makes it fit: what gives the same meta-gradient before what does not."""
     for number in (networks, *(n for n in (8, 4, 2, 1) if n < networks)):
-        if (needed := memory.of(Recompute(), number)) <= there:
-            fewer = f" init.networks={number}" if number < networks else ""
-            return f"unroll=recompute unroll.batch_networks=off{fewer} takes {_gb(needed)}"
-    return "take fewer distilled.images_per_class, a smaller outer.batch_size or a smaller architecture"
+        for change, other in _same_gradient(engine, memory.on_cpu).items():
+            if (needed := memory.of(other, number)) <= there:
+                fewer = f" init.networks={number * devices}" if number < networks else ""
+                return f"{change}{fewer} takes {_gb(needed)}"
+    if (needed := memory.of(window := Truncated(), 1)) <= there:
+        return f"unroll=truncated unroll.window={window.window} init.networks={devices} takes {_gb(needed)}"
+    larger = "a smaller outer.batch_size" if memory.real > memory.step else "fewer distilled.images_per_class"
+    return f"take {larger} or a smaller architecture"
+
+
+def _same_gradient(engine: Unroll, on_cpu: bool) -> dict[str, Unroll]:
+    """Engines with the meta-gradient of `engine`, or the whole one, by what asks for them, fast first."""
+    one_by_one = "unroll.batch_networks=off"
+    engines = {one_by_one: engine, f"unroll=recompute {one_by_one}": Recompute()}
+    if not on_cpu:
+        engines[f"unroll=recompute unroll.offload=true {one_by_one}"] = Recompute(offload=True)
+    return engines
 
 
 def _gb(size: int) -> str:

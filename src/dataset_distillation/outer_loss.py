@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dataset_distillation import batching
+from dataset_distillation import batching, training
 from dataset_distillation.architectures import Weights
 from dataset_distillation.batching import BatchedTraining
 from dataset_distillation.datasets import Batch
@@ -96,8 +96,8 @@ class OuterLoss:
         if not learned:
             shape = len(population), *steps[0].labels.shape
             steps = [step._replace(labels=step.labels.expand(shape)) for step in steps]
-        training = BatchedTraining(self.problem.network, batching.stack(population), *self._how)
-        return batching.unstack(engine.unroll(training, steps))
+        inner = BatchedTraining(self.problem.network, batching.stack(population), *self._how)
+        return batching.unstack(engine.unroll(inner, steps))
 
     def _unrolled_one_by_one(
         self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
@@ -115,6 +115,11 @@ class OuterLoss:
 
     def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
         """What each network says to the real images."""
+        network = self.problem.network
         if self.real_together:
-            return batching.outputs(self.problem.network, batching.stack(population), images)
-        return (functional_call(self.problem.network, weights, (images,)) for weights in population)
+            return batching.outputs(network, batching.stack(population), images)
+        chunks = images.split(training.CPU_CHUNK) if training.few_at_once(network) else [images]
+        return (
+            torch.cat([functional_call(network, weights, (chunk,)) for chunk in chunks])
+            for weights in population
+        )

@@ -20,7 +20,11 @@ def environment(devices: int) -> ClusterEnvironment:
     One process is Lightning's also where SLURM is: it would requeue the job beside the launcher.
     """
     if devices > 1 and os.environ.get("SLURM_NTASKS") == str(devices):
-        return SLURMEnvironment(auto_requeue=False)
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # its processes may lie on nodes as SLURM likes
+            allowed, remedy = "SLURM may run its tasks anywhere", f"ask for --ntasks-per-node={devices}"
+            raise refuse("trainer.devices", devices, allowed, remedy) from error
     if devices > 1 and TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     return LightningEnvironment()
@@ -37,9 +41,10 @@ def rank(devices: int) -> int:
 def check(devices: int) -> None:
     """Raise ConfigError in a multirun whose launcher has not started a process a device.
 
-    Lightning starts its processes with the command that was typed: each would run the whole sweep.
+    Lightning starts its processes with the command that was typed, and torchrun those of the whole multirun:
+    each would run the whole sweep.
     """
-    if devices > 1 and not environment(devices).creates_processes_externally:
+    if devices > 1 and not isinstance(environment(devices), SLURMEnvironment):
         allowed = "in a multirun the launcher must start the processes"
         remedy = f"set hydra.launcher.tasks_per_node={devices} with hydra/launcher=submitit_slurm"
         raise refuse("trainer.devices", devices, allowed, remedy)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataset_distillation.config import Experiment
     from dataset_distillation.inner_optimizers import Step
     from dataset_distillation.inner_training import InnerTraining
+    from dataset_distillation.memory import Memory
 
 
 @dataclass
@@ -38,11 +39,8 @@ class Unroll:
         """What a user may want to watch of the engine in this outer step."""
         return {}
 
-    def memory(self, steps: int, step: int, point: int) -> int:
-        """Bytes kept until the way back through `steps` inner steps.
-
-        `step` is the size of the graph of one of them, `point` that of the weights and the optimiser's state.
-        """
+    def memory(self, sizes: Memory) -> int:
+        """Bytes kept on the device of one network's inner steps until the way back through them."""
         raise NotImplementedError
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:

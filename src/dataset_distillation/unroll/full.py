@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
     from dataset_distillation.inner_optimizers import Step
     from dataset_distillation.inner_training import InnerTraining
+    from dataset_distillation.memory import Memory
 
 
 @dataclass
 class Full(Unroll):
     """Sec 3.4: back-propagation through all steps. Memory grows with the number of steps."""
 
-    def memory(self, steps: int, step: int, point: int) -> int:
-        return steps * step
+    def memory(self, sizes: Memory) -> int:
+        return sizes.steps * sizes.step
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         import higher

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
     from dataset_distillation.inner_optimizers import Step
     from dataset_distillation.inner_training import InnerTraining
+    from dataset_distillation.memory import Memory
 
 
 @dataclass
@@ -20,8 +21,8 @@ class Recompute(Unroll):
 
     offload: bool = False
 
-    def memory(self, steps: int, step: int, point: int) -> int:
-        return 0 if self.offload else steps * point
+    def memory(self, sizes: Memory) -> int:
+        return 0 if self.offload and not sizes.on_cpu else sizes.steps * sizes.point
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         from dataset_distillation.inner_training import recomputed

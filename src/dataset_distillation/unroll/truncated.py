@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dataset_distillation.config import Experiment
     from dataset_distillation.inner_optimizers import Step
     from dataset_distillation.inner_training import InnerTraining
+    from dataset_distillation.memory import Memory
 
 STARTS = ("last", "random", "curriculum")
 
@@ -61,8 +62,8 @@ class Truncated(Unroll):
     def diagnostics(self) -> dict[str, float]:
         return {"window_start": float(self.start)}
 
-    def memory(self, steps: int, step: int, point: int) -> int:
-        return min(self.window, steps) * point
+    def memory(self, sizes: Memory) -> int:
+        return min(self.window, sizes.steps) * sizes.point
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         from dataset_distillation.inner_training import recomputed, run
