@@ -83,6 +83,15 @@ def test_real_start_takes_distinct_images_of_the_right_class(train: Split) -> No
     assert len(values.unique()) == 8
 
 
+def test_k_means_start_takes_the_centroids_of_each_class(train: Split) -> None:
+    """Of 0, 2, 4, 6 and of 1, 3, 5, 7 there is one best pair of centroids each; one a step."""
+    data = start(Distilled(images_per_class=1, steps=2, start="k_means"), train, seed=0)
+    values = (data.images[..., 0, 0, 0] * 255).round().long()
+    assert sorted(values[:, 0].tolist()) == [1, 5]
+    assert sorted(values[:, 1].tolist()) == [2, 6]
+    assert data.labels.tolist() == [[0, 1]] * 2
+
+
 def test_the_start_depends_on_the_seed_alone(train: Split) -> None:
     first, again, other = (start(Distilled(), train, seed).images for seed in (0, 0, 1))
     assert torch.equal(first, again)

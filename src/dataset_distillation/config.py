@@ -45,7 +45,7 @@ class Distilled:
     def __post_init__(self) -> None:
         for name in ("images_per_class", "steps", "epochs", "learning_rate"):
             positive(f"distilled.{name}", getattr(self, name))
-        one_of("distilled.start", self.start, ("noise", "real"))
+        one_of("distilled.start", self.start, ("noise", "real", "k_means"))
         one_of("distilled.labels", self.labels, ("fixed", "learned"))
 
     @property
@@ -180,6 +180,9 @@ class Experiment:
         elif self.dataset.numbers and self.distilled.labels == "fixed":
             allowed = f"{dataset} has numbers, and no class that one could be fixed to"
             raise refuse("distilled.labels", "fixed", allowed, "take distilled.labels=learned")
+        elif self.dataset.numbers and self.distilled.start == "k_means":
+            allowed = f"{dataset} has numbers, and no classes to find centroids of"
+            raise refuse("distilled.start", "k_means", allowed, "take noise or real")
         else:
             return
         raise refuse("objective", type(self.objective).__module__.rpartition(".")[2], allowed, remedy)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dataset_distillation.distilled import choose
+from dataset_distillation.distilled import by_class, centroids, choose
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
@@ -46,18 +46,6 @@ def k_means(problem: Problem, number: int) -> list[RealSet]:
     """The centroids of k-means in each class, as many as there are images of it, from `number` starts."""
     seeds = [stream(problem.experiment.seed, "k-means", j).initial_seed() for j in range(number)]
     return [_by_class(problem, partial(centroids, seed=seed)) for seed in seeds]
-
-
-def centroids(points: Tensor, number: int, seed: int) -> Tensor:
-    """`number` centroids of the `points` (n, d), or n if there are fewer, by scikit-learn."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    # scikit-learn takes seeds below 2³².
-    clusters = KMeans(min(number, len(points)), n_init=1, random_state=seed % 2**32)
-    with threadpool_limits(torch.get_num_threads()):
-        clusters.fit(points.numpy())
-    return torch.from_numpy(clusters.cluster_centers_).to(points)
 
 
 def average_real(problem: Problem) -> RealSet:
@@ -99,16 +87,5 @@ def spread(points: Tensor, number: int) -> list[int]:
 
 
 def _by_class(problem: Problem, choose_some: Callable[[Tensor, int], Tensor]) -> RealSet:
-    """`choose_some(images (N, d) of a class, number)` gives (m, d), spread over the steps in that order.
-
-    Where it gives fewer than `number` they are repeated.
-    """
-    train, distilled = problem.data.train, problem.experiment.distilled
-    number = distilled.images_per_class * distilled.steps
-    columns = []
-    for label in range(train.specification.classes):
-        images = train.batch((train.labels == label).nonzero().flatten()).images
-        chosen = choose_some(images.flatten(1), number)
-        chosen = chosen[torch.arange(number) % len(chosen)]
-        columns.append(chosen.view(distilled.steps, distilled.images_per_class, *images.shape[1:]))
-    return RealSet(torch.cat(columns, dim=1), labels_of(problem))
+    images = by_class(problem.data.train, problem.experiment.distilled, choose_some)
+    return RealSet(images, labels_of(problem))
