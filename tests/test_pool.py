@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import torch
 from torch import nn
@@ -165,6 +166,18 @@ def test_processes_train_the_same_bits(problem: Problem, tmp_path: Path) -> None
     other.members(["init 0", "init 1"])
     assert other.folder != problem.pool.folder
     assert bits(other) == bits(problem.pool)
+
+
+def test_a_job_of_joblib_trains_the_same_bits(problem: Problem, tmp_path: Path) -> None:
+    """As under hydra/launcher=joblib, where a Parallel without a backend would share a network by threads."""
+    names, recipe = [f"init {j}" for j in range(4)], replace(problem.pool.pretraining, epochs=4)
+    alone = replace(problem.pool, pretraining=recipe)
+    alone.members(names)
+    recipes = [replace(recipe, workers=2, folder=str(tmp_path / sweep)) for sweep in "ab"]
+    pools = [replace(problem.pool, pretraining=recipe) for recipe in recipes]
+    joblib.Parallel(2)(joblib.delayed(pool.members)(names) for pool in pools)
+    assert len(bits(alone)) == 4
+    assert all(bits(pool) == bits(alone) for pool in pools)
 
 
 def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +147,9 @@ class Pool:
         size = 1 if self.device.type == "cpu" else GPU_NETWORKS
         groups = [members[i : i + size] for i in range(0, len(members), size)]
         jobs = (joblib.delayed(_train_members)(self, group) for group in groups)
-        done = joblib.Parallel(workers, return_as="generator_unordered")(jobs)
+        # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
+        # swaps the weights of the network in place, and no two threads may share it.
+        done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
         shown = track(done, "pretraining", len(groups), disable=not sys.stderr.isatty(), transient=True)
         for number, _ in enumerate(shown, 1):
             if number % max(1, len(groups) // 10) == 0:
@@ -157,7 +158,7 @@ class Pool:
     def _workers(self, members: int) -> int:
         if self.device.type != "cpu":
             return 1
-        return min(self.pretraining.workers or len(os.sched_getaffinity(0)), members)
+        return min(self.pretraining.workers or joblib.cpu_count(), members)
 
     def _path(self, member: str) -> Path:
         return self.folder / f"{member.replace(' ', '-')}.safetensors"
