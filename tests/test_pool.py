@@ -71,6 +71,21 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_the_rates_of_any_number_of_steps(steps: int) -> None:
+    optimizer, rates = torch.optim.SGD([torch.zeros(1, requires_grad=True)]), []
+    schedule = pool._one_cycle(optimizer, 0.3, steps)
+    for _ in range(steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    peak = max(range(steps), key=rates.__getitem__)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert peak <= max(1, steps / 5)
+    assert 0 < rates[-1] < max(rates) <= 0.3 or steps == 1
+
+
 def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
     problem.pool.members(["init 0", "init 1", "held-out 0"])
     whole = bits(problem.pool)
