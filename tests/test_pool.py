@@ -71,6 +71,13 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
 
 
+def test_what_the_author_froze_stays_as_it_is_drawn(problem: Problem) -> None:
+    problem.pool.network.get_parameter("1.weight").requires_grad_(False)
+    before = pool._start(problem.pool, ["init 0"])
+    after = pool._trained(problem.pool, ["init 0"])
+    assert {name for name in after if torch.equal(before[name], after[name])} == {"1.weight"}
+
+
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_the_rates_of_any_number_of_steps(steps: int) -> None:
     optimizer, rates = torch.optim.SGD([torch.zeros(1, requires_grad=True)]), []

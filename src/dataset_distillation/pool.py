@@ -214,7 +214,7 @@ def _trained(pool: Pool, members: list[str]) -> Weights:
     """
     recipe, train = pool.pretraining, pool.data.train
     stacked = _start(pool, members)
-    optimizer = _optimizer(recipe, list(stacked.values()))
+    optimizer = _optimizer(recipe, [tensor for tensor in stacked.values() if tensor.requires_grad])
     batches = [_batches(pool, member) for member in members]
     schedule = _one_cycle(optimizer, recipe.learning_rate, len(batches[0]))
     for indices in map(torch.stack, zip(*batches, strict=True)):  # (members, batch)
@@ -228,13 +228,17 @@ def _trained(pool: Pool, members: list[str]) -> Weights:
 
 
 def _start(pool: Pool, members: list[str]) -> Weights:
+    """θ0 of the members, stacked; what the network's author froze stays as it is drawn."""
     drawn = [
         pool.architecture.draw(
             pool.network, stream(pool.pretraining.seed, f"pretrained {member}"), pool.data.specification
         )
         for member in members
     ]
-    return {name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_() for name in drawn[0]}
+    return {
+        name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_(parameter.requires_grad)
+        for name, parameter in pool.network.named_parameters()
+    }
 
 
 def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
