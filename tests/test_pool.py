@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -144,6 +147,44 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
         == 7
     )
     assert one not in {key(override) for override in differ if "mean" not in override}
+
+
+NETWORKS = """from torch import nn
+import blocks_of_mine
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), blocks_of_mine.Head(64, 10))
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+BLOCKS = "from torch import nn\nclass Head(nn.Linear):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "changed"),
+    [("Net", "networks_of_mine"), ("Net", "blocks_of_mine"), ("make", "networks_of_mine")],
+)
+def test_the_key_is_made_of_the_code_of_all_parts(
+    made: str, changed: str, experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in {"networks_of_mine": NETWORKS, "blocks_of_mine": BLOCKS}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    imported = ["architecture=imported", f"architecture.path=networks_of_mine:{made}"]
+    options = [option for option in SMALL if "architecture" not in option]
+    pool = pipeline.prepare(experiment(*options, *imported)).pool
+    key = pool.folder
+    assert replace(pool).folder == key
+    (tmp_path / f"{changed}.py").write_text((tmp_path / f"{changed}.py").read_text() + "# changed\n")
+    assert replace(pool).folder != key
+
+
+def test_the_key_of_our_own_networks_is_what_it_was(experiment: Make) -> None:
+    """They have no class of their own: pools on people's disks stay valid."""
+    pool = pipeline.prepare(experiment("init=pretrained", "architecture=lenet")).pool
+    source = inspect.getsource(nn.modules.container)
+    assert pool.made_of["code"] == hashlib.sha256(source.encode()).hexdigest()
 
 
 def test_of_two_jobs_one_trains_and_the_other_waits(

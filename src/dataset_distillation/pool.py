@@ -74,14 +74,13 @@ class Pool:
     @cached_property
     def made_of(self) -> dict[str, Any]:
         """Everything that determines the weights."""
-        kind = type(self.network)
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
         return {
             "format": 2,
             "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
             "network": repr(self.network),
-            "code": hashlib.sha256(inspect.getsource(sys.modules[kind.__module__]).encode()).hexdigest(),
+            "code": self._code,
             "source": asdict(self.data.specification) | {"checksum": self.data.checksum},
             "border": self.source.border,
             "validation": self.source.validation,
@@ -89,6 +88,13 @@ class Pool:
             "device": self.device.type,
             "torch": torch.__version__,
         }
+
+    @property
+    def _code(self) -> str:
+        """SHA-256 of the modules that make the network; of torch's no more than that of its own class."""
+        first = type(self.network).__module__
+        names = [first, *sorted(self.architecture.modules(self.network) - {first})]
+        return hashlib.sha256("".join(inspect.getsource(sys.modules[n]) for n in names).encode()).hexdigest()
 
     @cached_property
     def folder(self) -> Path:
