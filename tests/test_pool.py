@@ -243,6 +243,18 @@ def test_a_job_of_joblib_trains_the_same_bits(problem: Problem, tmp_path: Path) 
     assert all(bits(pool) == bits(alone) for pool in pools)
 
 
+@pytest.mark.parametrize("bar", [True, False])
+def test_the_bar_is_drawn_where_no_table_is(
+    bar: bool, problem: Problem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    replace(problem.pool, progress_bar=bar).members(["init 0"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("pretraining" in err) is bar
+
+
 def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:
     report = pipeline.pretrain(problem)
     assert report is not None

@@ -19,6 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -61,6 +62,7 @@ class Pool:
     source: Dataset
     pretraining: Pretraining
     device: torch.device
+    progress_bar: bool
 
     @cached_property
     def data(self) -> Data:
@@ -157,7 +159,9 @@ class Pool:
         # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
         # swaps the weights of the network in place, and no two threads may share it.
         done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
-        shown = track(done, "pretraining", len(groups), disable=not sys.stderr.isatty(), transient=True)
+        console = Console(stderr=True)  # stdout has the tables alone
+        hidden = not (self.progress_bar and console.is_terminal)
+        shown = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
         for number, _ in enumerate(shown, 1):
             if number % max(1, len(groups) // 10) == 0:
                 log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
