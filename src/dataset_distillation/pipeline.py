@@ -119,10 +119,9 @@ def pretrain(problem: Problem) -> dict[str, Any] | None:
         return None
     report = problem.pool.report(members)
     log.info(
-        "%d pretrained networks: %.2f ± %.2f %% on %s",
+        "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
         report["networks"],
-        100 * report["accuracy_mean"],
-        100 * report["accuracy_std"],
+        *(100 * report[f"accuracy_{name}"] for name in ("mean", "std", "min")),
         report["source"],
     )
     return report
