@@ -49,7 +49,7 @@ NEEDED = {
         "evaluation.baselines=[]",
     ],
     "objective=adaptation": ["init=pretrained", "dataset@init.source=usps"],
-    "objective=attack": ["init=pretrained"],
+    "objective=attack": ["init=pretrained", "distilled.steps=1", "distilled.epochs=1"],
     "architecture=alexcifarnet": ["dataset=cifar10"],
     "architecture=alexnet": ["dataset=cub200"],
     "init=checkpoint": ["init.weights=AlexNet_Weights.IMAGENET1K_V1"],

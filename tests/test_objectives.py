@@ -72,6 +72,11 @@ def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
             "0 to 9",
         ),
         (["init=pretrained", "dataset=mnist", "objective.target_class=0"], "is the attacked class too"),
+        (
+            ["init=pretrained", "distilled.epochs=3"],
+            r"distilled\.steps=2: an attack is one gradient step .* distilled\.epochs is 3; set both to 1",
+        ),
+        (["init=pretrained", "distilled.steps=1", "distilled.epochs=3"], r"distilled\.steps=1: an attack"),
     ],
 )
 def test_an_attack_that_makes_no_sense_is_refused(
