@@ -35,6 +35,11 @@ def distill_evaluate(*arguments: str, folder: Path) -> Ended:
     return _typed("distill-evaluate", cli.evaluate, arguments, folder, keep_environment=False)
 
 
+def distill_pretrain(*arguments: str, folder: Path) -> Ended:
+    """`distill-pretrain <arguments>`, typed in `folder`."""
+    return _typed("distill-pretrain", cli.pretrain, arguments, folder, keep_environment=False)
+
+
 def _typed(
     program: str, entry: Callable[[], None], arguments: Sequence[str], folder: Path, keep_environment: bool
 ) -> Ended:

@@ -102,6 +102,50 @@ def test_what_a_batch_norm_keeps_is_not_needed(problem_of: Callable[..., Problem
     assert all(torch.equal(population[name], expected[name]) for name in expected)
 
 
+class Mine(torch.nn.Module):
+    """Two weights that are one, and a constant."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(784, classes), torch.nn.Linear(784, classes)
+        self.second.weight = self.first.weight
+        self.register_buffer("scale", torch.tensor([3.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return self.scale * (self.first(flat) + self.second(flat))
+
+
+MINE = ["architecture=imported", "architecture.path=test_checkpoint:Mine"]
+
+
+@pytest.mark.parametrize("left_out", [(), ("first.weight",), ("second.weight",), ("scale",)])
+def test_the_state_dict_of_a_network_with_tied_weights_and_buffers(
+    left_out: tuple[str, ...], problem_of: Callable[..., Problem]
+) -> None:
+    """Files of safetensors hold one of the names of a tied weight."""
+    state = {name: tensor for name, tensor in Mine(10).state_dict().items() if name not in left_out}
+    [population] = problem_of(state, *MINE).population("init", 1)
+    assert population.keys() == {"first.weight", "first.bias", "second.bias"}
+    weight = state.get("first.weight", state.get("second.weight"))
+    assert weight is not None
+    assert torch.equal(population["first.weight"], weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("second.weight", "first.weight and second.weight differ, and are one tensor in the network"),
+        ("scale", "buffer scale is not that of the network; only parameters are read"),
+    ],
+)
+def test_what_the_network_could_not_take_is_refused(
+    name: str, message: str, problem_of: Callable[..., Problem]
+) -> None:
+    state = Mine(10).state_dict()
+    assert message in error_of(problem_of({**state, name: state[name] + 1}, *MINE))
+
+
 def change(name: str, tensor: Tensor | None) -> Callable[[Weights], None]:
     def changed(weights: Weights) -> None:
         weights.pop(name, None)

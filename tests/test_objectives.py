@@ -9,11 +9,13 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
+from dataset_distillation import pipeline
 from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.objectives.attack import Attack
 
 Make = Callable[..., Experiment]
+ONE_STEP = ["distilled.steps=1", "distilled.epochs=1"]
 
 
 def test_attack_against_scikit_learn() -> None:
@@ -54,6 +56,13 @@ def test_a_class_by_its_name_or_else_its_index(wanted: tuple[str, str], found: t
     assert (bound.attacked_class, bound.target_class) == found
 
 
+def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
+    classes = ["dataset.class_names=[1,5,7,a,b,c,d,e,f,g]", "objective.target_class=5", *ONE_STEP]
+    e = experiment("objective=attack", "init=pretrained", "objective.attacked_class=1", *classes)
+    bound: Any = pipeline.prepare(e).experiment.objective
+    assert (bound.attacked_class, bound.target_class) == ("0", "1")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -63,6 +72,11 @@ def test_a_class_by_its_name_or_else_its_index(wanted: tuple[str, str], found: t
             "0 to 9",
         ),
         (["init=pretrained", "dataset=mnist", "objective.target_class=0"], "is the attacked class too"),
+        (
+            ["init=pretrained", "distilled.epochs=3"],
+            r"distilled\.steps=2: an attack is one gradient step .* distilled\.epochs is 3; set both to 1",
+        ),
+        (["init=pretrained", "distilled.steps=1", "distilled.epochs=3"], r"distilled\.steps=1: an attack"),
     ],
 )
 def test_an_attack_that_makes_no_sense_is_refused(

@@ -52,7 +52,8 @@ def test_the_numbers_are_complete() -> None:
 def test_the_experiments_that_are_named_exist() -> None:
     content = paper.published()
     named = {e for table in content["tables"] for cells in table["rows"] for e in cells["runs"].values()}
-    named |= {line["experiment"] for f in content["figures"] for p in f["panels"] for line in p["lines"]}
+    lines = [line for f in content["figures"] for p in f["panels"] for line in p["lines"]]
+    named |= {experiment for line in lines for experiment in line["experiments"]}
     assert named <= {path.stem for path in (CONF / "experiment").glob("*.yaml")}
 
 
@@ -97,6 +98,28 @@ def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
     assert "| one step, ours | **11.0** | **15.0** |  |  |  |" in text
     assert "| distilled, ours |  |  | **10.2** | **20.2** |  |" in text
     assert "| distilled, ours | **10.1** | **10.2** |  |  |  |" in text
+
+
+def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_path: Path) -> None:
+    for experiment, dataset, images in (
+        ("figure6", "mnist", 1),
+        ("figure6", "mnist", 30),
+        ("attack_mnist", "mnist", 10),
+        ("attack_mnist", "cifar10", 20),
+        ("attack_cifar10", "cifar10", 5),
+    ):
+        config = {"distilled": {"steps": 1, "images_per_class": images, "epochs": 1}}
+        rows = [row("distilled", np.array([images / 100]))]
+        rows[0]["metrics"]["attacked_as_target"] = {"mean": images / 50, "std": 0.0}
+        run(tmp_path / f"{dataset}{images}", experiment, dataset, config=config, evaluation=rows)
+    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "paper.md").read_text()
+    assert [line for line in text.splitlines() if "**" in line] == [
+        "| distilled, ours | **1.0** |  | **10.0** |  | **30.0** |",
+        "| distilled, ours | **2.0** |  | **20.0** |  | **60.0** |",
+        "| distilled, ours |  | **5.0** |  |  |  |",
+        "| distilled, ours |  | **10.0** |  |  |  |",
+    ]
 
 
 @pytest.mark.parametrize("missing", ["nothing", "."])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import torch
 from torch import nn
@@ -70,6 +74,28 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
 
 
+def test_what_the_author_froze_stays_as_it_is_drawn(problem: Problem) -> None:
+    problem.pool.network.get_parameter("1.weight").requires_grad_(False)
+    before = pool._start(problem.pool, ["init 0"])
+    after = pool._trained(problem.pool, ["init 0"])
+    assert {name for name in after if torch.equal(before[name], after[name])} == {"1.weight"}
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_the_rates_of_any_number_of_steps(steps: int) -> None:
+    optimizer, rates = torch.optim.SGD([torch.zeros(1, requires_grad=True)]), []
+    schedule = pool._one_cycle(optimizer, 0.3, steps)
+    for _ in range(steps):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    peak = max(range(steps), key=rates.__getitem__)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert peak <= max(1, steps / 5)
+    assert 0 < rates[-1] < max(rates) <= 0.3 or steps == 1
+
+
 def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
     problem.pool.members(["init 0", "init 1", "held-out 0"])
     whole = bits(problem.pool)
@@ -123,6 +149,44 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
     assert one not in {key(override) for override in differ if "mean" not in override}
 
 
+NETWORKS = """from torch import nn
+import blocks_of_mine
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), blocks_of_mine.Head(64, 10))
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+BLOCKS = "from torch import nn\nclass Head(nn.Linear):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "changed"),
+    [("Net", "networks_of_mine"), ("Net", "blocks_of_mine"), ("make", "networks_of_mine")],
+)
+def test_the_key_is_made_of_the_code_of_all_parts(
+    made: str, changed: str, experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, code in {"networks_of_mine": NETWORKS, "blocks_of_mine": BLOCKS}.items():
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    imported = ["architecture=imported", f"architecture.path=networks_of_mine:{made}"]
+    options = [option for option in SMALL if "architecture" not in option]
+    pool = pipeline.prepare(experiment(*options, *imported)).pool
+    key = pool.folder
+    assert replace(pool).folder == key
+    (tmp_path / f"{changed}.py").write_text((tmp_path / f"{changed}.py").read_text() + "# changed\n")
+    assert replace(pool).folder != key
+
+
+def test_the_key_of_our_own_networks_is_what_it_was(experiment: Make) -> None:
+    """They have no class of their own: pools on people's disks stay valid."""
+    pool = pipeline.prepare(experiment("init=pretrained", "architecture=lenet")).pool
+    source = inspect.getsource(nn.modules.container)
+    assert pool.made_of["code"] == hashlib.sha256(source.encode()).hexdigest()
+
+
 def test_of_two_jobs_one_trains_and_the_other_waits(
     problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +229,30 @@ def test_processes_train_the_same_bits(problem: Problem, tmp_path: Path) -> None
     other.members(["init 0", "init 1"])
     assert other.folder != problem.pool.folder
     assert bits(other) == bits(problem.pool)
+
+
+def test_a_job_of_joblib_trains_the_same_bits(problem: Problem, tmp_path: Path) -> None:
+    """As under hydra/launcher=joblib, where a Parallel without a backend would share a network by threads."""
+    names, recipe = [f"init {j}" for j in range(4)], replace(problem.pool.pretraining, epochs=4)
+    alone = replace(problem.pool, pretraining=recipe)
+    alone.members(names)
+    recipes = [replace(recipe, workers=2, folder=str(tmp_path / sweep)) for sweep in "ab"]
+    pools = [replace(problem.pool, pretraining=recipe) for recipe in recipes]
+    joblib.Parallel(2)(joblib.delayed(pool.members)(names) for pool in pools)
+    assert len(bits(alone)) == 4
+    assert all(bits(pool) == bits(alone) for pool in pools)
+
+
+@pytest.mark.parametrize("bar", [True, False])
+def test_the_bar_is_drawn_where_no_table_is(
+    bar: bool, problem: Problem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    replace(problem.pool, progress_bar=bar).members(["init 0"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("pretraining" in err) is bar
 
 
 def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:

@@ -1,8 +1,10 @@
-"""PASCAL VOC 2007 and CUB-200-2011 in the form of their official archives, in miniature."""
+"""PASCAL VOC 2007 and CUB-200-2011 in the form of their official archives, with few images."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 from PIL import Image
 
@@ -49,3 +51,33 @@ def cub(root: Path) -> Path:
     for file, table in tables.items():
         (tree / f"{file}.txt").write_text("".join(table))
     return root
+
+
+def voc_photographs(source: Path, root: Path) -> None:
+    """A few photographs of those in `source`, with two train objects and a test object of each class."""
+    theirs, ours = (folder / "VOCdevkit" / "VOC2007" for folder in (source, root))
+    (ours / "ImageSets/Main").mkdir(parents=True)
+    for folder in ("Annotations", "JPEGImages"):
+        (ours / folder).symlink_to((theirs / folder).absolute())
+    for part, enough in {"trainval": 2, "test": 1}.items():
+        names, seen = [], Counter[str | None]()
+        for name in (theirs / f"ImageSets/Main/{part}.txt").read_text().split():
+            objects = ElementTree.parse(theirs / f"Annotations/{name}.xml").findall("object")
+            classes = [found.findtext("name") for found in objects]
+            if any(seen[shown] < enough for shown in classes):
+                names.append(name)
+                seen.update(classes)
+        (ours / f"ImageSets/Main/{part}.txt").write_text("\n".join(names) + "\n")
+
+
+def cub_photographs(source: Path, root: Path, species: int = 3) -> None:
+    """The photographs of the first few species of those in `source`."""
+    theirs, ours = (folder / "CUB_200_2011" for folder in (source, root))
+    ours.mkdir()
+    (ours / "images").symlink_to((theirs / "images").absolute())
+    labels = dict(line.split() for line in (theirs / "image_class_labels.txt").read_text().splitlines())
+    images = {number for number, label in labels.items() if int(label) <= species}
+    for table in ("classes", "images", "image_class_labels", "train_test_split"):
+        kept = {str(number + 1) for number in range(species)} if table == "classes" else images
+        lines = (theirs / f"{table}.txt").read_text().splitlines(keepends=True)
+        (ours / f"{table}.txt").write_text("".join(line for line in lines if line.split()[0] in kept))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from dataclasses import replace
 from typing import Any
 
 import pandas
@@ -108,7 +108,8 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     data = dataset.load_test() if test_only else dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
-    experiment = replace(experiment, objective=experiment.objective.bind(specification.class_names))
+    experiment = copy.copy(experiment)  # `replace` would check it again, and take a class's index for a name
+    experiment.objective = experiment.objective.bind(specification.class_names)
     return Problem(experiment, data, network.to(device))
 
 
@@ -119,10 +120,9 @@ def pretrain(problem: Problem) -> dict[str, Any] | None:
         return None
     report = problem.pool.report(members)
     log.info(
-        "%d pretrained networks: %.2f ± %.2f %% on %s",
+        "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
         report["networks"],
-        100 * report["accuracy_mean"],
-        100 * report["accuracy_std"],
+        *(100 * report[f"accuracy_{name}"] for name in ("mean", "std", "min")),
         report["source"],
     )
     return report

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,11 @@ import safetensors
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from dataset_distillation import training
 from dataset_distillation.architectures import Architecture, Weights
@@ -61,6 +62,7 @@ class Pool:
     source: Dataset
     pretraining: Pretraining
     device: torch.device
+    progress_bar: bool
 
     @cached_property
     def data(self) -> Data:
@@ -74,14 +76,13 @@ class Pool:
     @cached_property
     def made_of(self) -> dict[str, Any]:
         """Everything that determines the weights."""
-        kind = type(self.network)
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
         return {
             "format": 2,
             "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
             "network": repr(self.network),
-            "code": hashlib.sha256(inspect.getsource(sys.modules[kind.__module__]).encode()).hexdigest(),
+            "code": self._code,
             "source": asdict(self.data.specification) | {"checksum": self.data.checksum},
             "border": self.source.border,
             "validation": self.source.validation,
@@ -89,6 +90,13 @@ class Pool:
             "device": self.device.type,
             "torch": torch.__version__,
         }
+
+    @property
+    def _code(self) -> str:
+        """SHA-256 of the modules that make the network; of torch's no more than that of its own class."""
+        first = type(self.network).__module__
+        names = [first, *sorted(self.architecture.modules(self.network) - {first})]
+        return hashlib.sha256("".join(inspect.getsource(sys.modules[n]) for n in names).encode()).hexdigest()
 
     @cached_property
     def folder(self) -> Path:
@@ -148,8 +156,12 @@ class Pool:
         size = 1 if self.device.type == "cpu" else GPU_NETWORKS
         groups = [members[i : i + size] for i in range(0, len(members), size)]
         jobs = (joblib.delayed(_train_members)(self, group) for group in groups)
-        done = joblib.Parallel(workers, return_as="generator_unordered")(jobs)
-        shown = track(done, "pretraining", len(groups), disable=not sys.stderr.isatty(), transient=True)
+        # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
+        # swaps the weights of the network in place, and no two threads may share it.
+        done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
+        console = Console(stderr=True)  # stdout has the tables alone
+        hidden = not (self.progress_bar and console.is_terminal)
+        shown = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
         for number, _ in enumerate(shown, 1):
             if number % max(1, len(groups) // 10) == 0:
                 log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
@@ -157,7 +169,7 @@ class Pool:
     def _workers(self, members: int) -> int:
         if self.device.type != "cpu":
             return 1
-        return min(self.pretraining.workers or len(os.sched_getaffinity(0)), members)
+        return min(self.pretraining.workers or joblib.cpu_count(), members)
 
     def _path(self, member: str) -> Path:
         return self.folder / f"{member.replace(' ', '-')}.safetensors"
@@ -208,15 +220,13 @@ def _trained(pool: Pool, members: list[str]) -> Weights:
     """The members' weights after pretraining, stacked along a first dimension.
 
     The sum of the members' losses has each member's own gradient, and an optimiser that works element by
-    element takes each member's own step. The learning rate follows one cycle (Smith & Topin 2018).
+    element takes each member's own step.
     """
     recipe, train = pool.pretraining, pool.data.train
     stacked = _start(pool, members)
-    optimizer = _optimizer(recipe, list(stacked.values()))
+    optimizer = _optimizer(recipe, [tensor for tensor in stacked.values() if tensor.requires_grad])
     batches = [_batches(pool, member) for member in members]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=len(batches[0]), pct_start=0.2, cycle_momentum=False
-    )
+    schedule = _one_cycle(optimizer, recipe.learning_rate, len(batches[0]))
     for indices in map(torch.stack, zip(*batches, strict=True)):  # (members, batch)
         images, labels = (tensor.to(pool.device) for tensor in train.batch(indices.flatten()))
         outputs = _forward(pool.network, stacked, images.unflatten(0, indices.shape))
@@ -228,13 +238,17 @@ def _trained(pool: Pool, members: list[str]) -> Weights:
 
 
 def _start(pool: Pool, members: list[str]) -> Weights:
+    """θ0 of the members, stacked; what the network's author froze stays as it is drawn."""
     drawn = [
         pool.architecture.draw(
             pool.network, stream(pool.pretraining.seed, f"pretrained {member}"), pool.data.specification
         )
         for member in members
     ]
-    return {name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_() for name in drawn[0]}
+    return {
+        name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_(parameter.requires_grad)
+        for name, parameter in pool.network.named_parameters()
+    }
 
 
 def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
@@ -267,3 +281,9 @@ def _optimizer(recipe: Pretraining, parameters: list[Tensor]) -> torch.optim.Opt
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.learning_rate)
     return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+
+def _one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int) -> LRScheduler:
+    """Learning rates up to the `highest` in the first fifth of the steps, then down (Smith & Topin 2018)."""
+    up = 0.2 if steps != 5 else 0.25  # torch divides by 0 where the way up is one step
+    return OneCycleLR(optimizer, highest, total_steps=steps, pct_start=up, cycle_momentum=False)

@@ -53,7 +53,8 @@ class Problem:
         e, init = self.experiment, self.experiment.init
         assert isinstance(init, Pooled)
         source = init.source or e.dataset
-        pool = Pool(e.architecture, source, init.pretraining, next(self.network.parameters()).device)
+        device = next(self.network.parameters()).device
+        pool = Pool(e.architecture, source, init.pretraining, device, e.trainer.progress_bar)
         if (theirs := pool.data.specification.classes) != (ours := self.data.specification.classes):
             allowed = f"has {theirs} classes, and {e.dataset.name} has {ours}: one network cannot have both"
             raise refuse("init.source", source.name, allowed)

@@ -41,6 +41,11 @@ class Architecture:
         """A network from images (n, *shape) to logits (n, classes)."""
         raise NotImplementedError
 
+    def modules(self, network: nn.Module) -> set[str]:
+        """The names of the Python modules that define `network` and its parts, without those of torch."""
+        names = {type(part).__module__ for part in network.modules()}
+        return {name for name in names if name.partition(".")[0] != "torch"}
+
     def draw(self, network: nn.Module, generator: torch.Generator, specification: Specification) -> Weights:
         """A sample of p(θ0) by the scheme `weights`, on the CPU; depends on the generator alone.
 

@@ -27,6 +27,9 @@ class Imported(Architecture):
     def check(self, shape: tuple[int, int, int]) -> None:
         imported.load("architecture.path", self.path)
 
+    def modules(self, network: nn.Module) -> set[str]:
+        return super().modules(network) | {self.path.partition(":")[0]}  # a function, perhaps, that builds it
+
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         import torch
         from torch import nn

@@ -37,7 +37,10 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         again = len(attempts.record["attempts"]) > 1
         e.logger.open(run, {**run.config, "provenance": origin})
         try:
-            table = _table(problem, e, distilled, run, resumed=again)
+            networks = _known(problem, distilled, run)
+            pool = None if networks else pipeline.pretrain(problem)
+            networks = networks or problem.population("held-out", e.evaluation.networks)
+            table = _table(problem, e, distilled, networks, run, resumed=again)
             evaluation = records(table, e.objective.metric)
             shown = show(problem, evaluation, table, run.folder)
         finally:
@@ -51,6 +54,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         "selection": e.evaluation.selection,
         "evaluation": evaluation,
         "storage": distilled.storage if distilled else None,
+        "pool": pool,
         "provenance": {
             "command": command(),
             **origin,
@@ -63,9 +67,13 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
 
 
 def _table(
-    problem: Problem, e: Evaluate, distilled: DistilledSet | None, run: Run, resumed: bool
+    problem: Problem,
+    e: Evaluate,
+    distilled: DistilledSet | None,
+    networks: Sequence[Weights],
+    run: Run,
+    resumed: bool,
 ) -> pandas.DataFrame:
-    networks = _networks(problem, distilled, run)
     if distilled is None:
         return compare(problem, networks, run.folder, [], None, resumed)
     if distilled.images.shape[2:] != problem.data.specification.shape:
@@ -75,13 +83,12 @@ def _table(
     return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
 
 
-def _networks(problem: Problem, distilled: DistilledSet | None, run: Run) -> Sequence[Weights]:
-    """The held-out networks, or the known one that the artifact was made for and holds."""
+def _known(problem: Problem, distilled: DistilledSet | None, run: Run) -> list[Weights]:
+    """The known network that the artifact was made for, if it holds one and the same is asked for."""
     if distilled and distilled.initial_weights:
         made, groups = distilled.metadata, ("architecture", "init")
         here = [run.config["seed"], *(run.choices[g] for g in groups), *(run.config[g] for g in groups)]
         if here == [made["seed"], *(made[g] for g in groups), *(made["config"][g] for g in groups)]:
             device = next(problem.network.parameters()).device
             return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
-    pipeline.pretrain(problem)
-    return problem.population("held-out", problem.experiment.evaluation.networks)
+    return []

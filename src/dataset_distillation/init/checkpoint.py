@@ -30,7 +30,8 @@ class Checkpoint(Fixed):
     """Section 3.5, fixed pre-trained weights: those of a file, or torchvision's by name.
 
     The layer `fresh_layer` is not taken from there: its weights are 0 and its biases 1, as in the authors'
-    code, so that all classes are equally likely before the first step.
+    code, so that all classes are equally likely before the first step. Buffers in the file must be those that
+    the network is built with; BatchNorm's running statistics are ignored.
     """
 
     trained: ClassVar[bool] = True
@@ -64,7 +65,7 @@ class Checkpoint(Fixed):
             raise refuse("init.fresh_layer", self.fresh_layer, f"must be one of {', '.join(layers)}")
         fitted: Weights = {}
         for name, parameter in wanted.items():
-            tensor = given.pop(name, None)
+            tensor = self._taken(given, network, parameter)
             if name in fresh:
                 fitted[name] = (
                     parameter.detach().cpu().new_full(parameter.shape, float(name.endswith("bias")))
@@ -73,10 +74,30 @@ class Checkpoint(Fixed):
                 fitted[name] = tensor.to(parameter.dtype)
             else:
                 raise self._unfit(name, parameter, tensor)
-        left = given.keys() - dict(network.named_buffers()).keys()
-        if extra := sorted(name for name in left if not name.endswith(RUNNING)):
-            raise UserError(f"{self._file}: tensor {extra[0]} is none of the network's")
+        self._check_rest(given, network)
         return fitted
+
+    def _taken(self, given: Weights, network: nn.Module, parameter: Tensor) -> Tensor | None:
+        """What is `given` for a parameter, taken out; where weights are tied it may have several names."""
+        every = network.named_parameters(remove_duplicate=False)
+        found = {name: given.pop(name) for name, same in every if same is parameter and name in given}
+        tensor = next(iter(found.values()), None)
+        if tensor is not None and not all(tensor.equal(other) for other in found.values()):
+            raise UserError(f"{self._file}: {' and '.join(found)} differ, and are one tensor in the network")
+        return tensor
+
+    def _check_rest(self, given: Weights, network: nn.Module) -> None:
+        """Raise UserError if a tensor beside the parameters is none of the network's, or not the same there.
+
+        A network of the user's holds its constants as buffers; they are no part of θ0, and not replaced.
+        """
+        buffers = dict(network.named_buffers(remove_duplicate=False))
+        for name in sorted(name for name in given if not name.endswith(RUNNING)):
+            if name not in buffers:
+                raise UserError(f"{self._file}: tensor {name} is none of the network's")
+            if not given[name].to(buffers[name].dtype).equal(buffers[name].cpu()):
+                remedy = "only parameters are read from a file: build the network with this buffer"
+                raise UserError(f"{self._file}: buffer {name} is not that of the network; {remedy}")
 
     def _unfit(self, name: str, parameter: Tensor, tensor: Tensor | None) -> UserError:
         shape = tuple(parameter.shape)

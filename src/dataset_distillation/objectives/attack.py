@@ -29,6 +29,10 @@ class Attack(Objective):
             raise refuse("objective", "attack", "is on trained networks", "take init=pretrained")
         if experiment.dataset.class_names:
             self._indices(experiment.dataset.class_names)
+        steps, epochs = experiment.distilled.steps, experiment.distilled.epochs
+        if (steps, epochs) != (1, 1):
+            allowed = f"an attack is one gradient step (Eq 10), and distilled.epochs is {epochs}"
+            raise refuse("distilled.steps", steps, allowed, "set both to 1")
 
     def bind(self, class_names: Sequence[str]) -> Attack:
         attacked, target = self._indices(class_names)

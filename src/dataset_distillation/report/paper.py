@@ -141,11 +141,11 @@ def _axis(key: str) -> str:
 
 def _runs_of(line: dict[str, Any], runs: Sequence[RunFolder], x: str) -> dict[Any, RunFolder]:
     """The latest run at each x of the paper's line."""
-    asked = {"experiment": line["experiment"], "dataset": line["dataset"]}
     found = {
         _x(run, x): run
         for run in runs
-        if all(run.result["choices"].get(group) == choice for group, choice in asked.items())
+        if run.result["choices"].get("experiment") in line["experiments"]
+        and run.result["choices"].get("dataset") == line["dataset"]
         and all(run.value(key) == value for key, value in line.get("where", {}).items())
     }
     return {value: found[value] for value in line["paper"] if value in found}

@@ -1,0 +1,56 @@
+"""distill-pretrain, and what the runs that draw from its pool say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors
+from command_line import distill, distill_evaluate, distill_pretrain
+from conftest import TINY
+
+POOL = [
+    "architecture=mlp",
+    "architecture.width=16",
+    "init=pretrained",
+    "init.pool_size=2",
+    "init.pretraining.workers=1",
+]
+
+
+def test_runs_draw_from_its_pool_and_say_how_good_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOL_DIR", "pools")
+    ended = distill_pretrain(*TINY, *POOL, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    folder = Path(ended.out.strip())
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    assert {path.stem for path in written} == {"init-0", "init-1", "validation-0", "held-out-0", "held-out-1"}
+    assert distill(*TINY, *POOL, "hydra.run.dir=run", folder=tmp_path).code == 0
+    judged = distill_evaluate("artifact=run/distilled.safetensors", "hydra.run.dir=judged", folder=tmp_path)
+    assert judged.code == 0, judged.err
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")} == written
+    accuracies = [accuracy(path) for path in written]
+    for run in ("run", "judged"):
+        pool = json.loads((tmp_path / run / "result.json").read_text())["pool"]
+        assert (pool["folder"], pool["networks"]) == (str(folder), 5)
+        assert pool["accuracy_mean"] == pytest.approx(sum(accuracies) / 5)
+        said = f"min {100 * min(accuracies):.2f} %"
+        assert said in (tmp_path / run / "report.html").read_text()
+        assert said.replace("min", "the worst") in (tmp_path / run / "distill.log").read_text()
+
+
+def accuracy(member: Path) -> float:
+    with safetensors.safe_open(member, "pt") as file:
+        return float(json.loads(file.metadata()["member"])["accuracy"])
+
+
+def test_an_init_without_a_pool_is_refused(tmp_path: Path) -> None:
+    ended = distill_pretrain(*TINY, "init=random", folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "distill-pretrain: init: there is nothing to train; take init=pretrained or init=fixed_pretrained\n"
+    )
+    assert "usage: distill-pretrain" in distill_pretrain("--help", folder=tmp_path).out
