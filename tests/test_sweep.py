@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from dataset_distillation import cli, pipeline, sweeps
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report import table
-from dataset_distillation.status import Progress
+from dataset_distillation.status import Progress, read
 
 
 def result(job: Path) -> dict[str, Any]:
@@ -276,3 +277,41 @@ def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
     ended = distill("-m", *TINY, "distilled.stepz=1,2", f"hydra.sweep.dir={folder}", folder=folder.parent)
     assert ended.code == 2
     assert ended.err == "distill: distilled.stepz: no such key; did you mean steps?\n"
+
+
+def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=pair"]
+    command = [Path(sys.executable).with_name("distill"), "-m", *TINY, *parallel, "seed=0,1,2"]
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(
+            [*command, "outer.steps=100000"], cwd=tmp_path, start_new_session=True, stdout=log, stderr=log
+        ) as multirun,
+    ):
+        deadline = time.monotonic() + 120
+        while not read(tmp_path / "pair" / "0" / "status.json").get("step"):
+            assert multirun.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        multirun.terminate()
+        assert multirun.wait(60) == 75, (tmp_path / "log").read_text()
+    told = subprocess.run(["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True).stdout
+    left = [line.split(None, 2) for line in told.splitlines()]
+    assert not [args for sid, stat, args in left if sid == str(multirun.pid) and "Z" not in stat]
+    states = pandas.read_csv(tmp_path / "pair" / "sweep.csv")["status"].tolist()
+    assert states == ["lost", "lost", "missing"]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_it_starts_asks_to_be_tried_again(
+    signum: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def importing(_: Any) -> None:
+        os.kill(os.getpid(), signum)
+        time.sleep(10)
+
+    monkeypatch.setattr(cli, "run_job", importing)
+    ended = distill(*TINY, folder=tmp_path)
+    assert (ended.code, ended.err) == (75, f"distill: interrupted ({signum.name})\n")
