@@ -14,8 +14,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from dataset_distillation.config import Evaluate
-from dataset_distillation.errors import ConfigError, UserError, program, refuse
+from dataset_distillation.errors import DAMAGED, ConfigError, UserError, program, refuse
 from dataset_distillation.help import GROUPS, choices
+
+_RECORD: dict[str, Any] = {"cwd": str, "overrides": list, "config": dict, "attempts": list}
+_ATTEMPT: dict[str, Any] = {
+    "started": str,
+    "seconds": int | float,
+    "cpu_seconds": int | float,
+    "git_commit": str | None,
+    "peak_memory_mb": int | None,
+    "peak_gpu_memory_mb": int | None,
+}
 
 
 def begun(folder: Path) -> dict[str, Any] | None:
@@ -23,12 +33,12 @@ def begun(folder: Path) -> dict[str, Any] | None:
     path = folder / "run.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text())
-        known = {"cwd": str, "overrides": list, "config": dict, "attempts": list}
-        if wrong := [key for key, kind in known.items() if not isinstance(record[key], kind)]:
-            raise ValueError(f"{wrong[0]} is no {known[wrong[0]].__name__}")
+        parts = [(_RECORD, record), *((_ATTEMPT, attempt) for attempt in record["attempts"])]
+        if wrong := [key for kinds, part in parts for key in kinds if not isinstance(part[key], kinds[key])]:
+            raise ValueError(f"{wrong[0]} is of another kind")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, *DAMAGED) as error:
         raise UserError(f"{path}: not the record of a run, or damaged ({error})") from error
     return record
 
@@ -88,10 +98,10 @@ def _asked(path: Path, text: str) -> tuple[str, Any]:
 
 def check(folder: Path, config: dict[str, Any]) -> None:
     """Refuse `config` in a folder where a run with another one has left a checkpoint or a result."""
-    record = begun(folder)
-    if record is None or not (list(folder.glob("checkpoints/*.ckpt")) or finished(folder)):
+    record, result = begun(folder), finished(folder)
+    if not result and not (record and list(folder.glob("checkpoints/*.ckpt"))):
         return
-    here, there = dict(_flat(config)), dict(_flat(record["config"]))
+    here, there = dict(_flat(config)), dict(_flat((record or result or {})["config"]))
     differences = [
         f"{key}={here.get(key)} (it has {there.get(key)})"
         for key in dict.fromkeys([*here, *there])
@@ -102,12 +112,29 @@ def check(folder: Path, config: dict[str, Any]) -> None:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The result of the run in `folder`, if it is finished; a damaged one is made again."""
+    """The result of the run in `folder`, if it is finished and whole; a damaged one is made again."""
     try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        return result if result["status"] == "finished" else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        result: dict[str, Any] = json.loads((folder / "result.json").read_bytes())
+        if result["status"] != "finished":
+            return None
+        _read_whole(folder, result)
+    except (OSError, UserError, *DAMAGED):
         return None
+    return result
+
+
+def _read_whole(folder: Path, result: dict[str, Any]) -> None:
+    """Read the distilled data and what is shown of a result, to see whether that can be."""
+    from dataset_distillation.artifact import load_distilled
+    from dataset_distillation.report import methods
+
+    dict(_flat(result["config"]))
+    methods.protocol(result)
+    for record in result["evaluation"]:
+        methods.row(record, result["metric"])
+    if result["storage"]:
+        methods.storage(result["storage"])
+        load_distilled(folder / "distilled.safetensors")
 
 
 def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
