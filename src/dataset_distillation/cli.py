@@ -106,7 +106,7 @@ def run_job(config: DictConfig) -> float | None:
         return None
     resume.check(run.folder, run.config)  # before anything is written there
     if process := going_on(run.folder):
-        raise UserError(f"{run.folder}: process {process} runs there; wait for it, or take another folder")
+        raise UserError(f"{run.folder}: {process} runs there; wait for it, or take another folder")
     try:
         if result := resume.finished(run.folder):
             log.info("finished already: there is nothing to do")
