@@ -159,6 +159,8 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
     ("typed", "told"),
     [
         (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; give the command that began it"),
+        (["-m", "seed=3"], "it has 2 jobs, not 1; give the command that began it"),
+        (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; give"),
         (["seed=3"], "sweep.resume: goes on with a multirun; add -m"),
     ],
 )
@@ -170,6 +172,14 @@ def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, 
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert told in ended.err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"sweep.json": before}
+
+
+def test_sweep_resume_notices_what_is_left_out(tmp_path: Path) -> None:
+    swept = [override for override in TINY if "false" not in override]
+    write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "init=fixed", "seed=3"]]})
+    ended = distill("-m", *swept, "seed=3", f"sweep.resume={tmp_path}", folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert "its job 0 has init=fixed; give the command that began it" in ended.err
 
 
 def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:

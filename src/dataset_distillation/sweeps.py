@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -75,15 +75,19 @@ class Multirun:
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
 
     def same_as_before(self) -> None:
-        """Refuse to go on with the sweep in this folder by a command that asks for other jobs."""
-        before = zip(read(self.path).get("jobs") or [], self.announced or [], strict=False)
-        for number, (there, now) in enumerate(before):
-            if other := [override for override in now if override not in there]:
-                asked = " ".join(override for override in there if override not in now)
-                raise refuse(
-                    "sweep.resume", self.folder, f"its job {number} has {asked}, not {' '.join(other)}",
-                    "give the command that began it",
-                )  # fmt: skip
+        """Refuse to go on with the sweep in this folder by a command that does not ask for all its jobs."""
+        before, now = read(self.path).get("jobs") or [], self.announced or []
+        for number, (there, here) in enumerate(zip(before, now, strict=False)):
+            asked = " ".join(override for override in there if override not in here)
+            other = " ".join(override for override in here if override not in there)
+            if asked or other:
+                differs = f"{asked}, not {other}" if asked and other else asked or f"no {other}"
+                self._refuse(f"its job {number} has {differs}")
+        if len(now) < len(before):
+            self._refuse(f"it has {len(before)} jobs, not {len(now)}")
+
+    def _refuse(self, allowed: str) -> NoReturn:
+        raise refuse("sweep.resume", self.folder, allowed, "give the command that began it")
 
     def started(self) -> bool:
         """Whether any job has begun, or waits in a queue."""
@@ -202,8 +206,8 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
         last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["updated"]))
         told = {"error": f"no sign of life since {last}, at outer step {progress.step} of {progress.steps}"}
         return Job(number, folder, "lost", overrides, progress, told)
-    if not result or announced not in (None, result["overrides"]):  # another sweep's, which will be replaced
-        return None
+    if not result or (announced is not None and set(announced) != set(result["overrides"])):
+        return None  # another sweep's, which will be replaced
     for row in result.get("evaluation", []):
         row |= {
             "method": str(row["method"]),
