@@ -109,10 +109,15 @@ def moments(number: int) -> list[Moment]:
 
 
 def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_path: Path) -> None:
-    ends = [repeated(tmp_path, moment) for moment in moments(22)]
+    ends, torn = [], 0
+    for moment in moments(22):
+        ends.append(repeated(tmp_path, moment))
+        torn += any(tmp_path.glob("checkpoints/.step_*"))  # written beside, and never renamed
     assert [code for code, _ in ends] == [-9] * 24
     assert {phase for _, phase in ends} == set(PHASES)
+    assert torn
     assert repeated(tmp_path) == (0, "evaluation")
+    assert not list(tmp_path.glob("checkpoints/.*"))
     assert digest(tmp_path) == digest(uninterrupted)
     assert (tmp_path / "history.csv").read_bytes() == (uninterrupted / "history.csv").read_bytes()
     assert table(tmp_path) == table(uninterrupted)

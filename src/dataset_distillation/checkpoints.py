@@ -148,7 +148,8 @@ class Checkpoints(Callback):
         self.written = time.monotonic()
         if trainer.is_global_zero:
             self.kept = [*(kept for kept in self.kept if kept != path), path][-_KEPT:]
-            for old in set(self.folder.glob("step_*.ckpt")) - set(self.kept):
+            # Those that a killed attempt has half-written, too: nobody else writes here.
+            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.kept):
                 old.unlink()
             self.saved(trainer.global_step)
         # Whoever listens to the signal that has come does what it does, and training goes on if it returns.
