@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import pytest
 from command_line import Ended, distill
 from conftest import TINY
 
-from dataset_distillation import cli, pipeline, sweeps
+from dataset_distillation import cli, load_distilled, pipeline, sweeps
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report import table
@@ -264,22 +265,26 @@ def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "pair" / "sweep.csv").exists()
 
 
-def test_parallel_jobs_do_not_mix_their_results(tmp_path: Path) -> None:
+def test_of_64_parallel_jobs_none_is_lost_or_mixed_up(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=grid"]
-    ended = distill(
-        "-m", *TINY, *parallel, "seed=3,4", "distilled.steps=1,2", "evaluation.networks=0", folder=tmp_path
-    )
+    small = ["architecture=mlp", "architecture.width=4", "evaluation.networks=0"]
+    seeds, steps, epochs = range(16), (1, 2), (1, 2)
+    swept = [f"seed=range({len(seeds)})", "distilled.steps=1,2", "distilled.epochs=1,2"]
+    ended = distill("-m", *TINY, *parallel, *small, *swept, folder=tmp_path)
     assert ended.code == 0, ended.err
     rows = pandas.read_csv(tmp_path / "grid" / "sweep.csv")
-    assert sorted(rows[["seed", "distilled.steps"]].to_numpy().tolist()) == [[3, 1], [3, 2], [4, 1], [4, 2]]
-    for job, seed, steps in rows[["job", "seed", "distilled.steps"]].itertuples(index=False):
-        folder = tmp_path / "grid" / str(job)
-        outcome = result(folder)
-        assert outcome["status"] == "finished"
-        assert (outcome["config"]["seed"], outcome["config"]["distilled"]["steps"]) == (seed, steps)
-        assert {f"seed={seed}", f"distilled.steps={steps}"} <= set(outcome["overrides"])
-        assert len(list((folder / "images").glob("step_*.png"))) == steps
+    assert rows["status"].tolist() == ["finished"] * 64
+    asked = rows[["distilled.steps", "distilled.epochs", "seed"]].to_numpy().tolist()
+    assert asked == [list(job) for job in itertools.product(steps, epochs, seeds)]
+    kept = [load_distilled(tmp_path / "grid" / str(job) / "distilled.safetensors") for job in rows["job"]]
+    for job, (*shape, seed), distilled in zip(rows["job"], asked, kept, strict=True):
+        told = result(tmp_path / "grid" / str(job))["config"]
+        for config in (told, distilled.metadata["config"]):
+            found = config["distilled"]["steps"], config["distilled"]["epochs"], config["seed"]
+            assert found == (*shape, seed)
+        assert list(distilled.learning_rates.shape) == shape[::-1]
+    assert len({distilled.images.numpy().tobytes() for distilled in kept}) == 64
 
 
 def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
