@@ -29,6 +29,7 @@ lint: install
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/overhead.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -144,9 +144,45 @@ def test_a_newer_format_is_refused(
         load_distilled(path)
 
 
+def test_any_changed_byte_is_noticed(path: Path) -> None:
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError):
+            load_distilled(path)
+
+
+def test_the_first_format_had_no_checksum(distilled: DistilledSet, path: Path) -> None:
+    tensors = {name: getattr(distilled, name) for name in ("images", "labels", "learning_rates")}
+    metadata = {name: json.dumps(value) for name, value in {"format": 1, **METADATA}.items()}
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert torch.equal(load_distilled(path).images, distilled.images)
+    assert load_distilled(path).metadata == METADATA
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"images": torch.zeros(3, 2, 1, 2)},
+        {"images": torch.zeros(3, 2, 3, 2, 2)},
+        {"labels": torch.zeros(3, 1, dtype=torch.int64)},
+        {"labels": torch.full((3, 2), 2)},
+        {"labels": torch.zeros(3, 2)},
+        {"learning_rates": torch.zeros(2, 2)},
+        *({"metadata": {k: v for k, v in METADATA.items() if k != name}} for name in METADATA),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    changed: dict[str, Any], distilled: DistilledSet, path: Path
+) -> None:
+    replace(distilled, **changed).save(path)
+    with pytest.raises(UserError, match="not a distilled data set"):
+        load_distilled(path)
+
+
 def test_the_metadata_are_plain_json(path: Path) -> None:
     with safetensors.safe_open(path, framework="pt") as file:
-        assert {name: json.loads(value) for name, value in file.metadata().items()}["format"] == 1
+        assert {name: json.loads(value) for name, value in file.metadata().items()}["format"] == 2
 
 
 def test_a_network_in_double_precision_is_trained_too(distilled: DistilledSet) -> None:

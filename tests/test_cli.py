@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
     assert "interrupted" in told
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
-    assert 5 <= result["outer_steps"] < 100000
+    assert 0 < result["outer_steps"] < 100000  # at least one, however slow the machine is
     distilled = load_distilled(tmp_path / "run" / "distilled.safetensors")
     assert torch.isfinite(distilled.images).all()
     assert not list((tmp_path / "run").rglob(".distilled*"))

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,15 +34,23 @@ COMMON = [option for option in TINY if not option.startswith("logger")]
 
 
 def records(path: Path) -> Iterator[Record]:
-    """A `.wandb` file: a LevelDB log (blocks of 32 KiB, chunks of CRC, length, kind) of protobuf messages."""
-    content, place, message = path.read_bytes(), 7, b""  # behind W&B's own header
+    """A `.wandb` file: a LevelDB log (blocks of 32 KiB, chunks of CRC, length, kind) of protobuf messages.
+
+    W&B 0.31 reads it in its Go program alone, which only `wandb sync` (a server) and `wandb leet` (a
+    terminal) call; what that would refuse, another header or checksum, is refused here.
+    """
+    content, place, message = path.read_bytes(), 7, b""
+    assert content[:7] in (b"", struct.pack("<4sHB", b":W&B", 0xBEE1, 0))
     while place + 7 <= len(content):
         left = -place % 32768 or 32768
         if left < 7:  # too short for a chunk: padding
             place += left
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        checksum, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if place + 7 + length > len(content):  # it is being written
+            return
         message += content[place + 7 : place + 7 + length]
+        assert checksum == zlib.crc32(content[place + 7 : place + 7 + length], zlib.crc32(bytes([kind])))
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
             yield Record.FromString(message)
@@ -279,7 +288,20 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
     assert {attempt.name.partition("run-")[2].split("-")[1] for attempt in attempts} == {second["id"]}
 
 
-def test_wandb_sync_takes_the_offline_files(sweep: Sweep) -> None:
+def test_an_offline_run_that_goes_on_keeps_its_id(run: Run) -> None:
+    logger = Wandb()
+    for step in (1, 2):
+        logger.open(run, {"seed": 0})
+        logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
+        logger.finish(None, None, {}, succeeded=False)
+    files = sorted(run.folder.glob("wandb/offline-run-*/*.wandb"))
+    ids = [[record.run.run_id for record in records(file) if record.HasField("run")] for file in files]
+    assert len(files) == 2
+    assert ids[0] == ids[1] != []
+
+
+def test_wandb_sync_finds_the_offline_runs(sweep: Sweep) -> None:
+    """Their names: without a server it does not read them, which `records` does."""
     runs = [next((sweep[0] / job).glob("wandb/offline-run-*")) for job in "01"]
     command = [sys.executable, "-m", "wandb", "sync", "--dry-run", *map(str, runs)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -27,11 +28,12 @@ from omegaconf import DictConfig, OmegaConf
 from preemption import PHASES, Children, Moment
 from torch import Tensor
 
-from dataset_distillation import config, distilled, load_distilled, pipeline
+from dataset_distillation import config, distilled, load_distilled, pipeline, status
 from dataset_distillation.checkpoints import newest, step_of
 from dataset_distillation.config import Experiment
 from dataset_distillation.distillation import distill
 from dataset_distillation.errors import UserError
+from dataset_distillation.files import write_json
 from dataset_distillation.interruption import interruptible
 from dataset_distillation.module import DistillationModule
 from dataset_distillation.outer_loss import OuterLoss
@@ -107,10 +109,15 @@ def moments(number: int) -> list[Moment]:
 
 
 def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_path: Path) -> None:
-    ends = [repeated(tmp_path, moment) for moment in moments(22)]
+    ends, torn = [], 0
+    for moment in moments(22):
+        ends.append(repeated(tmp_path, moment))
+        torn += any(tmp_path.glob("checkpoints/.step_*"))  # written beside, and never renamed
     assert [code for code, _ in ends] == [-9] * 24
     assert {phase for _, phase in ends} == set(PHASES)
+    assert torn
     assert repeated(tmp_path) == (0, "evaluation")
+    assert not list(tmp_path.glob("checkpoints/.*"))
     assert digest(tmp_path) == digest(uninterrupted)
     assert (tmp_path / "history.csv").read_bytes() == (uninterrupted / "history.csv").read_bytes()
     assert table(tmp_path) == table(uninterrupted)
@@ -364,15 +371,32 @@ def test_other_weights_in_the_same_file_are_refused(
     assert "weights of θ0, are no longer those that the run began with" in ended.err
 
 
-@pytest.mark.parametrize(("host", "refused"), [(socket.gethostname(), True), ("another", False)])
-def test_a_folder_in_which_another_process_runs_is_refused(host: str, refused: bool, tmp_path: Path) -> None:
-    told = {"updated": time.time(), "pid": os.getppid(), "host": host}
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "status.json").write_text(json.dumps(told))
+def signs_of_life(folder: Path, host: str, age: float = 0) -> None:
+    write_json(folder / "status.json", {"updated": time.time() - age, "pid": os.getppid(), "host": host})
+
+
+def test_a_folder_in_which_another_process_runs_is_refused(tmp_path: Path) -> None:
+    signs_of_life(tmp_path / "run", socket.gethostname())
     ended = type_in(*SHORT, folder=tmp_path)
-    assert ended.code == int(refused)
-    assert (f"process {os.getppid()} runs there" in ended.err) == refused
-    assert (tmp_path / "run" / "result.json").exists() != refused
+    assert ended.code == 1
+    assert f"process {os.getppid()} of {socket.gethostname()} runs there" in ended.err
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_of_another_machine_the_next_sign_of_life_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "LOST", 20.0)
+    signs_of_life(tmp_path, "another", age=18)
+    assert status.going_on(tmp_path) is None  # it was killed
+    signs_of_life(tmp_path, "another")
+    ends = threading.Timer(0.1, (tmp_path / "status.json").unlink)
+    ends.start()
+    assert status.going_on(tmp_path) is None
+    signs_of_life(tmp_path, "another")
+    lives = threading.Timer(0.1, signs_of_life, (tmp_path, "another"))
+    lives.start()
+    assert status.going_on(tmp_path) == f"process {os.getppid()} of another"
 
 
 def test_a_finished_run_says_so_and_does_nothing(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,11 +24,11 @@ import pytest
 from command_line import Ended, distill
 from conftest import TINY
 
-from dataset_distillation import cli, pipeline, sweeps
+from dataset_distillation import cli, load_distilled, pipeline, sweeps
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report import table
-from dataset_distillation.status import Progress
+from dataset_distillation.status import Progress, read
 
 
 def result(job: Path) -> dict[str, Any]:
@@ -158,6 +160,8 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
     ("typed", "told"),
     [
         (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; give the command that began it"),
+        (["-m", "seed=3"], "it has 2 jobs, not 1; give the command that began it"),
+        (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; give"),
         (["seed=3"], "sweep.resume: goes on with a multirun; add -m"),
     ],
 )
@@ -169,6 +173,14 @@ def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, 
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert told in ended.err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"sweep.json": before}
+
+
+def test_sweep_resume_notices_what_is_left_out(tmp_path: Path) -> None:
+    swept = [override for override in TINY if "false" not in override]
+    write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "init=fixed", "seed=3"]]})
+    ended = distill("-m", *swept, "seed=3", f"sweep.resume={tmp_path}", folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert "its job 0 has init=fixed; give the command that began it" in ended.err
 
 
 def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
@@ -253,22 +265,26 @@ def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "pair" / "sweep.csv").exists()
 
 
-def test_parallel_jobs_do_not_mix_their_results(tmp_path: Path) -> None:
+def test_of_64_parallel_jobs_none_is_lost_or_mixed_up(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=grid"]
-    ended = distill(
-        "-m", *TINY, *parallel, "seed=3,4", "distilled.steps=1,2", "evaluation.networks=0", folder=tmp_path
-    )
+    small = ["architecture=mlp", "architecture.width=4", "evaluation.networks=0"]
+    seeds, steps, epochs = range(16), (1, 2), (1, 2)
+    swept = [f"seed=range({len(seeds)})", "distilled.steps=1,2", "distilled.epochs=1,2"]
+    ended = distill("-m", *TINY, *parallel, *small, *swept, folder=tmp_path)
     assert ended.code == 0, ended.err
     rows = pandas.read_csv(tmp_path / "grid" / "sweep.csv")
-    assert sorted(rows[["seed", "distilled.steps"]].to_numpy().tolist()) == [[3, 1], [3, 2], [4, 1], [4, 2]]
-    for job, seed, steps in rows[["job", "seed", "distilled.steps"]].itertuples(index=False):
-        folder = tmp_path / "grid" / str(job)
-        outcome = result(folder)
-        assert outcome["status"] == "finished"
-        assert (outcome["config"]["seed"], outcome["config"]["distilled"]["steps"]) == (seed, steps)
-        assert {f"seed={seed}", f"distilled.steps={steps}"} <= set(outcome["overrides"])
-        assert len(list((folder / "images").glob("step_*.png"))) == steps
+    assert rows["status"].tolist() == ["finished"] * 64
+    asked = rows[["distilled.steps", "distilled.epochs", "seed"]].to_numpy().tolist()
+    assert asked == [list(job) for job in itertools.product(steps, epochs, seeds)]
+    kept = [load_distilled(tmp_path / "grid" / str(job) / "distilled.safetensors") for job in rows["job"]]
+    for job, (*shape, seed), distilled in zip(rows["job"], asked, kept, strict=True):
+        told = result(tmp_path / "grid" / str(job))["config"]
+        for config in (told, distilled.metadata["config"]):
+            found = config["distilled"]["steps"], config["distilled"]["epochs"], config["seed"]
+            assert found == (*shape, seed)
+        assert list(distilled.learning_rates.shape) == shape[::-1]
+    assert len({distilled.images.numpy().tobytes() for distilled in kept}) == 64
 
 
 def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
@@ -276,3 +292,41 @@ def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
     ended = distill("-m", *TINY, "distilled.stepz=1,2", f"hydra.sweep.dir={folder}", folder=folder.parent)
     assert ended.code == 2
     assert ended.err == "distill: distilled.stepz: no such key; did you mean steps?\n"
+
+
+def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=pair"]
+    command = [Path(sys.executable).with_name("distill"), "-m", *TINY, *parallel, "seed=0,1,2"]
+    with (
+        open(tmp_path / "log", "w") as log,
+        subprocess.Popen(
+            [*command, "outer.steps=100000"], cwd=tmp_path, start_new_session=True, stdout=log, stderr=log
+        ) as multirun,
+    ):
+        deadline = time.monotonic() + 120
+        while not read(tmp_path / "pair" / "0" / "status.json").get("step"):
+            assert multirun.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        multirun.terminate()
+        assert multirun.wait(60) == 75, (tmp_path / "log").read_text()
+    told = subprocess.run(["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True).stdout
+    left = [line.split(None, 2) for line in told.splitlines()]
+    assert not [args for sid, stat, args in left if sid == str(multirun.pid) and "Z" not in stat]
+    states = pandas.read_csv(tmp_path / "pair" / "sweep.csv")["status"].tolist()
+    assert states == ["lost", "lost", "missing"]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_it_starts_asks_to_be_tried_again(
+    signum: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def importing(_: Any) -> None:
+        os.kill(os.getpid(), signum)
+        time.sleep(10)
+
+    monkeypatch.setattr(cli, "run_job", importing)
+    ended = distill(*TINY, folder=tmp_path)
+    assert (ended.code, ended.err) == (75, f"distill: interrupted ({signum.name})\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,20 @@ from torch import Tensor, nn
 from dataset_distillation import inner_optimizers, training
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled import pixels, sequence
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import DAMAGED, UserError
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.objectives import LOSSES
 
-FORMAT = 1  # raised when the meaning of a field changes; older files stay readable
+FORMAT = 2  # raised when the meaning of a field changes; older files stay readable: 1 had no checksum
 _INITIAL = "initial_weights/"
+#: Where the header has the SHA-256 of the file, which is taken with zeros in its place.
+_SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
+#: Metadata that every reader needs.
+_KINDS = {
+    "class_names": list, "mean": list, "std": list,
+    "architecture": str, "inner_optimizer": str, "config": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,27 @@ class DistilledSet:
         tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
         tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        metadata = {name: json.dumps(value) for name, value in {"format": FORMAT, **self.metadata}.items()}
-        write(Path(path), _in_order(safetensors.torch.save(tensors, metadata)))
+        marks = {"format": FORMAT, "sha256": "0" * 64}
+        metadata = {name: json.dumps(value) for name, value in {**marks, **self.metadata}.items()}
+        content = _in_order(safetensors.torch.save(tensors, metadata))
+        write(Path(path), _SEAL.sub(_checksum(content).encode(), content, count=1))
+
+    def check(self) -> None:
+        """Raise ValueError unless the tensors and the metadata that everybody needs fit together."""
+        for name, kind in _KINDS.items():
+            if not isinstance(self.metadata.get(name), kind):
+                raise ValueError(f"metadata {name}: no {kind.__name__}")
+        images, labels, rates = self.images, self.labels, self.learning_rates
+        numbers = labels.is_floating_point() and labels.ndim == 3
+        classes = labels.dtype == torch.int64 and labels.ndim == 2
+        if images.ndim != 5 or not (numbers or classes) or labels.shape[:2] != images.shape[:2]:
+            raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
+        if classes and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.metadata["class_names"]):
+            raise ValueError("a label of no class")
+        if rates.ndim != 2 or rates.shape[1] != len(images):
+            raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
+        if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
+            raise ValueError("mean and std are not those of the images' channels")
 
 
 def _in_order(content: bytes) -> bytes:
@@ -123,6 +150,11 @@ def _in_order(content: bytes) -> bytes:
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def _checksum(content: bytes) -> str:
+    """The SHA-256 of an artifact, by which its header is sealed."""
+    return hashlib.sha256(_SEAL.sub(b"0" * 64, content, count=1)).hexdigest()
 
 
 def checksum(weights: Weights) -> str:
@@ -141,16 +173,24 @@ def _shape(shape: torch.Size | None) -> str:
 def load_distilled(path: str | Path) -> DistilledSet:
     """Read a distilled data set; runs no code of the file. Raises UserError, one line, for anything else."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.pop("format") > FORMAT:
+        content = Path(path).read_bytes()
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = {name: json.loads(value) for name, value in header["__metadata__"].items()}
+        if (form := metadata.pop("format")) > FORMAT:
             raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
+        seal = metadata.pop("sha256", None)
+        if (form > 1 or seal) and seal != _checksum(content):
+            raise ValueError("its checksum does not match")
         initial = {
-            name.removeprefix(_INITIAL): tensors.pop(name) for name in list(tensors) if _INITIAL in name
+            name.removeprefix(_INITIAL): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith(_INITIAL)
         }
-        return DistilledSet(**tensors, initial_weights=initial, metadata=metadata)
+        distilled = DistilledSet(**tensors, initial_weights=initial, metadata=metadata)
+        distilled.check()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, safetensors.SafetensorError, RuntimeError, *DAMAGED) as error:
         raise UserError(f"{path}: not a distilled data set, or damaged ({error})") from error
+    return distilled

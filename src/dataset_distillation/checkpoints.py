@@ -25,7 +25,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import DAMAGED, UserError
 from dataset_distillation.files import write
 from dataset_distillation.interruption import listeners
 from dataset_distillation.objectives import best
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
 _KEPT = 2
+_KEYS = {
+    "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step",
+    "skipped", "checksum",
+}  # fmt: skip
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -43,7 +47,9 @@ def load(path: Path) -> dict[str, Any]:
         if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
             raise UserError(f"{path}: a damaged checkpoint, its checksum does not match")
         checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        if missing := _KEYS - checkpoint.keys():
+            raise ValueError(f"it has no {min(missing)}")
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, *DAMAGED) as error:
         raise UserError(f"{path}: not a checkpoint ({error})") from error
     return checkpoint
 
@@ -69,8 +75,8 @@ def newest(folder: Path, checksum: str) -> Path | None:
             log.warning("%s; going on from what was before it", error)
             continue
         if checkpoint["checksum"] != checksum:
-            changed = "the data, or the weights of θ0, are no longer those that the run began with"
-            raise UserError(f"{path}: {changed}; start a new one")
+            changed = "the config, the data, or the weights of θ0, are no longer those that the run began"
+            raise UserError(f"{path}: {changed} with; start a new one")
         return path
     return None
 
@@ -142,7 +148,8 @@ class Checkpoints(Callback):
         self.written = time.monotonic()
         if trainer.is_global_zero:
             self.kept = [*(kept for kept in self.kept if kept != path), path][-_KEPT:]
-            for old in set(self.folder.glob("step_*.ckpt")) - set(self.kept):
+            # Those that a killed attempt has half-written, too: nobody else writes here.
+            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.kept):
                 old.unlink()
             self.saved(trainer.global_step)
         # Whoever listens to the signal that has come does what it does, and training goes on if it returns.

@@ -106,7 +106,7 @@ def run_job(config: DictConfig) -> float | None:
         return None
     resume.check(run.folder, run.config)  # before anything is written there
     if process := going_on(run.folder):
-        raise UserError(f"{run.folder}: process {process} runs there; wait for it, or take another folder")
+        raise UserError(f"{run.folder}: {process} runs there; wait for it, or take another folder")
     try:
         if result := resume.finished(run.folder):
             log.info("finished already: there is nothing to do")
@@ -195,6 +195,23 @@ def _enter(
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(told())
         sys.exit()
+    Check.forget()
+    code: int | str | None = 1
+    try:
+        with interruptible():  # from the start: importing takes seconds
+            _prepare(register)
+            code = _hydra(job)
+    except Interrupted as end:
+        print(f"{program()}: interrupted ({end})", file=sys.stderr)
+        code = end.exit_code
+    finally:
+        if Check.sweep:
+            code = _end_sweep(Check.sweep, code)
+    sys.exit(code)
+
+
+def _prepare(register: Callable[[list[str]], None]) -> None:
+    """Make the arguments what Hydra takes, and known to it what they need."""
     try:
         sys.argv[1:] = _resumed(sys.argv[1:])
         register(sys.argv[1:])
@@ -204,18 +221,10 @@ def _enter(
     logging.raiseExceptions = False  # where the disk is full, the log need not say so line by line
     # Hydra takes -m only before or behind all overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
-    code: int | str | None = 1
-    try:
-        code = _hydra(job)
-    finally:
-        if Check.sweep:
-            code = _end_sweep(Check.sweep, code)
-    sys.exit(code)
 
 
 def _hydra(job: Callable[[], Any]) -> int | str | None:
     """Hand over to Hydra; returns the exit code."""
-    Check.forget()
     try:
         _resume_sweep()
         if any(argument.startswith("query=") for argument in sys.argv):
@@ -224,8 +233,6 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
             job()
     except SystemExit as end:
         return end.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except Exception as error:
         if Check.sweep and Check.sweep.started():
             return 1  # a job has logged what happened to it
@@ -244,7 +251,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
 
     interrupted = code in (INTERRUPTED, TRY_AGAIN)
     if not interrupted:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(Interrupted), interruptible():
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)

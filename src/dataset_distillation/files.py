@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from dataset_distillation.errors import UserError
 
 def write(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one stroke: written beside it, synced, renamed; or raise UserError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of two machines, or of two containers, may have the same number.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

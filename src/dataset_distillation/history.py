@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from argparse import Namespace
@@ -11,6 +12,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from dataset_distillation.errors import DAMAGED
 from dataset_distillation.files import write
 
 
@@ -65,9 +67,14 @@ class History(Logger):
 
 
 def _before(path: Path, done: int) -> list[dict[str, Any]]:
-    """The rows of steps that were done, of which `step` counts from 0."""
+    """The rows of steps that were done, of which `step` counts from 0; none that a power loss has torn."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "step": int(row["step"])} for row in rows if int(row["step"]) < done]
+    *whole, _ = path.read_bytes().decode(errors="replace").split("\n")
+    rows: list[dict[str, Any]] = []
+    for row in csv.DictReader((line for line in whole if "\0" not in line), quoting=csv.QUOTE_NONE):
+        with contextlib.suppress(*DAMAGED):
+            values = {name: value for name, value in row.items() if value}
+            list(map(float, values.values()))  # raises where one is no number
+            rows.append({**values, "step": int(values["step"])})
+    return [row for row in rows if row["step"] < done]

@@ -102,7 +102,7 @@ class Pool:
     def folder(self) -> Path:
         key = hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()[:16]
         kind = type(self.architecture).__name__.lower()
-        return Path(self.pretraining.folder, f"{self.source.name.lower()}-{kind}-{key}").absolute()
+        return Path(self.pretraining.folder, Path(f"{self.source.name.lower()}-{kind}-{key}").name).absolute()
 
     def members(self, names: Sequence[str]) -> list[Member]:
         """The members of these names, verified; those that are missing or damaged are trained first.

@@ -29,9 +29,10 @@ class Problem:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of what a run reads: the data, and the weights of a θ0 that is known."""
+        """SHA-256 of what a run depends on: its config, the data, and the weights of a θ0 that is known."""
         known = [checksum(w) for w in self.population("init", 1)] if self.experiment.init.known else []
-        return hashlib.sha256(" ".join([self.data.checksum, *known]).encode()).hexdigest()
+        parts = [repr(self.experiment), self.data.checksum, *known]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     @cached_property
     def validation(self) -> Split:

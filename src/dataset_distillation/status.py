@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -17,8 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import DAMAGED, UserError
 from dataset_distillation.files import write_json
+
+log = logging.getLogger(__name__)
 
 BEAT = 5.0  # seconds between two signs of life
 LOST = 60.0  # seconds without one after which nobody is there; file systems of clusters are slow
@@ -95,18 +98,31 @@ def alive(told: dict[str, Any]) -> bool:
     return True
 
 
-def going_on(folder: Path) -> int | None:
-    """The process on this machine that runs in `folder`, if another one does.
+def going_on(folder: Path) -> str | None:
+    """Which process runs in `folder`, if another one does.
 
-    Of other machines nothing is known: there a killed process looks alive for a while, and a cluster that
-    queues its job again at once must not be refused.
+    Of one on another machine nothing is known but its signs of life, so the next one is waited for: a
+    killed one gives none, and its cluster may have queued its job again at once.
     """
+    path = folder / "status.json"
     try:
-        told = read(folder / "status.json")
-        another = told["host"] == socket.gethostname() and told["pid"] != os.getpid() and alive(told)
-        return int(told["pid"]) if another else None
-    except (UserError, KeyError, TypeError, ValueError, OverflowError):  # no such file, or a damaged one
+        told = read(path)
+        here = told["host"] == socket.gethostname()
+        goes_on = told["pid"] != os.getpid() if here else _gives_another_sign(path, told)
+        return f"process {told['pid']} of {told['host']}" if goes_on and alive(told) else None
+    except (UserError, *DAMAGED):  # no such file, or a damaged one
         return None
+
+
+def _gives_another_sign(path: Path, told: dict[str, Any]) -> bool:
+    deadline = time.monotonic() + LOST
+    if alive(told):
+        log.warning("%s has run here; waiting whether it still does (%.0f s at most)", told["host"], LOST)
+    while alive(told) and time.monotonic() < deadline:
+        time.sleep(1)
+        if (now := read(path)) != told:
+            return bool(now)
+    return False
 
 
 def read(path: Path) -> dict[str, Any]:

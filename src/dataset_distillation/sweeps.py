@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -16,14 +17,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from dataset_distillation.errors import UserError, program, refuse
+from dataset_distillation.errors import DAMAGED, UserError, program, refuse
 from dataset_distillation.files import write
-from dataset_distillation.status import Heartbeat, Progress, alive, read
+from dataset_distillation.queues import Queue, give_up, slurm_holds, submitted
+from dataset_distillation.status import LOST, Heartbeat, Progress, alive, read
 
 OPEN = ("queued", "running")
-
-#: What reading a file of ours raises that somebody, or a broken disk, has changed.
-DAMAGED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class Multirun:
@@ -39,37 +38,60 @@ class Multirun:
         self.path = self.folder / "sweep.json"
         self.ended = False
         self.before = self.path.read_bytes() if self.path.exists() else None
-        self.starts = self._starts()
+        self.starts, self.earlier = self._starts(), submitted(self.folder)
+        self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # of a job
+        self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, and when
         self.heartbeat = Heartbeat(self.path, self._tell)
 
     def _tell(self) -> dict[str, Any]:
-        command = shlex.join([program(), *sys.argv[1:]])
+        if "Slurm" in self.launcher:
+            self._let_go()
         return {
-            "command": command,
+            "command": shlex.join([program(), *sys.argv[1:]]),
             "launcher": self.launcher,
             "swept": self.swept,
             "jobs": self.announced,
+            "submitted": self.submitted(),
+            "uid": os.getuid(),
             "ended": self.ended,
         }
+
+    def submitted(self) -> list[str]:
+        """The ids of the jobs that the launcher has handed over, in order."""
+        return [job for job in submitted(self.folder) if job not in self.earlier]
+
+    def _let_go(self) -> None:
+        """Of jobs that left SLURM's queue so long ago that what they left in files would be seen."""
+        if not (ours := self.submitted()) or (held := slurm_holds(os.getuid())) is None:
+            return
+        now = time.monotonic()
+        self.gone = {job: self.gone.get(job, now) for job in ours if job not in held}
+        for job, left in self.gone.items():
+            if now - left > LOST:
+                give_up(self.folder, job, self.tasks)
 
     def _starts(self) -> dict[Path, int]:
         # Hydra writes these as a job starts, wherever that is; compared with themselves, no clock matters.
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
 
     def same_as_before(self) -> None:
-        """Refuse to go on with the sweep in this folder by a command that asks for other jobs."""
-        before = zip(read(self.path).get("jobs") or [], self.announced or [], strict=False)
-        for number, (there, now) in enumerate(before):
-            if other := [override for override in now if override not in there]:
-                asked = " ".join(override for override in there if override not in now)
-                raise refuse(
-                    "sweep.resume", self.folder, f"its job {number} has {asked}, not {' '.join(other)}",
-                    "give the command that began it",
-                )  # fmt: skip
+        """Refuse to go on with the sweep in this folder by a command that does not ask for all its jobs."""
+        before, now = read(self.path).get("jobs") or [], self.announced or []
+        for number, (there, here) in enumerate(zip(before, now, strict=False)):
+            asked = " ".join(override for override in there if override not in here)
+            other = " ".join(override for override in here if override not in there)
+            if asked or other:
+                differs = f"{asked}, not {other}" if asked and other else asked or f"no {other}"
+                self._refuse(f"its job {number} has {differs}")
+        if len(now) < len(before):
+            self._refuse(f"it has {len(before)} jobs, not {len(now)}")
+
+    def _refuse(self, allowed: str) -> NoReturn:
+        raise refuse("sweep.resume", self.folder, allowed, "give the command that began it")
 
     def started(self) -> bool:
-        """Whether any job has begun."""
-        return self._starts() != self.starts
+        """Whether any job has begun, or waits in a queue."""
+        return self._starts() != self.starts or bool(self.submitted())
 
     def wait(self) -> None:
         """Until no job is queued or running: submitit gives up at the first that it loses."""
@@ -81,9 +103,9 @@ class Multirun:
             time.sleep(2)
 
     def end(self, interrupted: bool) -> None:
-        """Say that no job is to come any more; after Ctrl-C there may be, where SLURM holds them."""
+        """Say that no job is to come any more; after Ctrl-C there may be, of those handed over."""
         self.heartbeat.stop()
-        self.ended = not interrupted
+        self.ended = not (interrupted and "submitit" in self.launcher)
         self.heartbeat.write()
 
     def withdraw(self) -> None:
@@ -143,32 +165,35 @@ def jobs(sweep: Path) -> list[Job]:
     if not sweep.is_dir():
         raise UserError(f"{sweep}: no such folder")
     there = sorted(int(path.name) for path in sweep.iterdir() if path.name.isdigit() and path.is_dir())
-    announced, waiting = _told(sweep / "sweep.json")
+    announced, queue = _told(sweep / "sweep.json")
     numbers = there if announced is None else range(len(announced))
     if not numbers:
         raise UserError(f"{sweep}: no folder of a multirun (no jobs)")
-    return [_job(sweep / str(n), None if announced is None else announced[n], waiting) for n in numbers]
+    return [_job(sweep / str(n), None if announced is None else announced[n], queue) for n in numbers]
 
 
-def _told(path: Path) -> tuple[list[list[str]] | None, bool]:
-    """The overrides of each job, if they are known, and whether those that have not begun still may."""
+def _told(path: Path) -> tuple[list[list[str]] | None, Queue]:
+    """The overrides of each job, if they are known, and which of them may still begin."""
     told = read(path)
     try:
-        # What SLURM holds stays there, whether or not anybody waits for it.
-        waiting = bool(told) and not told["ended"] and (alive(told) or "Slurm" in told["launcher"])
         announced = told.get("jobs")
-        return None if announced is None else [list(map(str, overrides)) for overrides in announced], waiting
+        jobs = None if announced is None else [list(map(str, overrides)) for overrides in announced]
+        return jobs, Queue.of(told)
     except DAMAGED as error:
         raise UserError(f"{path}: damaged ({error!r})") from error
 
 
-def _job(folder: Path, announced: list[str] | None, waiting: bool) -> Job:
+def _job(folder: Path, announced: list[str] | None, queue: Queue) -> Job:
     number = int(folder.name)
     try:
         begun = _begun(folder, announced)
     except (UserError, *DAMAGED) as error:
         return Job(number, folder, "damaged", announced or [], result={"error": str(error)})
-    return begun or Job(number, folder, "queued" if waiting else "missing", announced or [])
+    if begun is None:
+        return Job(number, folder, "queued" if queue.may_begin(number) else "missing", announced or [])
+    # Whatever ended an earlier attempt: what a queue holds is still to come.
+    again = begun.state not in ("running", "finished") and queue.holds(number)
+    return replace(begun, state="queued") if again else begun
 
 
 def _begun(folder: Path, announced: list[str] | None) -> Job | None:
@@ -181,8 +206,8 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
         last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["updated"]))
         told = {"error": f"no sign of life since {last}, at outer step {progress.step} of {progress.steps}"}
         return Job(number, folder, "lost", overrides, progress, told)
-    if not result or announced not in (None, result["overrides"]):  # another sweep's, which will be replaced
-        return None
+    if not result or (announced is not None and set(announced) != set(result["overrides"])):
+        return None  # another sweep's, which will be replaced
     for row in result.get("evaluation", []):
         row |= {
             "method": str(row["method"]),

@@ -15,6 +15,7 @@ import pandas
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.errors import DAMAGED
 from dataset_distillation.evaluation.baselines import BASELINES, Setting
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.files import write, write_json
@@ -76,7 +77,13 @@ def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFram
 def _read(folder: Path) -> pandas.DataFrame | None:
     if not (path := folder / "evaluation.csv").exists():
         return None
-    return pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
+    try:
+        found = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
+        numbers = dict.fromkeys(("seconds", *metrics(found)), float)
+        return found.astype({"method": "string", "set": int, **numbers})
+    except DAMAGED as error:
+        log.warning("%s: damaged (%s); the baselines are made again", path, " ".join(str(error).split()))
+        return None
 
 
 def _write(table: pandas.DataFrame, folder: Path) -> pandas.DataFrame:

@@ -9,6 +9,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.help import choices
+
 #: What an artifact brings: groups with a choice of their own, and those of which the values say all.
 CHOSEN = ("dataset", "architecture", "init", "objective", "inner_optimizer")
 VALUES = ("distilled", "evaluation", "seed")
@@ -23,11 +26,25 @@ def register(arguments: list[str]) -> None:
     from dataset_distillation.artifact import load_distilled
 
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    asked = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(overrides)}
+    asked = {o.get_key_element().lstrip("+"): o for o in OverridesParser.create().parse_overrides(overrides)}
     node: dict[str, Any] = {}
     if "artifact" in asked and (path := asked["artifact"].value()):
         node = experiment(load_distilled(str(path)).metadata, set(asked))
+        _refuse_code(str(path), node)
     ConfigStore.instance().store(group="experiment", name="artifact", node=node, package="_global_")
+
+
+def _refuse_code(path: str, node: dict[str, Any]) -> None:
+    """Only who types it imports code; an artifact may come from anybody."""
+    for override in node["defaults"]:
+        [(group, choice)] = override.items()
+        group = group.removeprefix("override /")
+        key = f"{group.rpartition('@')[2]}.path"
+        if choice == "imported":
+            remedy = f"add {group}=imported {key}=<module>:<attribute> to import it"
+            raise refuse("artifact", path, f"was made with {group}=imported, code of its user's", remedy)
+        if choice not in choices(group.partition("@")[0]):
+            raise UserError(f"{path}: was made with {group}={choice}, which there is not")
 
 
 def experiment(metadata: dict[str, Any], asked: set[str]) -> dict[str, Any]:

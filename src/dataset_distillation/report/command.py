@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dataset_distillation.errors import UserError
+from omegaconf.errors import OmegaConfBaseException
+
+from dataset_distillation.errors import DAMAGED, UserError
 
 
 def main(arguments: list[str] | None = None) -> list[Path]:
@@ -19,15 +21,22 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     parser.add_argument("--output", type=Path, help="where the paper's tables and figures are written")
     asked = parser.parse_args(arguments)
     # Not before --help has been answered: they import torch.
+    from jinja2 import TemplateError
+
     from dataset_distillation.report import paper
     from dataset_distillation.report.runs import below
 
     for folder in asked.folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if asked.output:
-        return paper.write_all([run for folder in asked.folders for run in below(folder)], asked.output)
-    return [file for folder in asked.folders for file in pages(folder)]
+    try:
+        if asked.output:
+            return paper.write_all([run for folder in asked.folders for run in below(folder)], asked.output)
+        return [file for folder in asked.folders for file in pages(folder)]
+    except (*DAMAGED, OmegaConfBaseException, TemplateError) as error:
+        where = ", ".join(map(str, asked.folders))
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{where}: a file there is damaged ({told})") from error
 
 
 def pages(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,10 @@ from PIL import Image
 from dataset_distillation import sweeps
 from dataset_distillation.artifact import DistilledSet, load_distilled
 from dataset_distillation.config import Training
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import DAMAGED, UserError
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.objectives import shown
+from dataset_distillation.status import read
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         if self.job:
             return self.job.result  # empty unless it has ended; of a damaged one, the error
-        path = self.path / "result.json"
-        if not path.exists():
-            return {"status": "missing"}
-        try:
-            result: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not the result of a run, or damaged ({error})") from error
-        return result
+        return {"status": "missing", **read(self.path / "result.json")}
 
     @property
     def evaluation(self) -> dict[str, dict[str, Any]]:
@@ -128,12 +121,17 @@ class RunFolder:
     def confusion(self) -> dict[str, np.ndarray]:
         """By method, the mean share [true][predicted] over the held-out networks."""
         path = self.path / "confusion.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        return {method: np.array(matrix, dtype=float) for method, matrix in found.items()}
+        try:
+            return {method: np.array(matrix, dtype=float) for method, matrix in read(path).items()}
+        except DAMAGED as error:
+            raise UserError(f"{path}: damaged ({error})") from error
 
     def _table(self, name: str) -> pandas.DataFrame | None:
         path = self.path / name
-        return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+        try:
+            return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from error
 
 
 def is_run(folder: Path) -> bool:

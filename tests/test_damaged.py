@@ -1,0 +1,219 @@
+"""Files that somebody, or a broken disk, has changed: each ends in one line, or is read as it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import distill
+from conftest import TINY
+
+from dataset_distillation import checkpoints, load_distilled, resume
+from dataset_distillation.artifact import DistilledSet
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation import comparison
+from dataset_distillation.history import History
+from dataset_distillation.report import command
+from dataset_distillation.report.runs import RunFolder
+
+RUN = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
+#: How many mutated files of each kind are read; 10,000 in all.
+MUTATED = {
+    "distilled.safetensors": 3000,
+    "checkpoints/step_00000003.ckpt": 3000,
+    "result.json": 1500,
+    "run.json": 1000,
+    "history.csv": 500,
+    "evaluation.csv": 500,
+    "confusion.json": 500,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    ended = distill(*RUN, "evaluation.baselines=[random_real]", "hydra.run.dir=run", folder=folder)
+    assert ended.code == 0, ended.err
+    return folder / "run"
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """As bad memory, broken disks, torn writes and editors change files."""
+    changed = bytearray(content)
+    for _ in range(draw.choice((1, 1, 3, 20))):
+        # Headers are where most can go wrong.
+        at = draw.randrange(min(len(changed), draw.choice((8, 2000, len(changed)))) or 1)
+        how = draw.choice(("bit", "byte", "token", "lost", "zeros", "cut"))
+        if how == "bit" and changed:
+            changed[at] ^= 1 << draw.randrange(8)
+        elif how == "byte":
+            changed[at : at + 1] = bytes([draw.randrange(256)])
+        elif how == "token":
+            tokens = (b"0", b'"', b"-", b"null", b"{}", b"[]", b"9" * 30, b"\n", b",", b"NaN")
+            changed[at : at + draw.choice((0, 1, 8))] = draw.choice(tokens)
+        elif how == "lost":
+            del changed[at : at + draw.choice((1, 8, 512))]
+        elif how == "zeros":
+            changed[at : at + 512] = bytes(len(changed[at : at + 512]))
+        elif draw.random() < 0.1:
+            del changed[at:]
+    return bytes(changed)
+
+
+def same_set(path: Path, whole: DistilledSet) -> None:
+    read = load_distilled(path)
+    for name in ("images", "labels", "learning_rates"):
+        assert torch.equal(getattr(read, name), getattr(whole, name))
+    assert read.metadata == whole.metadata
+
+
+def same_checkpoint(path: Path, whole: dict[str, Any]) -> None:
+    read = checkpoints.load(path)
+    assert read.keys() == whole.keys()
+    assert all(
+        torch.equal(read["state_dict"][name], whole["state_dict"][name]) for name in whole["state_dict"]
+    )
+
+
+def as_it_stands(path: Path, _: Any) -> None:
+    """JSON and CSV have no checksum, for people edit them: what is read is what the file says."""
+    folder = path.parent
+    if path.name == "result.json":
+        result = RunFolder(folder).result
+        assert result == {"status": "missing", **json.loads(path.read_bytes())}
+        assert resume.finished(folder) in (None, result)
+    elif path.name == "run.json":
+        assert resume.begun(folder) == json.loads(path.read_bytes())
+    elif path.name == "history.csv":
+        rows = History(folder, done=2).rows
+        assert all(row["step"] < 2 and all(map(float, row.values())) is not None for row in rows)
+        assert RunFolder(folder).history is not None or path.stat().st_size < 2
+    elif path.name == "evaluation.csv":
+        comparison._read(folder)
+        assert RunFolder(folder).runs is not None or path.stat().st_size < 2
+    else:
+        assert RunFolder(folder).confusion.keys() == json.loads(path.read_bytes()).keys()
+
+
+READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path, Any], None]]] = {
+    "distilled.safetensors": (load_distilled, same_set),
+    "checkpoints/step_00000003.ckpt": (checkpoints.load, same_checkpoint),
+}
+
+
+@pytest.mark.parametrize("name", MUTATED)
+def test_a_mutated_file_is_refused_in_one_line_or_read_right(name: str, run: Path, tmp_path: Path) -> None:
+    draw, path = random.Random(name), tmp_path / "run" / name
+    shutil.copytree(run, tmp_path / "run")
+    content = path.read_bytes()
+    reader, check = READERS.get(name, (lambda _: None, as_it_stands))
+    whole, refused = reader(path), []
+    check(path, whole)
+    for _ in range(MUTATED[name]):
+        path.write_bytes(mutated(content, draw))
+        try:
+            check(path, whole)
+        except UserError as error:
+            refused.append(str(error))
+    assert refused
+    assert [told for told in refused if str(path) not in told or "\n" in told] == []
+
+
+def test_the_mutated_files_are_ten_thousand() -> None:
+    assert sum(MUTATED.values()) == 10_000
+
+
+def unfinished(run: Path, folder: Path) -> Path:
+    """A copy of the run that was killed behind its last checkpoint."""
+    shutil.copytree(run, folder / "run")
+    (folder / "run" / "result.json").unlink()
+    return folder / "run"
+
+
+def goes_on(run: Path, folder: Path, *options: str) -> str:
+    ended = distill(*RUN, "evaluation.baselines=[random_real]", *options, "hydra.run.dir=run", folder=folder)
+    assert ended.code == 0, ended.err
+    for name in ("distilled.safetensors", "history.csv"):
+        assert (folder / "run" / name).read_bytes() == (run / name).read_bytes()
+    return ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("distilled.safetensors", lambda content: content[:100]),
+        ("result.json", lambda _: b'{"status": "finished"}'),
+        ("result.json", lambda content: content.replace(b'"mean"', b'"maen"')),
+    ],
+)
+def test_a_finished_run_that_was_damaged_is_made_again(
+    name: str, damage: Callable[[bytes], bytes], run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(damage((run / name).read_bytes()))
+    assert "finished already" not in goes_on(run, tmp_path)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (
+        result["evaluation"][1]["mean"]
+        == json.loads((run / "result.json").read_text())["evaluation"][1]["mean"]
+    )
+
+
+@pytest.mark.parametrize("torn", [b"\0\0\0\0", b"2,0.", b"2,1,2,3,4,5,6,7,8,9,10,11,12\n", b"\xff\n"])
+def test_curves_that_a_power_loss_has_torn_do_not_stop_a_run(torn: bytes, run: Path, tmp_path: Path) -> None:
+    with open(unfinished(run, tmp_path) / "history.csv", "ab") as file:
+        file.write(torn)
+    goes_on(run, tmp_path)
+
+
+def test_baselines_of_a_damaged_table_are_made_again(run: Path, tmp_path: Path) -> None:
+    (unfinished(run, tmp_path) / "evaluation.csv").write_text("method,b\nrandom_real\n")
+    assert "the baselines are made again" in goes_on(run, tmp_path)
+
+
+def test_a_checkpoint_of_something_else_is_passed_over(run: Path, tmp_path: Path) -> None:
+    for path in (unfinished(run, tmp_path) / "checkpoints").iterdir():
+        content = io.BytesIO()
+        torch.save([1, 2], content)
+        path.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+    assert "not a checkpoint" in goes_on(run, tmp_path)
+
+
+def test_a_checkpoint_knows_the_config_it_is_of(run: Path, tmp_path: Path) -> None:
+    (unfinished(run, tmp_path) / "run.json").unlink()
+    ended = distill(*RUN, "outer.learning_rate=0.5", "hydra.run.dir=run", folder=tmp_path)
+    assert ended.code == 1
+    assert "the config, the data, or the weights of θ0, are no longer those" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("result.json", b"[]"),
+        ("result.json", b'{"status": "finished", "metric": "accuracy", "evaluation": [{"method": 1}]}'),
+        ("result.json", b'{"config": {"a": "${"}}'),
+        ("history.csv", b'step,outer/loss\n"0,1\n'),
+        ("evaluation.csv", b"a,b\n1\n1,2,3\n"),
+        ("evaluation.csv", b"a,b\n1,2\n"),
+        ("confusion.json", b'{"distilled": [[1], [1, 2]]}'),
+        ("confusion.json", b"[1]"),
+        ("distilled.safetensors", b"{}"),
+    ],
+)
+def test_the_report_on_damaged_files_is_one_line(
+    name: str, content: bytes, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        command.main([str(tmp_path / "run")])
+    assert "damaged" in str(error.value) or "cannot be read" in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,119 @@
+"""A run folder or an artifact that somebody sent runs no code, unless it is typed that it may."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command_line import Ended, distill, distill_evaluate
+from conftest import TINY
+from hydra.types import RunMode
+
+from dataset_distillation import cli, load_distilled
+
+SMALL = [*TINY, "distilled.steps=1", "evaluation.networks=0"]
+CODE = ["architecture=imported", "architecture.path=payload:Net"]
+PAYLOAD = """
+from pathlib import Path
+from torch import nn
+Path({ran!r}).touch()
+class Net(nn.Sequential):
+    def __init__(self, channels, image_size, classes):
+        super().__init__(nn.Flatten(), nn.Linear(channels * image_size**2, classes))
+"""
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a module that leaves a trace, `ran`, where it is imported."""
+    folder, path = tmp_path / "received", sys.path[:]
+    folder.mkdir()
+    (folder / "payload.py").write_text(PAYLOAD.format(ran=str(tmp_path / "ran")))
+    yield folder
+    sys.modules.pop("payload", None)
+    sys.path[:] = path
+
+
+def record(folder: Path, *overrides: str) -> None:
+    content = {"cwd": str(folder), "overrides": list(overrides), "config": {}, "attempts": []}
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+def refused(ended: Ended, told: str) -> None:
+    assert (ended.code in (1, 2), ended.out, ended.err.count("\n")) == (True, "", 1)
+    assert told in ended.err
+
+
+@pytest.mark.parametrize("override", [
+    "+hydra.callbacks.x={_target_:builtins.open,file:ran,mode:w}",
+    "hydra/launcher=joblib",
+    "hydra.searchpath=[file://.]",
+    "--config-dir=.",
+    "+schema/architecture@architecture=imported",
+    "architecture=../schema/architecture/imported",
+    "architecture=[imported]",
+    "architecture=${dataset}",
+    "dataset@architecture=digits",
+    "seed={",
+])  # fmt: skip
+def test_only_the_keys_of_an_experiment_are_taken_from_a_record(
+    override: str, received: Path, tmp_path: Path
+) -> None:
+    record(received, *SMALL, override)
+    refused(distill(f"resume={received}", folder=tmp_path), "not from the command of a run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_in_a_record_must_be_typed(received: Path, tmp_path: Path) -> None:
+    record(received, *SMALL, *CODE)
+    again = f"type cd {received}; distill resume={received} {' '.join(CODE)}"
+    for typed, folder in (([], tmp_path), ([], received), (CODE[:1], received), (CODE, tmp_path)):
+        ended = distill(f"resume={received}", *typed, folder=folder)
+        refused(ended, again if folder == tmp_path else again.partition("; ")[2])
+    assert not (tmp_path / "ran").exists()
+    assert distill(f"resume={received}", *CODE, folder=received).code == 0
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [("architecture", "architecture"), ("dataset", "dataset"), ("dataset@init.source", "init.source")],
+)
+def test_code_in_an_artifact_must_be_typed(group: str, key: str, received: Path, tmp_path: Path) -> None:
+    assert distill(*SMALL, "hydra.run.dir=run", folder=tmp_path).code == 0
+    made = load_distilled(tmp_path / "run" / "distilled.safetensors")
+    metadata = json.loads(json.dumps(made.metadata))
+    metadata["choices"] |= {"init": "pretrained", "dataset@init.source": "usps", group: "imported"}
+    metadata["config"]["init"] = {"pretraining": {"folder": None, "workers": None}}
+    replace(made, metadata=metadata).save(received / "sent.safetensors")
+    ended = distill_evaluate("artifact=sent.safetensors", folder=received)
+    refused(ended, f"add {group}=imported {key}.path=<module>:<attribute> to import it")
+    metadata["choices"][group] = "../schema/architecture/imported"
+    replace(made, metadata=metadata).save(received / "sent.safetensors")
+    refused(distill_evaluate("artifact=sent.safetensors", folder=received), "which there is not")
+
+
+def test_an_artifact_of_a_network_of_ones_own(received: Path, tmp_path: Path) -> None:
+    assert distill(*SMALL, *CODE, "hydra.run.dir=run", folder=received).code == 0
+    judged = [f"artifact={received}/run/distilled.safetensors", *CODE, "evaluation.networks=1", "logger=none"]
+    ended = distill_evaluate(*judged, "hydra.run.dir=judged", folder=received)
+    assert ended.code == 0, ended.err
+
+
+def test_a_job_of_an_experiment_that_is_a_multirun_goes_on_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job").mkdir()
+    record(tmp_path / "job", "experiment=figure4", *SMALL)
+    modes = []
+
+    def run(config: object) -> None:
+        modes.append(cli.HydraConfig.get().mode)
+
+    monkeypatch.setattr(cli, "run_job", run)
+    ended = distill("resume=job", folder=tmp_path)
+    assert (ended.code, modes) == (0, [RunMode.RUN]), ended.err
