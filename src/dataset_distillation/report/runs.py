@@ -74,8 +74,10 @@ class RunFolder:
         return asked(self.job.overrides if self.job else self.result.get("overrides", []))
 
     def value(self, key: str) -> Any:
-        """The resolved value of `distilled.steps`, ..., or None."""
+        """The chosen file of a group, or the resolved value of `distilled.steps`, ...; or None."""
         node: Any = self.config
+        if choice := self.result.get("choices", {}).get(key):
+            return choice
         for name in key.split("."):
             node = node.get(name) if isinstance(node, dict) else None
         return node
