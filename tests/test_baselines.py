@@ -257,6 +257,19 @@ def test_differences_are_paired_by_network() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
+    """Neither the mean of the other runs, nor a difference; the other metric and the other row are whole."""
+    runs = pandas.concat([frame([0.5, 0.7], [0, 1]), frame([0.2, 0.4], [0, 1])], ignore_index=True)
+    runs = runs.assign(method=["distilled"] * 2 + ["random_real"] * 2, set=0, excess_loss=[1.0, value, 2, 4])
+    runs = runs.reindex(columns=[*runs, *comparison.SETTINGS, "seconds"])
+    ours, theirs = comparison.records(runs, "excess_loss")
+    json.dumps([ours, theirs], allow_nan=False)
+    assert [ours[key] for key in ("mean", "std", "min", "max")] == [None] * 4
+    assert (ours["metrics"]["accuracy"]["mean"], theirs["mean"]) == (pytest.approx(0.6), 3)
+    assert [theirs[key] for key in ("difference", "low", "high")] == [None] * 3
+
+
 def test_what_trains_no_network_is_compared_unpaired() -> None:
     ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.2, 0.4], [None, None])
     welch = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(0.95)

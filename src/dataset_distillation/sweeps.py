@@ -171,6 +171,10 @@ def _job(folder: Path, announced: list[str] | None, waiting: bool) -> Job:
     return begun or Job(number, folder, "queued" if waiting else "missing", announced or [])
 
 
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 def _begun(folder: Path, announced: list[str] | None) -> Job | None:
     number, result = int(folder.name), read(folder / "result.json")
     if running := read(folder / "status.json"):
@@ -186,7 +190,7 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
     for row in result.get("evaluation", []):
         row |= {
             "method": str(row["method"]),
-            **{key: float(row[key]) for key in ("mean", "std", "min", "max")},
+            **{key: _number(row[key]) for key in ("mean", "std", "min", "max")},
         }
     metric = str(result.get("metric", ""))
     steps = result["config"]["outer"]["steps"] if "config" in result else 0

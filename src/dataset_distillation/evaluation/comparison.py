@@ -125,25 +125,32 @@ def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict
 
 
 def _spread(values: pandas.Series) -> dict[str, float | None]:
+    """None where any run has no finite value: the mean of the others would flatter."""
+    if not np.isfinite(values).all():
+        return dict.fromkeys(("mean", "std", "min", "max"))
     statistics = {"mean": values.mean(), "std": values.std(ddof=0), "min": values.min(), "max": values.max()}
     return {name: _plain(value) for name, value in statistics.items()}
 
 
 def _plain(value: Any) -> Any:
     """What JSON knows: no NaN, and numbers of Python."""
-    if pandas.isna(value) or value in (math.inf, -math.inf):
+    if pandas.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
 def difference(
     ours: pandas.DataFrame, theirs: pandas.DataFrame, metric: str
-) -> tuple[float, float | None, float | None]:
+) -> tuple[float | None, float | None, float | None]:
     """Mean of ours − theirs, and its 95 % interval: None where one run is all there is.
+
+    All three are None where the metric of any run is not finite.
 
     Paired: each of their runs is compared with ours on the same network, and the interval is Student's t
     over these differences. Rows without a network have nothing to pair; theirs is Welch's t interval.
     """
+    if not np.isfinite([*ours[metric], *theirs[metric]]).all():
+        return None, None, None
     values, networks = theirs[metric].to_numpy(float), theirs["network"]
     if networks.isna().any() and len(ours) > 1:
         apart, shares = (

@@ -43,16 +43,22 @@ def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
         apart += f" [{number(record['low'], metric, '+')}, {number(record['high'], metric, '+')}]".replace(
             " %", ""
         )
-    mean, std = number(record["mean"], metric).removesuffix(" %"), number(record["std"], metric)
     return {
         "method": record["method"].replace("_", " "),
-        "mean ± std": f"{mean} ± {std}",
+        "mean ± std": _spread(record, metric),
         "min": record["min"],
         "distilled − this": apart,
         **{count: record[count] for count in ("networks", "sets", "runs")},
         "chosen": chosen(record),
         "seconds": record["seconds"],
     }
+
+
+def _spread(record: dict[str, Any], metric: str) -> str:
+    """`79.53 ± 8.10 %`; nothing where any run has no finite value."""
+    if record["mean"] is None or record["std"] is None:
+        return ""
+    return f"{number(record['mean'], metric).removesuffix(' %')} ± {number(record['std'], metric)}"
 
 
 def chosen(record: dict[str, Any]) -> str:
