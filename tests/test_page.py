@@ -20,7 +20,9 @@ from PIL import Image
 from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
+from dataset_distillation.errors import UserError
 from dataset_distillation.report import charts, page
+from dataset_distillation.report.command import main as distill_report
 from dataset_distillation.report.images import visible
 from dataset_distillation.report.runs import RunFolder
 
@@ -218,6 +220,33 @@ def test_a_multirun_has_a_row_a_job_and_the_errors(sweep: Path) -> None:
     assert [row[1] for row in rows] == ["1", "3", "0", ""]  # distilled.epochs; the steps are all the same
     assert [row[-1] for row in rows] == ["finished", "finished", "failed", "missing"]
     assert f'<dt>job 2</dt><dd class="bad">{HOSTILE}</dd>' in html.unescape(text(sweep))
+
+
+def test_a_job_of_which_a_file_is_damaged_has_its_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the page of the multirun; the other job, and its own page, are as they would be."""
+    for job in "01":
+        write_run(tmp_path / job, overrides=[f"seed={job}"])
+    (tmp_path / "0" / "distilled.safetensors").write_bytes(b"nothing")
+    made = distill_report([str(tmp_path)])
+    assert made == [tmp_path / page.PAGE, tmp_path / "1" / page.PAGE]
+    damaged, sound = cells(tmp_path)
+    assert (damaged[2], damaged[-1]) == ("", "damaged")
+    assert (sound[2], sound[-1]) == ("85.00 % ± 3.54", "finished")
+    [error] = caplog.messages
+    assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled data set")
+    assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "evaluation.csv", "history.csv", "confusion.json", "images/real.png"]
+)
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / name).write_bytes(b'\xff"\0')
+    with pytest.raises(UserError, match=f"{name}: .*(damaged|cannot be read)"):
+        page.write_run(folder)
 
 
 def test_a_line_of_a_chart_goes_through_its_points() -> None:

@@ -136,10 +136,7 @@ def run_job(config: DictConfig) -> float | None:
         raise
     if result["evaluation"]:
         show_methods(result, run.choices["dataset"])
-    try:
-        page.write_run(run.folder)
-    except Exception:  # the run is finished and its result written, whatever is wrong with its page
-        log.exception("no page was made; when that is repaired: distill-report %s", run.folder)
+    _make_page(page.write_run, run.folder)
     if result["status"] == "interrupted":
         log.error("interrupted (%s); to go on: %s resume=%s", result["signal"], program(), run.folder)
         sys.exit(exit_code(result["signal"]))  # and with it the multirun: nobody wants to interrupt each job
@@ -248,8 +245,16 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)
-    page.write_sweep(sweep.folder)
+    _make_page(page.write_sweep, sweep.folder)
     return code or int(not finished)
+
+
+def _make_page(write: Callable[[Path], Path], folder: Path) -> None:
+    try:
+        write(folder)
+    except Exception:  # what has run is finished and its result written, whatever is wrong with its page
+        log = logging.getLogger("distill")
+        log.exception("no page was made; when that is repaired: distill-report %s", folder)
 
 
 def status() -> None:

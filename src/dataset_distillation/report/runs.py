@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dataset_distillation.config import Training
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.objectives import shown
+from dataset_distillation.status import read
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,7 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         if self.job:
             return self.job.result  # empty unless it has ended; of a damaged one, the error
-        path = self.path / "result.json"
-        if not path.exists():
-            return {"status": "missing"}
-        try:
-            result: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: not the result of a run, or damaged ({error})") from error
-        return result
+        return read(self.path / "result.json") or {"status": "missing"}
 
     @property
     def evaluation(self) -> dict[str, dict[str, Any]]:
@@ -111,11 +105,12 @@ class RunFolder:
         path = self.path / "images" / "real.png"
         if not path.exists() or self.distilled is None:
             return None
-        with Image.open(path) as picture:
-            sprite = np.asarray(picture.convert("RGB"))
-        classes = len(self.distilled.metadata["class_names"])
-        side = sprite.shape[1] // classes
-        return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
+        with _reading(path):
+            with Image.open(path) as picture:
+                sprite = np.asarray(picture.convert("RGB"))
+            classes = len(self.distilled.metadata["class_names"])
+            side = sprite.shape[1] // classes
+            return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
     @property
     def history(self) -> pandas.DataFrame | None:
@@ -130,12 +125,22 @@ class RunFolder:
     def confusion(self) -> dict[str, np.ndarray]:
         """By method, the mean share [true][predicted] over the held-out networks."""
         path = self.path / "confusion.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        return {method: np.array(matrix, dtype=float) for method, matrix in found.items()}
+        with _reading(path):
+            return {method: np.array(matrix, dtype=float) for method, matrix in read(path).items()}
 
     def _table(self, name: str) -> pandas.DataFrame | None:
         path = self.path / name
-        return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+        with _reading(path):
+            return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises UserError, one line, if `path` is not what a run writes there."""
+    try:
+        yield
+    except (OSError, *sweeps.DAMAGED) as error:
+        raise UserError(f"{path}: damaged ({error})") from error
 
 
 def is_run(folder: Path) -> bool:
@@ -143,8 +148,18 @@ def is_run(folder: Path) -> bool:
 
 
 def jobs(folder: Path) -> list[RunFolder]:
-    """The jobs of the multirun in `folder`, in order, begun or not; empty if it is none."""
-    return [RunFolder(job.folder, job) for job in sweeps.jobs(folder)]
+    """The jobs of the multirun in `folder`, in order, begun or not. Raises UserError if it is none."""
+    return [_sound(RunFolder(job.folder, job), job) for job in sweeps.jobs(folder)]
+
+
+def _sound(run: RunFolder, job: sweeps.Job) -> RunFolder:
+    """The job; of one whose distilled data cannot be read, what is wrong with them instead of its result."""
+    try:
+        with _reading(run.path):
+            _ = run.inner_steps
+    except UserError as error:
+        return RunFolder(run.path, replace(job, state="damaged", result={"error": str(error)}))
+    return run
 
 
 def below(folder: Path) -> Iterator[RunFolder]:
