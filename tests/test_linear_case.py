@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas
 import pytest
 import torch
-from command_line import Ended, distill
+from command_line import Ended, distill, distill_evaluate
 from torch import Tensor, nn
 
 from dataset_distillation import load_distilled
@@ -247,6 +247,16 @@ def test_the_artifact_trains_a_network_on_its_learned_targets(sweep: Sweep) -> N
     before = half_squared_error(network(images), targets)
     after = half_squared_error(distilled.train(network)(images), targets)
     assert after < before / 100
+
+
+def test_it_is_judged_later_as_its_run_judged_it(sweep: Sweep, tmp_path: Path) -> None:
+    artifact = sweep[1] / "1" / "distilled.safetensors"
+    asked = [f"artifact={artifact}", "trainer=cpu", "logger=none", "hydra.run.dir=judged"]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    theirs = pandas.read_csv(sweep[1] / "1" / "evaluation.csv").query("method != 'closed_form'")
+    ours = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
+    pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
 
 
 def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:

@@ -105,7 +105,7 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which torch asks for on CUDA
     device = _device(experiment.trainer)
     dataset = experiment.dataset
-    data = dataset.load_test() if test_only else dataset.load(experiment.seed)
+    data = dataset.load_test(experiment.seed) if test_only else dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
     experiment = replace(experiment, objective=experiment.objective.bind(specification.class_names))

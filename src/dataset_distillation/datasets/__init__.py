@@ -145,8 +145,8 @@ class Dataset:
         )
         return Data(train.specification, train.subset(kept), train.subset(held_out), test, checksum)
 
-    def load_test(self) -> Data:
-        """The test split, all that judging an artifact needs; the others are empty."""
+    def load_test(self, seed: int) -> Data:
+        """`load` of the test split, all that judging an artifact needs; the others are empty."""
         import torch
 
         test = self.test_split()
