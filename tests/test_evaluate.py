@@ -107,6 +107,7 @@ def test_baselines_alone(tmp_path: Path) -> None:
     [
         ("", "artifact=null: there is nothing to evaluate; give its path, or baselines=all"),
         ("artifact=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ("-m artifact=a.safetensors,b.safetensors", "artifact=a.safetensors,b.safetensors: must be one file"),
         ("baselines=k_medians", "evaluation.baselines=k_medians: must be one of all, average_real, "),
         ("baselines=all evaluation.selection=test", "evaluation.selection=test: must be one of paper, valid"),
         ("baselines=all training.batch_size=5", "training.batch_size=5: the learned rates belong to"),

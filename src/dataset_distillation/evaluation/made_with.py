@@ -9,6 +9,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dataset_distillation.errors import refuse
+
 #: What an artifact brings: groups with a choice of their own, and those of which the values say all.
 CHOSEN = ("dataset", "architecture", "init", "objective", "inner_optimizer")
 VALUES = ("distilled", "evaluation", "seed")
@@ -18,13 +20,16 @@ SOURCE = "dataset@init.source"
 def register(arguments: list[str]) -> None:
     """Store the experiment `artifact` for the command line `arguments`; empty if they name no artifact.
 
-    Raises UserError, one line, if the artifact cannot be read.
+    Raises UserError, one line, if the artifact cannot be read or if there are several.
     """
     from dataset_distillation.artifact import load_distilled
 
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     asked = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(overrides)}
     node: dict[str, Any] = {}
+    if "artifact" in asked and asked["artifact"].is_sweep_override():
+        _, _, paths = str(asked["artifact"].input_line).partition("=")
+        raise refuse("artifact", paths, "must be one file, whose config all jobs share", "run each by itself")
     if "artifact" in asked and (path := asked["artifact"].value()):
         node = experiment(load_distilled(str(path)).metadata, set(asked))
     ConfigStore.instance().store(group="experiment", name="artifact", node=node, package="_global_")
