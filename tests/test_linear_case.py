@@ -264,6 +264,8 @@ def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
         result = json.loads((sweep[1] / job / "result.json").read_text())
         assert result["metric"] == "excess_loss"
         assert result["validation_excess_loss"] < 0.3
+        # The experiment is a multirun, but not the command that repeats a job of it.
+        assert result["provenance"]["command"].endswith(f"{result['overrides'][-1]} hydra.mode=RUN")
 
 
 def test_numbers_have_no_confusion_matrix(sweep: Sweep) -> None:

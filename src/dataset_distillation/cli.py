@@ -9,6 +9,7 @@ import difflib
 import io
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
@@ -153,7 +155,16 @@ def _asked(config: DictConfig) -> dict[str, Any]:
         "config": _resolved(config),
         "choices": _choices(hydra_config.runtime.choices),
         "overrides": list(hydra_config.overrides.task),
+        "command": _command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
     }
+
+
+def _command(hydra_config: HydraConf, program: str) -> str:
+    """What repeats this run alone, typed in a shell; workers of a launcher have another command line."""
+    asked = hydra_config.overrides
+    by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in asked.hydra
+    # An experiment that is a multirun would be one again.
+    return shlex.join([program, *asked.task, *(["hydra.mode=RUN"] if by_itself else [])])
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.module import DistillationModule
 from dataset_distillation.problem import Problem
 from dataset_distillation.processes import rank
-from dataset_distillation.provenance import Run, command, provenance
+from dataset_distillation.provenance import Run, provenance
 from dataset_distillation.report.images import write_images, write_real
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
         result = {**_run(problem, run, origin, attempts), "pool": pool}
         attempts.end(result["status"])
     result["provenance"] = {
-        "command": command(),
+        "command": run.command,
         **origin,
         **attempts.cost(),
         "attempts": attempts.record["attempts"],

@@ -19,7 +19,7 @@ from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.files import write
 from dataset_distillation.problem import Problem
-from dataset_distillation.provenance import Run, command, provenance
+from dataset_distillation.provenance import Run, provenance
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         "evaluation": evaluation,
         "storage": distilled.storage if distilled else None,
         "provenance": {
-            "command": command(),
+            "command": run.command,
             **origin,
             **attempts.cost(),
             "attempts": attempts.record["attempts"],

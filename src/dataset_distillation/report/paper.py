@@ -214,9 +214,8 @@ def _used(runs: Sequence[RunFolder], output: Path) -> list[str]:
     """Where our numbers come from."""
     lines = []
     for run in runs:
-        made = run.result.get("provenance", {})
         where = os.path.relpath(run.path, output)
         networks = run.evaluation.get("distilled", {}).get("networks")
-        about = [f"`{made.get('command', '')}`", f"{networks} held-out networks" if networks else ""]
+        about = [f"`{run.command}`", f"{networks} held-out networks" if networks else ""]
         lines.append(f"- [{where}]({where}): " + ", ".join(filter(None, about)))
     return [*lines, ""] if lines else ["None of ours was found.\n"]

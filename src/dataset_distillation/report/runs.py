@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -85,6 +86,13 @@ class RunFolder:
     def judges(self) -> bool:
         """Whether it is a run of `distill-evaluate`."""
         return "artifact" in self.config
+
+    @property
+    def command(self) -> str:
+        """What repeats it, for a shell."""
+        program = "distill-evaluate" if self.judges else "distill"
+        told: str = self.result.get("provenance", {}).get("command", "")
+        return told or shlex.join([program, *self.result.get("overrides", [])])
 
     @property
     def class_names(self) -> list[str]:
