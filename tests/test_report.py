@@ -119,6 +119,21 @@ def test_what_has_no_value_is_shown_as_nothing(tmp_path: Path, capsys: pytest.Ca
         assert "<td>None" not in made.read_text()
 
 
+def test_every_metric_of_the_objective_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the terminal, in the table of a sweep in all its forms, and on both pages."""
+    record = row("distilled", np.array([0.75, 0.85]))
+    record["metrics"]["attacked_as_target"] = {"mean": 0.375, "std": 0.25, "min": 0.125, "max": 0.625}
+    folder = write_run(tmp_path / "0", evaluation=[record])
+    (folder / "evaluation.csv").unlink()
+    show_methods(result(evaluation=[record], storage=None), "mnist")
+    assert "37.50 ± 25.00 %" in capsys.readouterr().out
+    found = table.sweep(tmp_path)
+    assert found.loc[0, ["attacked as target mean", "attacked as target std"]].tolist() == [0.375, 0.25]
+    assert "| 37.50 % | 25.00 % |" in (tmp_path / "sweep.md").read_text()
+    for made in (page.write_run(folder), page.write_sweep(tmp_path)):
+        assert "<td>37.50 % ± 25.00</td>" in made.read_text()
+
+
 def test_the_rows_of_a_sweep(tmp_path: Path) -> None:
     row = {"method": "distilled", "mean": 0.5, "std": 0.1, "min": 0.4, "max": 0.6, "runs": 2}
     for job, status in enumerate(["finished", "interrupted"]):

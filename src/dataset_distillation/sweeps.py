@@ -171,8 +171,9 @@ def _job(folder: Path, announced: list[str] | None, waiting: bool) -> Job:
     return begun or Job(number, folder, "queued" if waiting else "missing", announced or [])
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _spread(of: dict[str, Any]) -> dict[str, float | None]:
+    values = {key: of[key] for key in ("mean", "std", "min", "max")}
+    return {key: None if value is None else float(value) for key, value in values.items()}
 
 
 def _begun(folder: Path, announced: list[str] | None) -> Job | None:
@@ -190,7 +191,8 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
     for row in result.get("evaluation", []):
         row |= {
             "method": str(row["method"]),
-            **{key: _number(row[key]) for key in ("mean", "std", "min", "max")},
+            **_spread(row),
+            "metrics": {name: _spread(found) for name, found in row.get("metrics", {}).items()},
         }
     metric = str(result.get("metric", ""))
     steps = result["config"]["outer"]["steps"] if "config" in result else 0

@@ -97,15 +97,21 @@ def records(table: pandas.DataFrame, metric: str) -> list[dict[str, Any]]:
 
 def show(problem: Problem, evaluation: list[dict[str, Any]], runs: pandas.DataFrame, folder: Path) -> Shown:
     """What `compare` left in `folder`, with its `records`, for a logger."""
-    primary = problem.experiment.objective.metric
+    names = shown(problem.experiment.objective.metric, metrics(runs))
     matrices = json.loads((folder / "confusion.json").read_text())
     return Shown(
-        pandas.DataFrame(evaluation).drop(columns="metrics"),
+        pandas.DataFrame([_flat(record, names[1:]) for record in evaluation]),
         runs,
-        shown(primary, metrics(runs)),
+        names,
         {method: np.array(matrix) for method, matrix in matrices.items()},
         problem.data.specification.class_names,
     )
+
+
+def _flat(record: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """A record with the `others` of its metrics as `<metric>/mean`, ..."""
+    spreads = {f"{name}/{key}": value for name in others for key, value in record["metrics"][name].items()}
+    return {key: value for key, value in record.items() if key != "metrics"} | spreads
 
 
 def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict[str, Any]:

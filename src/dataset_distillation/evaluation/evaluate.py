@@ -20,6 +20,7 @@ from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.files import write
 from dataset_distillation.problem import Problem
 from dataset_distillation.provenance import Run, provenance
+from dataset_distillation.report.images import panel
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,22 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
     shown = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        if e.artifact:  # its page shows what was judged, wherever the folder goes
-            write(run.folder / "distilled.safetensors", Path(e.artifact).read_bytes())
+        kept = run.folder / "distilled.safetensors" if e.artifact else None
+        if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
+            write(kept, Path(e.artifact).read_bytes())
         problem = pipeline.prepare(e, test_only=not e.evaluation.baselines)
         origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
         again = len(attempts.record["attempts"]) > 1
         e.logger.open(run, {**run.config, "provenance": origin})
         try:
+            if distilled:
+                pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
+                e.logger.images(*pictures, step=0)
             table = _table(problem, e, distilled, run, resumed=again)
             evaluation = records(table, e.objective.metric)
             shown = show(problem, evaluation, table, run.folder)
         finally:
-            e.logger.finish(shown, None, attempts.cost(), succeeded=shown is not None)
+            e.logger.finish(shown, kept, attempts.cost(), succeeded=shown is not None)
         attempts.end("finished")
     result = {
         "status": "finished",

@@ -89,6 +89,16 @@ def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
     return [f"{class_names[c]} {w:.2f}" for w, c in zip(weights.tolist(), classes.tolist(), strict=True)]
 
 
+def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Every image of all steps, (channels, height, width) in [0, 1], and what it is called, for a logger."""
+    names = [
+        f"step {step}: {name}"
+        for step, wanted in enumerate(labels)
+        for name in captions(wanted, class_names)
+    ]
+    return list(visible(pixels).flatten(0, 1)), names
+
+
 def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:
     names = captions(distilled.labels[step], distilled.metadata["class_names"])
     names = [textwrap.fill(name, 15) for name in names]  # as wide as a tile

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas
 
+from dataset_distillation.objectives import shown
 from dataset_distillation.report.table import number, show
 
 PROTOCOLS = {
@@ -21,7 +23,8 @@ INTERVAL = (
 def show_methods(result: dict[str, Any], dataset: str) -> None:
     """Print the evaluation of a `result.json`: the table, how settings were chosen, and the storage."""
     records, metric = result["evaluation"], result["metric"]
-    table = pandas.DataFrame([row(record, metric) for record in records])
+    others = shown(metric, (name for record in records for name in record["metrics"]))[1:]
+    table = pandas.DataFrame([row(record, metric, others) for record in records])
     show(f"test {metric.replace('_', ' ')}, {dataset}", table, metric)
     if told := protocol(result):
         print(told)
@@ -36,8 +39,8 @@ def protocol(result: dict[str, Any]) -> str:
     return PROTOCOLS[result["selection"]] if any(map(chosen, result.get("evaluation") or [])) else ""
 
 
-def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
-    """One method."""
+def row(record: dict[str, Any], metric: str, others: Sequence[str]) -> dict[str, Any]:
+    """One method, by `metric`; of `others` it has the mean ± std."""
     apart = "" if record["difference"] is None else number(record["difference"], metric, "+")
     if record["low"] is not None:
         apart += f" [{number(record['low'], metric, '+')}, {number(record['high'], metric, '+')}]".replace(
@@ -46,6 +49,7 @@ def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
     return {
         "method": record["method"].replace("_", " "),
         "mean ± std": _spread(record, metric),
+        **{name.replace("_", " "): _spread(record["metrics"][name], name) for name in others},
         "min": record["min"],
         "distilled − this": apart,
         **{count: record[count] for count in ("networks", "sets", "runs")},

@@ -57,6 +57,7 @@ def write_sweep(folder: Path) -> Path:
         "keys": keys,
         "charts": _safe(_against(runs, keys)),
         "rivals": list(dict.fromkeys(m for run in runs for m in run.evaluation if m not in NO_RIVALS)),
+        "others": list(dict.fromkeys(name for run in runs for name in run.metrics[1:])),
         "page": PAGE,
         "longest": longest(runs),
     }
@@ -68,6 +69,7 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "value": value,
+        "spread": spread,
         "name": lambda text: text.replace("_", " "),
         "difference": difference,
         "chosen": chosen,
@@ -82,6 +84,14 @@ def value(number: float | None, metric: str = "accuracy", digits: int = 2, unit:
     if number is None:
         return ""
     return f"{number:.4g}" if is_loss(metric) else f"{100 * number:.{digits}f}{unit}"
+
+
+def spread(found: dict[str, Any] | None, metric: str, runs: int) -> str:
+    """Mean, and of several runs ± standard deviation, of a metric."""
+    if not found or found["mean"] is None:
+        return ""
+    several = f" ± {value(found['std'], metric, unit='')}" if runs > 1 else ""
+    return value(found["mean"], metric) + several
 
 
 def difference(row: dict[str, Any], metric: str) -> str:
