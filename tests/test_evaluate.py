@@ -15,8 +15,9 @@ from conftest import TINY
 
 from dataset_distillation import load_distilled
 from dataset_distillation.artifact import DistilledSet
-from dataset_distillation.config import Training
+from dataset_distillation.config import Evaluate, Training
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.evaluation import evaluate
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.report.command import main as distill_report
 
@@ -87,6 +88,25 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
         assert judged["evaluation"][1]["networks"] == 2
     assert judged["config"]["architecture"]["width"] == 128
     assert judged["config"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([], []),
+        (["evaluation=quick"], ["random_real", "full_training"]),
+        (["evaluation=quick", "baselines=[k_center]"], ["k_center"]),
+        (["evaluation.baselines=[herding]"], ["herding"]),
+    ],
+)
+def test_the_baselines_are_those_that_are_asked_for(
+    asked: list[str], expected: list[str], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Evaluate] = []
+    ended = {"evaluation": [], "status": "finished", "metric": "accuracy"}
+    monkeypatch.setattr(evaluate, "run", lambda e, _: found.append(e) or ended)
+    distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *asked, *HERE, folder=tmp_path)
+    assert found[0].evaluation.baselines == expected
 
 
 def test_baselines_alone(tmp_path: Path) -> None:

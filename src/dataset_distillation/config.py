@@ -210,10 +210,12 @@ class Evaluate(Experiment):
     """What `distill-evaluate` is asked for: an artifact and how to train on it, or baselines alone."""
 
     artifact: str | None = None
-    baselines: Any = field(default_factory=list)
+    baselines: Any = None  # in place of those of `evaluation`
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        if self.baselines is not None:
+            self.evaluation = dataclasses.replace(self.evaluation, baselines=self.baselines)
         super().__post_init__()
         if self.artifact is None and not self.evaluation.baselines:
             raise refuse(

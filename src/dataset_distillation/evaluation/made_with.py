@@ -18,7 +18,7 @@ SOURCE = "dataset@init.source"
 
 
 def register(arguments: list[str]) -> None:
-    """Store the experiment `artifact` for the command line `arguments`; empty if they name no artifact.
+    """Store the experiment `artifact` for the command line `arguments`; they need not name an artifact.
 
     Raises UserError, one line, if the artifact cannot be read or if there are several.
     """
@@ -32,6 +32,8 @@ def register(arguments: list[str]) -> None:
         raise refuse("artifact", paths, "must be one file, whose config all jobs share", "run each by itself")
     if "artifact" in asked and (path := asked["artifact"].value()):
         node = experiment(load_distilled(str(path)).metadata, set(asked))
+    if "evaluation" not in asked:  # baselines take hours, and are not run unasked
+        node["evaluation"] = {**node.get("evaluation", {}), "baselines": []}
     ConfigStore.instance().store(group="experiment", name="artifact", node=node, package="_global_")
 
 
