@@ -181,7 +181,7 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         shown = [{"metrics": row["metrics"]} for row in expected]
         for row, values in zip(shown, content["data"], strict=True):
             row |= dict(zip(content["columns"], [None if v != v else v for v in values], strict=True))
-        assert shown == expected
+        assert shown == [{**row, "selection": "validation"} for row in expected]
         [runs_of] = [row["evaluation/runs"] for row in run.history if "evaluation/runs" in row]
         content = json.loads((run.files / runs_of["path"]).read_text())
         written = pandas.read_csv(folder / job / "evaluation.csv")

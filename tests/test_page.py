@@ -21,9 +21,10 @@ from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
-from dataset_distillation.report import charts, page
+from dataset_distillation.report import charts, page, table
 from dataset_distillation.report.command import main as distill_report
 from dataset_distillation.report.images import visible
+from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
 
 
@@ -220,6 +221,22 @@ def test_a_multirun_has_a_row_a_job_and_the_errors(sweep: Path) -> None:
     assert [row[1] for row in rows] == ["1", "3", "0", ""]  # distilled.epochs; the steps are all the same
     assert [row[-1] for row in rows] == ["finished", "finished", "failed", "missing"]
     assert f'<dt>job 2</dt><dd class="bad">{HOSTILE}</dd>' in html.unescape(text(sweep))
+
+
+@pytest.mark.parametrize("selection", ["validation", "paper"])
+def test_the_reports_say_how_settings_were_chosen(selection: str, tmp_path: Path) -> None:
+    ours = row("distilled", np.array([0.5])) | {"learning_rate": None, "epochs": None}
+    choices = {"experiment": "mnist_random_100", "dataset": "mnist"}
+    for job, rows in enumerate(([ours], [ours, row("random_real", np.array([0.4]))])):
+        changes = {"selection": selection, "evaluation": rows, "choices": choices}
+        write_run(tmp_path / "sweep" / str(job), **changes)
+    page.write_sweep(tmp_path / "sweep")
+    said = protocol({"selection": selection, "evaluation": [row("random_real", np.array([0.4]))]})
+    assert text(tmp_path / "sweep").count(said) == 1
+    assert table.sweep(tmp_path / "sweep")["selection"].tolist()[1] == selection
+    assert f"| {selection} |" in (tmp_path / "sweep" / "sweep.md").read_text()
+    distill_report([str(tmp_path / "sweep"), "--output", str(tmp_path / "paper")])
+    assert said in (tmp_path / "paper" / "paper.md").read_text()
 
 
 def test_a_job_of_which_a_file_is_damaged_has_its_error(

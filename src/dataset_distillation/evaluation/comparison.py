@@ -97,10 +97,13 @@ def records(table: pandas.DataFrame, metric: str) -> list[dict[str, Any]]:
 
 def show(problem: Problem, evaluation: list[dict[str, Any]], runs: pandas.DataFrame, folder: Path) -> Shown:
     """What `compare` left in `folder`, with its `records`, for a logger."""
-    names = shown(problem.experiment.objective.metric, metrics(runs))
+    e = problem.experiment
+    names = shown(e.objective.metric, metrics(runs))
     matrices = json.loads((folder / "confusion.json").read_text())
     return Shown(
-        pandas.DataFrame([_flat(record, names[1:]) for record in evaluation]),
+        pandas.DataFrame([_flat(record, names[1:]) for record in evaluation]).assign(
+            selection=e.evaluation.selection
+        ),
         runs,
         names,
         {method: np.array(matrix) for method, matrix in matrices.items()},

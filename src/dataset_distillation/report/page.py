@@ -57,6 +57,7 @@ def write_sweep(folder: Path) -> Path:
         "keys": keys,
         "charts": _safe(_against(runs, keys)),
         "rivals": list(dict.fromkeys(m for run in runs for m in run.evaluation if m not in NO_RIVALS)),
+        "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
         "others": list(dict.fromkeys(name for run in runs for name in run.metrics[1:])),
         "page": PAGE,
         "longest": longest(runs),

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
 from dataset_distillation.report import charts
+from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
 
 PUBLISHED = "paper.yaml"
@@ -216,6 +217,7 @@ def _used(runs: Sequence[RunFolder], output: Path) -> list[str]:
     for run in runs:
         where = os.path.relpath(run.path, output)
         networks = run.evaluation.get("distilled", {}).get("networks")
-        about = [f"`{run.command}`", f"{networks} held-out networks" if networks else ""]
-        lines.append(f"- [{where}]({where}): " + ", ".join(filter(None, about)))
+        judges = f"{networks} held-out networks" if networks else ""
+        about = [f"`{run.command}`", judges, protocol(run.result)]
+        lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
     return [*lines, ""] if lines else ["None of ours was found.\n"]

@@ -100,6 +100,7 @@ def sweep(folder: Path) -> pandas.DataFrame:
                 **{column: ours.get(column) for column in ("mean", "std", "min", "max")},
                 **{f"{name.replace('_', ' ')} {key}": found[name][key] for name in others for key in SPREAD},
                 **{f"{row['method'].replace('_', ' ')} mean": row["mean"] for row in rivals},
+                **({"selection": str(job.result.get("selection", ""))} if rivals else {}),
                 "seconds": job.result.get("provenance", {}).get("seconds"),
                 "error": job.result.get("error", ""),
             }
