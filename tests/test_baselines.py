@@ -26,6 +26,7 @@ from dataset_distillation.evaluation import BASELINES, baselines, comparison, se
 from dataset_distillation.evaluation.baselines import Setting
 from dataset_distillation.evaluation.held_out import confusion, held_out
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
@@ -120,20 +121,26 @@ def test_nearest_neighbours_are_those_of_scikit_learn(
     real = sets.random_real(problem, 2)
     test = problem.data.test
     runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
+    points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
-        assert found == pytest.approx(reference.score(test.batch().images.flatten(1), test.labels), abs=1e-7)
+        expected = reference.predict(points)
+        ours = selection.nearest(sets.RealSet(images, labels), distance, k, test)
+        np.testing.assert_array_equal(ours.numpy(), expected)
+        assert found == np.float32((expected == truth).mean())
 
 
 def test_confusion_and_accuracy_are_those_of_torchmetrics() -> None:
+    """Exactly."""
     generator = torch.Generator().manual_seed(0)
-    outputs, labels = torch.randn(200, 4, generator=generator), torch.randint(3, (200,), generator=generator)
-    expected = torchmetrics.functional.confusion_matrix(
-        outputs.argmax(1), labels, "multiclass", num_classes=4
-    )
+    outputs = torch.randn(10007, 4, generator=generator)
+    labels = torch.randint(3, (10007,), generator=generator)
+    counts = torchmetrics.functional.confusion_matrix(outputs, labels, "multiclass", num_classes=4).double()
     found = confusion(outputs, labels)
-    torch.testing.assert_close(found[:3], expected[:3] / expected[:3].sum(1, keepdim=True), check_dtype=False)
+    assert torch.equal(found[:3], counts[:3] / counts[:3].sum(1, keepdim=True))
     assert found[3].tolist() == [0, 0, 0, 0]  # a class without images
+    accuracy = torchmetrics.functional.accuracy(outputs, labels, "multiclass", num_classes=4, average="micro")
+    assert training.measure(outputs, labels, Standard())["accuracy"] == accuracy.item()
 
 
 def test_the_mean_confusion_matrix_of_all_networks(problem: Problem, networks: list[Weights]) -> None:
@@ -219,15 +226,18 @@ def test_the_grid_is_that_of_the_paper_and_ours(problem: Problem) -> None:
 def test_optimized_real_is_the_best_of_the_random_sets(
     problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baselines, "CANDIDATE_SETS", 6)
-    monkeypatch.setattr(baselines, "SETS", 2)
+    numbers = ("SETS", "CANDIDATE_SETS", "JUDGING_NETWORKS", "JUDGING_IMAGES")
+    assert [getattr(baselines, name) for name in numbers] == [10, 50, 20, 1024]  # the paper's
+    for name, smaller in zip(numbers, (2, 6, 2, 1024), strict=True):
+        monkeypatch.setattr(baselines, name, smaller)
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
     setting = Setting(problem, networks)
     chosen = setting.optimized_real()
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
     trial = [selection.gradient_trial(problem, [real]) for real in sets.random_real(problem, 6)]
-    means = [t(judging, networks, {"learning_rate": [0.1], "epochs": [5]})["accuracy"].mean() for t in trial]
+    at = {"learning_rate": [0.1], "epochs": [5]}
+    means = [t(judging, networks[:2], at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
     candidates = sets.random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
