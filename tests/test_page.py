@@ -105,6 +105,19 @@ def test_the_images_are_those_of_the_artifact_and_labelled(run: Path) -> None:
     np.testing.assert_array_equal(tiles[6 + 4], (distilled[1, 1, 0] * 255).round().numpy())
 
 
+def test_real_images_begin_the_row_of_their_class_where_a_step_has_several(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    made = load_distilled(run / "distilled.safetensors")
+    images, labels = torch.rand(2, 6, 1, 8, 8), torch.arange(3).repeat_interleave(2).repeat(2, 1)
+    replace(made, images=images, labels=labels).save(folder / "distilled.safetensors")
+    page.write_run(folder)
+    rows = re.findall(r'<div class="tiles.*? beside">(.*?)</div>', text(folder), re.DOTALL)
+    shown = [re.findall(r"<figure( class=example)?>.*?<figcaption>(.*?)<", row, re.DOTALL) for row in rows]
+    assert [[html.unescape(name) for _, name in row] for row in shown] == [[c] * 4 for c in CLASSES] * 2
+    assert [[bool(real) for real, _ in row] for row in shown] == [[True, True, False, False]] * 6
+    assert "12 distilled images" in " ".join(text(folder).split())
+
+
 def test_images_with_learned_labels_are_captioned_by_them(run: Path) -> None:
     hard = load_distilled(run / "distilled.safetensors")
     labels = torch.eye(3).roll(1, 0).expand(2, 3, 3) * 0.75

@@ -106,18 +106,18 @@ def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
 
 
-def write_real(train: Split, seed: int, folder: Path) -> None:
+def write_real(split: Split, seed: int, folder: Path) -> None:
     """`folder/real.png`: a column a class, a row an example, at the images' own size, up to ENLARGED pixels.
 
     At random, the same images for each run on the same data with the same seed. Nothing where labels are
-    numbers.
+    numbers, or a class has no image.
     """
-    specification = train.specification
-    if train.labels.is_floating_point():
+    specification = split.specification
+    if split.labels.is_floating_point() or len(split.labels.unique()) < specification.classes:
         return
     rows = 1 if specification.classes > 20 else EXAMPLES
     classes = torch.arange(specification.classes).repeat(rows)
-    images = train.batch(choose(train.labels, classes, stream(seed, "real examples"))).images
+    images = split.batch(choose(split.labels, classes, stream(seed, "real examples"))).images
     shown = pixels(images, specification.mean, specification.std).clamp(0, 1)
     if shown.shape[-1] > ENLARGED:
         shown = functional.interpolate(shown, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)

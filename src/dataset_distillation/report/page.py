@@ -112,24 +112,28 @@ def longest(runs: list[RunFolder]) -> float:
 
 
 def _images(run: RunFolder) -> dict[str, Any]:
-    """The distilled images by step, with their class and learning rates, and the real ones by example."""
+    """The distilled images by step, with their learning rates, and real ones: above, or beside each class.
+
+    A column has one class where a step has one image of each; where it has several, a row has.
+    """
     distilled = run.distilled
     if distilled is None:
         return {}
     names = distilled.metadata["class_names"]
     pixels = (visible(distilled.pixels) * 255).round().byte().movedim(-3, -1).numpy()
-    steps = [
-        {
-            "rates": distilled.learning_rates[:, step].tolist(),
-            "tiles": [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)],
-        }
-        for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True))
-    ]
-    examples = [
-        [(_data_uri(image), name) for image, name in zip(row, names, strict=True)]
-        for row in (() if run.real is None else run.real)
-    ]
-    return {"steps": steps, "real": examples, "side": pixels.shape[2]}
+    real = [] if run.real is None or run.real.shape[1] != len(names) else list(run.real)
+    examples = [[(_data_uri(image), name) for image, name in zip(row, names, strict=True)] for row in real]
+    columns = pixels.shape[1] // len(names)
+    beside = [list(of_class) for of_class in zip(*examples, strict=True)] if columns > 1 else []
+    steps = []
+    for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True)):
+        tiles = [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)]
+        rows = [(shown, tiles[c * columns : (c + 1) * columns]) for c, shown in enumerate(beside)]
+        rates = distilled.learning_rates[:, step].tolist()
+        steps.append({"rates": rates, "rows": rows or [([], tiles)]})
+    number = pixels.shape[0] * pixels.shape[1]
+    above = [] if beside else examples
+    return {"steps": steps, "real": above, "beside": beside, "number": number, "side": pixels.shape[2]}
 
 
 def _data_uri(pixels: np.ndarray) -> str:

@@ -116,7 +116,7 @@ class RunFolder:
         with _reading(path):
             with Image.open(path) as picture:
                 sprite = np.asarray(picture.convert("RGB"))
-            classes = len(self.distilled.metadata["class_names"])
+            classes = len(self.class_names)
             side = sprite.shape[1] // classes
             return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
