@@ -157,6 +157,13 @@ class Dataset:
         """The test split; a source that can read it without the train set does so."""
         return self.splits()[1]
 
+    def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
+        """The test split of uint8 images of any size, where the mean and std need not be measured."""
+        from dataset_distillation.datasets.conversion import convert
+
+        pixels = convert(images, self.channels, self.image_size, self.border)
+        return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
+
     def splits(self) -> tuple[Split, Split, str]:
         """The train split, validation included, the test split, and a checksum of both: of what `read` gives.
 

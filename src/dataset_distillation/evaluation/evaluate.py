@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.files import write
 from dataset_distillation.problem import Problem
 from dataset_distillation.provenance import Run, provenance
-from dataset_distillation.report.images import panel
+from dataset_distillation.report.images import panel, write_real
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         e.logger.open(run, {**run.config, "provenance": origin})
         try:
             if distilled:
+                write_real(problem.data.test, e.seed, run.folder / "images")
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
             table = _table(problem, e, distilled, run, resumed=again)
@@ -81,12 +83,18 @@ def _table(
 
 
 def _networks(problem: Problem, distilled: DistilledSet | None, run: Run) -> Sequence[Weights]:
-    """The held-out networks, or the known one that the artifact was made for and holds."""
-    if distilled and distilled.initial_weights:
-        made, groups = distilled.metadata, ("architecture", "init")
-        here = [run.config["seed"], *(run.choices[g] for g in groups), *(run.config[g] for g in groups)]
-        if here == [made["seed"], *(made[g] for g in groups), *(made["config"][g] for g in groups)]:
-            device = next(problem.network.parameters()).device
-            return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
-    pipeline.pretrain(problem)
+    """The held-out networks, or the known one that the artifact was made for and holds.
+
+    Of a pool these alone are trained where they are missing, and others when a baseline asks for them.
+    """
+    if distilled and distilled.initial_weights and not _others(distilled, run):
+        device = next(problem.network.parameters()).device
+        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
     return problem.population("held-out", problem.experiment.evaluation.networks)
+
+
+def _others(distilled: DistilledSet, run: Run) -> bool:
+    """Whether other networks are asked for than the one that the artifact holds."""
+    asked = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
+    drawn = run.choices["init"] == "fixed" and run.config["seed"] != distilled.metadata["seed"]
+    return drawn or bool(asked & {"experiment", "architecture", "init"})

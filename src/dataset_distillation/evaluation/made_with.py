@@ -54,10 +54,15 @@ def experiment(metadata: dict[str, Any], asked: set[str]) -> dict[str, Any]:
 
 
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
-    """What the data set's config left to be measured is as it was then; its files are where they are here."""
+    """What the data set's config left to be measured is as it was then."""
     if dataset["mean"] is None:
         dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
+    _move(dataset)
+
+
+def _move(dataset: dict[str, Any]) -> None:
+    """A folder that is not here is left to conf/, which finds that of this machine."""
     if not Path(dataset.get("root", ".")).is_dir():
         del dataset["root"]
 
@@ -65,6 +70,8 @@ def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
 def _portable(init: dict[str, Any]) -> None:
     """A pool has the networks that are asked for here, in a folder of this machine."""
     init.pop("held_out", None)
+    if init.get("source"):
+        _move(init["source"])
     if "pretraining" in init:
         for key in ("folder", "workers"):
             del init["pretraining"][key]
