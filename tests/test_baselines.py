@@ -26,6 +26,7 @@ from dataset_distillation.evaluation import BASELINES, baselines, comparison, se
 from dataset_distillation.evaluation.baselines import Setting
 from dataset_distillation.evaluation.held_out import confusion, held_out
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
@@ -120,20 +121,26 @@ def test_nearest_neighbours_are_those_of_scikit_learn(
     real = sets.random_real(problem, 2)
     test = problem.data.test
     runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
+    points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
-        assert found == pytest.approx(reference.score(test.batch().images.flatten(1), test.labels), abs=1e-7)
+        expected = reference.predict(points)
+        ours = selection.nearest(sets.RealSet(images, labels), distance, k, test)
+        np.testing.assert_array_equal(ours.numpy(), expected)
+        assert found == np.float32((expected == truth).mean())
 
 
 def test_confusion_and_accuracy_are_those_of_torchmetrics() -> None:
+    """Exactly."""
     generator = torch.Generator().manual_seed(0)
-    outputs, labels = torch.randn(200, 4, generator=generator), torch.randint(3, (200,), generator=generator)
-    expected = torchmetrics.functional.confusion_matrix(
-        outputs.argmax(1), labels, "multiclass", num_classes=4
-    )
+    outputs = torch.randn(10007, 4, generator=generator)
+    labels = torch.randint(3, (10007,), generator=generator)
+    counts = torchmetrics.functional.confusion_matrix(outputs, labels, "multiclass", num_classes=4).double()
     found = confusion(outputs, labels)
-    torch.testing.assert_close(found[:3], expected[:3] / expected[:3].sum(1, keepdim=True), check_dtype=False)
+    assert torch.equal(found[:3], counts[:3] / counts[:3].sum(1, keepdim=True))
     assert found[3].tolist() == [0, 0, 0, 0]  # a class without images
+    accuracy = torchmetrics.functional.accuracy(outputs, labels, "multiclass", num_classes=4, average="micro")
+    assert training.measure(outputs, labels, Standard())["accuracy"] == accuracy.item()
 
 
 def test_the_mean_confusion_matrix_of_all_networks(problem: Problem, networks: list[Weights]) -> None:
@@ -219,15 +226,18 @@ def test_the_grid_is_that_of_the_paper_and_ours(problem: Problem) -> None:
 def test_optimized_real_is_the_best_of_the_random_sets(
     problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baselines, "CANDIDATE_SETS", 6)
-    monkeypatch.setattr(baselines, "SETS", 2)
+    numbers = ("SETS", "CANDIDATE_SETS", "JUDGING_NETWORKS", "JUDGING_IMAGES")
+    assert [getattr(baselines, name) for name in numbers] == [10, 50, 20, 1024]  # the paper's
+    for name, smaller in zip(numbers, (2, 6, 2, 1024), strict=True):
+        monkeypatch.setattr(baselines, name, smaller)
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
     setting = Setting(problem, networks)
     chosen = setting.optimized_real()
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
     trial = [selection.gradient_trial(problem, [real]) for real in sets.random_real(problem, 6)]
-    means = [t(judging, networks, {"learning_rate": [0.1], "epochs": [5]})["accuracy"].mean() for t in trial]
+    at = {"learning_rate": [0.1], "epochs": [5]}
+    means = [t(judging, networks[:2], at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
     candidates = sets.random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
@@ -255,6 +265,19 @@ def test_differences_are_paired_by_network() -> None:
     assert comparison.difference(ours, theirs, "accuracy") == pytest.approx(
         (0.0875, expected.low, expected.high)
     )
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
+    """Neither the mean of the other runs, nor a difference; the other metric and the other row are whole."""
+    runs = pandas.concat([frame([0.5, 0.7], [0, 1]), frame([0.2, 0.4], [0, 1])], ignore_index=True)
+    runs = runs.assign(method=["distilled"] * 2 + ["random_real"] * 2, set=0, excess_loss=[1.0, value, 2, 4])
+    runs = runs.reindex(columns=[*runs, *comparison.SETTINGS, "seconds"])
+    ours, theirs = comparison.records(runs, "excess_loss")
+    json.dumps([ours, theirs], allow_nan=False)
+    assert [ours[key] for key in ("mean", "std", "min", "max")] == [None] * 4
+    assert (ours["metrics"]["accuracy"]["mean"], theirs["mean"]) == (pytest.approx(0.6), 3)
+    assert [theirs[key] for key in ("difference", "low", "high")] == [None] * 3
 
 
 def test_what_trains_no_network_is_compared_unpaired() -> None:

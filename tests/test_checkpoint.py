@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import safetensors.torch
 import torch
-from command_line import distill
+from command_line import distill, distill_evaluate
 from conftest import TINY
 from torch import Tensor
 from torchvision import models
@@ -305,3 +306,12 @@ def test_the_artifact_holds_the_weights_or_their_checksum(
     for first, second, old in zip(trained.parameters(), expected.parameters(), before, strict=True):
         assert torch.equal(first, second)
         assert not torch.equal(first, old)
+    (tmp_path / "weights.pth").unlink()  # judged later, it is needed unless the artifact has what it held
+    asked = [f"artifact={tmp_path / 'run' / 'distilled.safetensors'}", "trainer=cpu", "logger=none"]
+    judged = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
+    assert judged.code == (0 if store else 2), judged.err
+    if store:
+        ours, theirs = (pandas.read_csv(tmp_path / of / "evaluation.csv") for of in ("judged", "run"))
+        assert ours["loss"].tolist() == theirs["loss"].tolist()
+    else:
+        assert "weights.pth: no such file" in judged.err

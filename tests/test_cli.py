@@ -92,6 +92,8 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("dataset=null", "must be a string"),
         ("experiment=table_9", "experiment=table_9: must be one of attack_cifar10, "),
         ("architecture=alexcifarnet dataset=mnist", "dataset.image_size=28: architecture=alexcifarnet"),
+        ("outer.learning_rate_of_rates=inf", "outer.learning_rate_of_rates=inf: must be a finite number"),
+        ("dataset.mean=[nan]", "dataset.mean.0=nan: must be a finite number"),
         ("init.networks=-1", "init.networks=-1: must be greater than 0"),
         ("+distilled.foo=1", "distilled.foo=1: no such key; the keys are images_per_class, "),
         ("dataset=image_folder", "dataset.path=???: must be given on the command line"),

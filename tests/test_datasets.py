@@ -369,6 +369,12 @@ def test_train_and_test_folders_are_used(tree: Path) -> None:
     assert len(raw.train[1]) == len(raw.test[1]) == 20
     assert raw.train[0].shape == (20, 1, 8, 8)
     assert raw.train[0][0].unique().tolist() == [76]  # red's luma
+    given = {"mean": [0.5], "std": [0.5], "channels": 1, "image_size": 8}
+    whole = ImageFolder(path=str(tree.parent / "both"), **given).load(0).test
+    (tree.parent / "both" / "train").unlink()
+    alone = ImageFolder(path=str(tree.parent / "both"), **given).load_test(0).test
+    assert torch.equal(alone.labels, whole.labels)
+    assert torch.equal(alone.images, whole.images)
 
 
 def test_errors_of_image_folders(tree: Path) -> None:

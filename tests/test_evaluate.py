@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import torch
 from command_line import distill, distill_evaluate
 from conftest import TINY
+from torch import nn
 
-from dataset_distillation import load_distilled
+from dataset_distillation import load_distilled, pipeline, training
 from dataset_distillation.artifact import DistilledSet
-from dataset_distillation.config import Training
+from dataset_distillation.config import Evaluate, Experiment, Training
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.evaluation import evaluate
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.report.command import main as distill_report
 
@@ -50,6 +53,7 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     judged = result(tmp_path / "judged")
     first = made_page(tmp_path / "judged")
     assert all(f'<section id="{name}">' in first for name in ("images", "table", "confusion", "cost"))
+    assert "from the test split, to compare with" in first
     (tmp_path / "judged" / "report.html").unlink()
     distill_report([str(tmp_path / "judged")])
     assert made_page(tmp_path / "judged") == first
@@ -89,6 +93,46 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     assert judged["config"]["seed"] == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([], []),
+        (["evaluation=quick"], ["random_real", "full_training"]),
+        (["evaluation=quick", "baselines=[k_center]"], ["k_center"]),
+        (["evaluation.baselines=[herding]"], ["herding"]),
+    ],
+)
+def test_the_baselines_are_those_that_are_asked_for(
+    asked: list[str], expected: list[str], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Evaluate] = []
+    ended = {"evaluation": [], "status": "finished", "metric": "accuracy"}
+    monkeypatch.setattr(evaluate, "run", lambda e, _: found.append(e) or ended)
+    distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *asked, *HERE, folder=tmp_path)
+    assert found[0].evaluation.baselines == expected
+
+
+@pytest.mark.parametrize(
+    ("init", "needed"),
+    [(["fixed_pretrained"], []), (["pretrained", "init.pool_size=1"], ["held-out-0", "held-out-1"])],
+)
+def test_no_network_is_pretrained_that_does_not_judge(
+    init: list[str], needed: list[str], tmp_path: Path
+) -> None:
+    """Elsewhere, with another folder of pools and other workers."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    asked = [*TINY, f"init={init[0]}", *init[1:], "init.pretraining.workers=1", "hydra.run.dir=run"]
+    for folder in (there, here):
+        folder.mkdir()
+    assert distill(*asked, folder=there).code == 0
+    artifact = there / "run" / "distilled.safetensors"
+    ended = distill_evaluate(f"artifact={artifact}", *HERE, folder=here)
+    assert ended.code == 0, ended.err
+    assert sorted(path.stem for path in here.glob("pools/*/*.safetensors")) == needed
+    ours, theirs = (pandas.read_csv(f / "evaluation.csv") for f in (here / "judged", there / "run"))
+    pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
+
+
 def test_baselines_alone(tmp_path: Path) -> None:
     asked = [*TINY[:-2], "logger=none", "baselines=nearest_neighbour_random_real"]
     asked.remove("evaluation.baselines=[]")
@@ -107,6 +151,7 @@ def test_baselines_alone(tmp_path: Path) -> None:
     [
         ("", "artifact=null: there is nothing to evaluate; give its path, or baselines=all"),
         ("artifact=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ("-m artifact=a.safetensors,b.safetensors", "artifact=a.safetensors,b.safetensors: must be one file"),
         ("baselines=k_medians", "evaluation.baselines=k_medians: must be one of all, average_real, "),
         ("baselines=all evaluation.selection=test", "evaluation.selection=test: must be one of paper, valid"),
         ("baselines=all training.batch_size=5", "training.batch_size=5: the learned rates belong to"),
@@ -158,7 +203,7 @@ def test_shuffled_steps_keep_their_rates(three_steps: DistilledSet) -> None:
     assert orders[4] == order(schedule, 4)
 
 
-def test_ordinary_training_is_that_of_torch_optim(three_steps: DistilledSet) -> None:
+def test_ordinary_training_is_of_random_batches(three_steps: DistilledSet) -> None:
     """Random batches of 4 of the 6 images, at one rate."""
     schedule = Schedule(three_steps, Training(epochs=3, batch_size=4, learning_rate=0.7), 0, 2)
     found = order(schedule, 1)
@@ -170,16 +215,26 @@ def test_ordinary_training_is_that_of_torch_optim(three_steps: DistilledSet) -> 
     assert order(schedule, 0) != found
 
 
-def test_it_trains_with_another_inner_optimizer(made: Path, tmp_path: Path) -> None:
-    """Ten epochs of Adam on all images at once, by hand."""
+def test_ordinary_training_is_that_of_torch_optim(
+    made: Path, tmp_path: Path, experiment: Callable[..., Experiment]
+) -> None:
+    """Ten epochs of torch's Adam on all images at once."""
     asked = ["inner_optimizer=adam", "training.learning_rate=0.01", "training.batch_size=20", "init=random"]
     asked += ["training.epochs=10", "evaluation.networks=1", f"artifact={made / 'distilled.safetensors'}"]
     assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 0
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv").set_index("method")
-    assert judged.loc["distilled", "loss"] != judged.loc["before_training", "loss"]
-    ours = load_distilled(made / "distilled.safetensors")
-    assert ours.metadata["choices"]["inner_optimizer"] == "sgd"
-    assert result(tmp_path / "judged")["choices"]["inner_optimizer"] == "adam"
+    problem = pipeline.prepare(experiment("seed=3", "architecture=mlp", "architecture.width=9"))
+    network, ours = problem.network, load_distilled(made / "distilled.safetensors")
+    training.load(network, problem.population("held-out", 1)[0])
+    adam = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(10):
+        adam.zero_grad()
+        nn.functional.cross_entropy(network(ours.images.flatten(0, 1)), ours.labels.flatten()).backward()
+        adam.step()
+    images, labels = problem.data.test.batch()
+    expected = nn.functional.cross_entropy(network(images), labels).item()
+    assert judged.loc["distilled", "loss"] == pytest.approx(expected, rel=1e-4)
+    assert abs(judged.loc["before_training", "loss"] / expected - 1) > 0.001  # 10 times the tolerance
 
 
 def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
@@ -189,7 +244,7 @@ def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
     for path in (data_dir / "MNIST" / "raw").glob("t10k-*-ubyte"):
         shutil.copy(path, raw)
     options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081]}
-    alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test()
+    alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test(seed=0)
     whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()
     assert len(alone.train) == len(alone.validation) == 0
     assert torch.equal(alone.test.labels, whole.labels)

@@ -86,6 +86,25 @@ def test_cub_has_its_official_split(cub_tree: Path) -> None:
         assert shades(split.pixels(slice(None))) == [{10 * label} for label in split.labels.tolist()]
 
 
+def test_the_test_photographs_are_enough(voc_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All that judging an artifact needs; the split is the one beside the train set."""
+    cub_tree = trees.cub(tmp_path_factory.mktemp("cub"))
+    for dataset, unneeded in (
+        (voc(voc_tree), "VOCdevkit/VOC2007/*/**/*trainval*"),
+        (cub(cub_tree), "CUB_200_2011/images/*/[0-3].jpg"),
+    ):
+        whole = dataset.load(0).test
+        for path in Path(dataset.root).glob(unneeded):
+            path.unlink()
+        with pytest.raises(UserError):
+            dataset.load(0)
+        alone = dataset.load_test(0)
+        assert len(alone.train) == len(alone.validation) == 0
+        assert torch.equal(alone.test.labels, whole.labels)
+        assert torch.equal(alone.test.batch().images, whole.batch().images)
+        assert alone.specification == whole.specification
+
+
 def test_the_real_samples() -> None:
     """Counted in the annotations by other means: objects of 60 and 60 photographs, and 80 birds."""
     for dataset, folder in ((voc(ROOT, validation=0.25), "VOCdevkit"), (cub(ROOT), "CUB_200_2011")):

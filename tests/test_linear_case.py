@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas
 import pytest
 import torch
-from command_line import Ended, distill
+from command_line import Ended, distill, distill_evaluate
 from torch import Tensor, nn
 
 from dataset_distillation import load_distilled
@@ -249,11 +249,23 @@ def test_the_artifact_trains_a_network_on_its_learned_targets(sweep: Sweep) -> N
     assert after < before / 100
 
 
+def test_it_is_judged_later_as_its_run_judged_it(sweep: Sweep, tmp_path: Path) -> None:
+    artifact = sweep[1] / "1" / "distilled.safetensors"
+    asked = [f"artifact={artifact}", "trainer=cpu", "logger=none", "hydra.run.dir=judged"]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    theirs = pandas.read_csv(sweep[1] / "1" / "evaluation.csv").query("method != 'closed_form'")
+    ours = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
+    pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
+
+
 def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
     for job in "012":
         result = json.loads((sweep[1] / job / "result.json").read_text())
         assert result["metric"] == "excess_loss"
         assert result["validation_excess_loss"] < 0.3
+        # The experiment is a multirun, but not the command that repeats a job of it.
+        assert result["provenance"]["command"].endswith(f"{result['overrides'][-1]} hydra.mode=RUN")
 
 
 def test_numbers_have_no_confusion_matrix(sweep: Sweep) -> None:

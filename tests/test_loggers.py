@@ -19,7 +19,8 @@ import pandas
 import pytest
 import torch
 import wandb
-from command_line import Ended, distill, only_run
+import yaml
+from command_line import Ended, distill, distill_evaluate, only_run
 from conftest import TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -189,7 +190,7 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         shown = [{"metrics": row["metrics"]} for row in expected]
         for row, values in zip(shown, content["data"], strict=True):
             row |= dict(zip(content["columns"], [None if v != v else v for v in values], strict=True))
-        assert shown == expected
+        assert shown == [{**row, "selection": "validation"} for row in expected]
         [runs_of] = [row["evaluation/runs"] for row in run.history if "evaluation/runs" in row]
         content = json.loads((run.files / runs_of["path"]).read_text())
         written = pandas.read_csv(folder / job / "evaluation.csv")
@@ -208,6 +209,37 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         assert [entry.path for entry in kept.manifest.contents] == ["distilled.safetensors"]
         metadata = json.loads(kept.metadata)
         assert (metadata["dataset"], metadata["storage"]["images"]) == ("digits", 20)
+        assert yaml.safe_load(metadata["config"])["distilled"]["steps"] == 2
+
+
+def test_every_metric_of_the_objective_can_be_searched_by(tmp_path: Path) -> None:
+    """Not the accuracy alone: of an attack, how many are taken for the target, validated and tested."""
+    attack = ["objective=attack", "init=pretrained", "init.pool_size=1", "init.pretraining.folder=pools"]
+    ended = distill(*COMMON, *attack, "logger=wandb", "hydra.run.dir=run", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    run = logged(tmp_path / "run")
+    evaluation = json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]
+    for metric in ("attacked_as_target", "attacked_accuracy", "others_accuracy"):
+        assert [row for row in run.history if f"validation/{metric}" in row]
+        for row in evaluation:
+            for key, value in row["metrics"][metric].items():
+                assert run.summary[f"evaluation/{row['method']}/{metric}/{key}"] == pytest.approx(value)
+    [table] = [row["evaluation"] for row in run.history if "evaluation" in row]
+    assert "attacked_as_target/mean" in json.loads((run.files / table["path"]).read_text())["columns"]
+
+
+def test_what_is_judged_again_is_shown_and_kept(sweep: Sweep, tmp_path: Path) -> None:
+    artifact = sweep[0] / "0" / "distilled.safetensors"
+    asked = [f"artifact={artifact}", "trainer=cpu", "logger=wandb", "hydra.run.dir=judged"]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    run = logged(tmp_path / "judged")
+    [panel] = [row["distilled/images"] for row in run.history if "distilled/images" in row]
+    assert panel["captions"] == [f"step {step}: {digit}" for step in range(2) for digit in range(10)]
+    [path] = (tmp_path / "judged").glob("wandb/offline-run-*/*.wandb")
+    artifacts = [record.artifact for record in records(path) if record.HasField("artifact")]
+    [kept] = [entry for made in artifacts for entry in made.manifest.contents if ".safe" in entry.path]
+    assert kept.size == artifact.stat().st_size
 
 
 def test_the_charts_of_the_page_are_panels(sweep: Sweep) -> None:

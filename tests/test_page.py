@@ -20,8 +20,11 @@ from PIL import Image
 from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
-from dataset_distillation.report import charts, page
+from dataset_distillation.errors import UserError
+from dataset_distillation.report import charts, page, table
+from dataset_distillation.report.command import main as distill_report
 from dataset_distillation.report.images import visible
+from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
 
 
@@ -100,6 +103,19 @@ def test_the_images_are_those_of_the_artifact_and_labelled(run: Path) -> None:
     np.testing.assert_array_equal(tiles[4], real[8:16, 8:16])  # the second example of the second class
     distilled = visible(load_distilled(run / "distilled.safetensors").pixels)
     np.testing.assert_array_equal(tiles[6 + 4], (distilled[1, 1, 0] * 255).round().numpy())
+
+
+def test_real_images_begin_the_row_of_their_class_where_a_step_has_several(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    made = load_distilled(run / "distilled.safetensors")
+    images, labels = torch.rand(2, 6, 1, 8, 8), torch.arange(3).repeat_interleave(2).repeat(2, 1)
+    replace(made, images=images, labels=labels).save(folder / "distilled.safetensors")
+    page.write_run(folder)
+    rows = re.findall(r'<div class="tiles.*? beside">(.*?)</div>', text(folder), re.DOTALL)
+    shown = [re.findall(r"<figure( class=example)?>.*?<figcaption>(.*?)<", row, re.DOTALL) for row in rows]
+    assert [[html.unescape(name) for _, name in row] for row in shown] == [[c] * 4 for c in CLASSES] * 2
+    assert [[bool(real) for real, _ in row] for row in shown] == [[True, True, False, False]] * 6
+    assert "12 distilled images" in " ".join(text(folder).split())
 
 
 def test_images_with_learned_labels_are_captioned_by_them(run: Path) -> None:
@@ -218,6 +234,49 @@ def test_a_multirun_has_a_row_a_job_and_the_errors(sweep: Path) -> None:
     assert [row[1] for row in rows] == ["1", "3", "0", ""]  # distilled.epochs; the steps are all the same
     assert [row[-1] for row in rows] == ["finished", "finished", "failed", "missing"]
     assert f'<dt>job 2</dt><dd class="bad">{HOSTILE}</dd>' in html.unescape(text(sweep))
+
+
+@pytest.mark.parametrize("selection", ["validation", "paper"])
+def test_the_reports_say_how_settings_were_chosen(selection: str, tmp_path: Path) -> None:
+    ours = row("distilled", np.array([0.5])) | {"learning_rate": None, "epochs": None}
+    choices = {"experiment": "mnist_random_100", "dataset": "mnist"}
+    for job, rows in enumerate(([ours], [ours, row("random_real", np.array([0.4]))])):
+        changes = {"selection": selection, "evaluation": rows, "choices": choices}
+        write_run(tmp_path / "sweep" / str(job), **changes)
+    page.write_sweep(tmp_path / "sweep")
+    said = protocol({"selection": selection, "evaluation": [row("random_real", np.array([0.4]))]})
+    assert text(tmp_path / "sweep").count(said) == 1
+    assert table.sweep(tmp_path / "sweep")["selection"].tolist()[1] == selection
+    assert f"| {selection} |" in (tmp_path / "sweep" / "sweep.md").read_text()
+    distill_report([str(tmp_path / "sweep"), "--output", str(tmp_path / "paper")])
+    assert said in (tmp_path / "paper" / "paper.md").read_text()
+
+
+def test_a_job_of_which_a_file_is_damaged_has_its_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the page of the multirun; the other job, and its own page, are as they would be."""
+    for job in "01":
+        write_run(tmp_path / job, overrides=[f"seed={job}"])
+    (tmp_path / "0" / "distilled.safetensors").write_bytes(b"nothing")
+    made = distill_report([str(tmp_path)])
+    assert made == [tmp_path / page.PAGE, tmp_path / "1" / page.PAGE]
+    damaged, sound = cells(tmp_path)
+    assert (damaged[2], damaged[-1]) == ("", "damaged")
+    assert (sound[2], sound[-1]) == ("85.00 % ± 3.54", "finished")
+    [error] = caplog.messages
+    assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled data set")
+    assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["result.json", "evaluation.csv", "history.csv", "confusion.json", "images/real.png"]
+)
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    (folder / name).write_bytes(b'\xff"\0')
+    with pytest.raises(UserError, match=f"{name}: .*(damaged|cannot be read)"):
+        page.write_run(folder)
 
 
 def test_a_line_of_a_chart_goes_through_its_points() -> None:

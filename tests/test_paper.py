@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CONF
 from PIL import Image
-from report_folders import result, row
+from report_folders import judged, result, row
 
 from dataset_distillation.errors import UserError
 from dataset_distillation.report import command, paper
@@ -19,6 +19,7 @@ def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object
     folder.mkdir(parents=True)
     outcome = result(**changes)
     outcome["choices"] |= {"experiment": experiment, "dataset": dataset}
+    outcome["overrides"] = [f"experiment={experiment}", *outcome["overrides"]]
     (folder / "result.json").write_text(json.dumps(outcome))
 
 
@@ -80,11 +81,39 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
             assert min(picture.size) > 200
 
 
+@pytest.mark.parametrize(
+    ("asked", "counts"),
+    [
+        ("seed=7 evaluation.networks=50 evaluation.baselines=[k_means] evaluation.selection=paper", True),
+        ("dataset.root=there init.source.root=there init.pretraining.folder=pools trainer=cpu", True),
+        ("dataset=usps", False),
+        ("dataset.test=null", False),
+        ("distilled={steps:1,epochs:3}", False),
+        ("outer.steps=10", False),
+        ("init=fixed", False),
+    ],
+)
+def test_only_the_experiment_as_it_is_published_counts(asked: str, counts: bool, tmp_path: Path) -> None:
+    evaluation = [row("distilled", np.array([0.5]))]
+    run(tmp_path / "run", "mnist_random_100", overrides=asked.split(), evaluation=evaluation)
+    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
+
+
+def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path: Path) -> None:
+    run(tmp_path / "judged", "mnist_random_100", **judged())
+    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert lines(tmp_path / "out")["MNIST, ours"] == [""] * 8
+
+
 def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
     for number, (steps, images, epochs) in enumerate([(1, 1, 1), (5, 1, 1), (1, 5, 1)]):
         config = {"distilled": {"steps": steps, "images_per_class": images, "epochs": epochs}}
         rows = [row("distilled", np.array([steps / 10 + images / 100]))]
-        run(tmp_path / str(number), "figure5", config=config, evaluation=rows)
+        asked = [f"distilled={{steps:{steps},images_per_class:{images}}}"]
+        run(tmp_path / str(number), "figure5", config=config, evaluation=rows, overrides=asked)
+        run(tmp_path / f"{number} fixed", "figure5", overrides=[*asked, "init=fixed"], config=config)
+        run(tmp_path / f"{number} usps", "figure5", "usps", overrides=[*asked, "dataset=usps"], config=config)
     for number, (steps, epochs) in enumerate([(10, 2), (10, 1), (20, 2)]):
         config = {"distilled": {"steps": steps, "images_per_class": 1, "epochs": epochs}}
         rows = [row("distilled", np.array([steps / 100 + epochs / 1000]))]

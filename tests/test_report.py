@@ -12,9 +12,11 @@ import pandas
 import pytest
 import torch
 from PIL import Image
+from report_folders import result, row, write_run
 
 from dataset_distillation.artifact import DistilledSet
-from dataset_distillation.report import images, table
+from dataset_distillation.report import images, page, table
+from dataset_distillation.report.methods import show_methods
 
 
 def test_visible_cuts_one_percent_on_either_side() -> None:
@@ -97,6 +99,39 @@ def test_a_loss_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
     table.show("both", pandas.DataFrame(rows))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [line.split("│")[2].strip() for line in lines] == ["12.35 %", "0.1235"]
+
+
+def test_what_has_no_value_is_shown_as_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the table of the methods, that of a sweep and on both pages."""
+    nothing = dict.fromkeys(("mean", "std", "min", "max", "difference", "low", "high"))
+    rows = [row("distilled", np.ones(2)) | nothing, row("closed_form", np.ones(2))]
+    for record in rows:
+        spread = {key: record[key] for key in ("mean", "std", "min", "max")}
+        record["metrics"] = {"excess_loss": spread}
+    outcome = result(metric="excess_loss", validation_excess_loss=None, evaluation=rows, storage=None)
+    folder = write_run(tmp_path / "0")
+    (folder / "result.json").write_text(json.dumps(outcome))
+    (folder / "evaluation.csv").unlink()
+    show_methods(outcome, "linear_regression")
+    assert "None" not in capsys.readouterr().out
+    assert pandas.isna(table.sweep(tmp_path)["mean"][0])
+    for made in (page.write_run(folder), page.write_sweep(tmp_path)):
+        assert "<td>None" not in made.read_text()
+
+
+def test_every_metric_of_the_objective_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the terminal, in the table of a sweep in all its forms, and on both pages."""
+    record = row("distilled", np.array([0.75, 0.85]))
+    record["metrics"]["attacked_as_target"] = {"mean": 0.375, "std": 0.25, "min": 0.125, "max": 0.625}
+    folder = write_run(tmp_path / "0", evaluation=[record])
+    (folder / "evaluation.csv").unlink()
+    show_methods(result(evaluation=[record], storage=None), "mnist")
+    assert "37.50 ± 25.00 %" in capsys.readouterr().out
+    found = table.sweep(tmp_path)
+    assert found.loc[0, ["attacked as target mean", "attacked as target std"]].tolist() == [0.375, 0.25]
+    assert "| 37.50 % | 25.00 % |" in (tmp_path / "sweep.md").read_text()
+    for made in (page.write_run(folder), page.write_sweep(tmp_path)):
+        assert "<td>37.50 % ± 25.00</td>" in made.read_text()
 
 
 def test_the_rows_of_a_sweep(tmp_path: Path) -> None:

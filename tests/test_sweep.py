@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import html
 import itertools
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -69,6 +72,18 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
             .endswith("] distilled.steps=0: must be greater than 0\n")
         )
         assert result(folder / job)["config"]["seed"] == int(seed)
+
+
+def test_the_page_of_a_job_has_the_command_that_repeats_it_alone(sweep: Sweep, tmp_path: Path) -> None:
+    job = sweep[1] / "1"
+    [shown] = re.findall(r"<h2>To repeat it</h2>\s*<pre>(.*?)</pre>", (job / "report.html").read_text())
+    program, *arguments = shlex.split(html.unescape(shown))
+    assert program == "distill"
+    ended = distill(*arguments, "hydra.run.dir=again", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert result(tmp_path / "again")["config"] == result(job)["config"]
+    again, before = (result(folder)["evaluation"] for folder in (tmp_path / "again", job))
+    assert [row["metrics"] for row in again] == [row["metrics"] for row in before]
 
 
 def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:

@@ -15,7 +15,7 @@ from dataset_distillation import status
 from dataset_distillation.checkpoints import Best
 from dataset_distillation.distilled import pixels
 from dataset_distillation.loggers import Logger
-from dataset_distillation.report.images import captions, visible
+from dataset_distillation.report.images import panel
 
 
 class Progress(TQDMProgressBar):
@@ -83,10 +83,6 @@ class Images(Callback):
         if not trainer.is_global_zero:
             return
         distilled, specification = pl_module.distilled, pl_module.problem.data.specification
-        shown = visible(pixels(distilled.images.detach().cpu(), specification.mean, specification.std))
-        names = [
-            f"step {step}: {name}"
-            for step, labels in enumerate(distilled.labels)
-            for name in captions(labels, specification.class_names)
-        ]
-        self.logger.images(list(shown.flatten(0, 1)), names, trainer.global_step)
+        shown = pixels(distilled.images.detach().cpu(), specification.mean, specification.std)
+        images, names = panel(shown, distilled.labels, specification.class_names)
+        self.logger.images(images, names, trainer.global_step)

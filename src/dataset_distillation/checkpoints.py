@@ -161,6 +161,8 @@ class Checkpoints(Callback):
 class Best(Callback):
     """Keeps the distilled data that validate best by `metric`, the earliest of equal ones.
 
+    A loss that is not finite is no best one.
+
     In the checkpoint, not in a file of its own: the two could not be replaced in one stroke.
     """
 
@@ -171,7 +173,7 @@ class Best(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = float(trainer.callback_metrics[f"validation/{self.metric}"])
-        if math.isnan(value):
+        if not math.isfinite(value):
             return
         if self.value is None or best(self.metric)(value, self.value) != self.value:
             self.value = value

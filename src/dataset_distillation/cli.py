@@ -9,6 +9,7 @@ import difflib
 import io
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
@@ -136,10 +138,7 @@ def run_job(config: DictConfig) -> float | None:
         raise
     if result["evaluation"]:
         show_methods(result, run.choices["dataset"])
-    try:
-        page.write_run(run.folder)
-    except Exception:  # the run is finished and its result written, whatever is wrong with its page
-        log.exception("no page was made; when that is repaired: distill-report %s", run.folder)
+    _make_page(page.write_run, run.folder)
     if result["status"] == "interrupted":
         log.error("interrupted (%s); to go on: %s resume=%s", result["signal"], program(), run.folder)
         sys.exit(exit_code(result["signal"]))  # and with it the multirun: nobody wants to interrupt each job
@@ -156,7 +155,16 @@ def _asked(config: DictConfig) -> dict[str, Any]:
         "config": _resolved(config),
         "choices": _choices(hydra_config.runtime.choices),
         "overrides": list(hydra_config.overrides.task),
+        "command": _command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
     }
+
+
+def _command(hydra_config: HydraConf, program: str) -> str:
+    """What repeats this run alone, typed in a shell; workers of a launcher have another command line."""
+    asked = hydra_config.overrides
+    by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in asked.hydra
+    # An experiment that is a multirun would be one again.
+    return shlex.join([program, *asked.task, *(["hydra.mode=RUN"] if by_itself else [])])
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -255,8 +263,16 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)
-    page.write_sweep(sweep.folder)
+    _make_page(page.write_sweep, sweep.folder)
     return code or int(not finished)
+
+
+def _make_page(write: Callable[[Path], Path], folder: Path) -> None:
+    try:
+        write(folder)
+    except Exception:  # what has run is finished and its result written, whatever is wrong with its page
+        log = logging.getLogger("distill")
+        log.exception("no page was made; when that is repaired: distill-report %s", folder)
 
 
 def status() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -212,10 +213,12 @@ class Evaluate(Experiment):
     """What `distill-evaluate` is asked for: an artifact and how to train on it, or baselines alone."""
 
     artifact: str | None = None
-    baselines: Any = field(default_factory=list)
+    baselines: Any = None  # in place of those of `evaluation`
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        if self.baselines is not None:
+            self.evaluation = dataclasses.replace(self.evaluation, baselines=self.baselines)
         super().__post_init__()
         if self.artifact is None and not self.evaluation.baselines:
             raise refuse(
@@ -259,6 +262,7 @@ def read(config: DictConfig) -> Experiment:
     """Check a composed config and turn it into objects. Raises ConfigError, one line."""
     _refuse_unknown_keys(config, "")
     try:
+        _refuse_infinite(OmegaConf.to_container(config, resolve=True), "")
         if missing := sorted(OmegaConf.missing_keys(config)):
             raise refuse(missing[0], "???", "must be given on the command line")
         experiment = OmegaConf.to_object(config)
@@ -266,6 +270,15 @@ def read(config: DictConfig) -> Experiment:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(experiment, Experiment)
     return experiment
+
+
+def _refuse_infinite(value: Any, key: str) -> None:
+    """The files of a run are JSON, which has finite numbers alone."""
+    if isinstance(value, dict | list):
+        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_infinite(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise refuse(key, value, "must be a finite number")
 
 
 def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:

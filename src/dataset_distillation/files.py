@@ -29,4 +29,5 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    write(path, (json.dumps(value, indent=2) + "\n").encode())
+    """Raises ValueError for NaN and the infinities, which are no JSON: what has no value is None."""
+    write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -15,6 +15,7 @@ from dataset_distillation.distilled import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives import shown
 from dataset_distillation.outer_loss import OuterLoss
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
@@ -82,7 +83,8 @@ class DistillationModule(pl.LightningModule):
         metric = self.problem.experiment.objective.metric
         networks = self.problem.population("validation", number)
         results = held_out(self.problem, self.problem.validation, networks, [self.steps()]).runs
-        self.log(f"validation/{metric}", results[metric].mean(), prog_bar=True)
+        for name in shown(metric, results.drop(columns=["set", "network"])):
+            self.log(f"validation/{name}", results[name].mean(), prog_bar=name == metric)
         self.log(f"validation/{metric}_std", results[metric].std(ddof=0))
         self.log("validation/loss", results["loss"].mean())
         for (epoch, step), rate in _enumerate(self.distilled.learning_rates):

@@ -22,7 +22,7 @@ from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.module import DistillationModule
 from dataset_distillation.problem import Problem
 from dataset_distillation.processes import rank
-from dataset_distillation.provenance import Run, command, provenance
+from dataset_distillation.provenance import Run, provenance
 from dataset_distillation.report.images import write_images, write_real
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def run(experiment: Experiment, run: Run) -> dict[str, Any]:
         result = {**_run(problem, run, origin, attempts), "pool": pool}
         attempts.end(result["status"])
     result["provenance"] = {
-        "command": command(),
+        "command": run.command,
         **origin,
         **attempts.cost(),
         "attempts": attempts.record["attempts"],
@@ -105,7 +105,7 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which torch asks for on CUDA
     device = _device(experiment.trainer)
     dataset = experiment.dataset
-    data = dataset.load_test() if test_only else dataset.load(experiment.seed)
+    data = dataset.load_test(experiment.seed) if test_only else dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
     experiment = copy.copy(experiment)  # `replace` would check it again, and take a class's index for a name
@@ -113,10 +113,16 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     return Problem(experiment, data, network.to(device))
 
 
-def pretrain(problem: Problem) -> dict[str, Any] | None:
-    """Train the networks that the init needs and that are not on disk yet; what is known of them."""
+def pretrain(problem: Problem, held_out_alone: bool = False) -> dict[str, Any] | None:
+    """Train the networks that the init needs and that are not on disk yet; what is known of them.
+
+    `held_out_alone`: those that a known artifact is judged by. A baseline trains what else it asks for.
+    """
     e = problem.experiment
-    if not (members := e.init.members(e.evaluation.validation_networks)):
+    members = e.init.members(e.evaluation.validation_networks)
+    if held_out_alone:
+        members = [member for member in members if member.startswith(("held-out", "fixed"))]
+    if not members:
         return None
     report = problem.pool.report(members)
     log.info(

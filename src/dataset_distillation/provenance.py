@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dataset_distillation.errors import UserError, program
+from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.problem import Problem
 from dataset_distillation.status import Progress
@@ -60,6 +58,7 @@ class Run:
     config: dict[str, Any]  # the resolved experiment
     choices: dict[str, str]  # the chosen file of each group
     overrides: list[str]
+    command: str = ""  # that repeats it: of a job of a multirun, its own
     progress: Progress = field(default_factory=Progress)
     code: Code = field(default_factory=Code.running)
 
@@ -119,8 +118,3 @@ def _processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def command() -> str:
-    """The command line, as it was typed."""
-    return shlex.join([program(), *sys.argv[1:]])

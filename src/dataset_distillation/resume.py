@@ -130,8 +130,7 @@ def _read_whole(folder: Path, result: dict[str, Any]) -> None:
 
     dict(_flat(result["config"]))
     methods.protocol(result)
-    for record in result["evaluation"]:
-        methods.row(record, result["metric"])
+    methods.rows(result)
     if result["storage"]:
         methods.storage(result["storage"])
         load_distilled(folder / "distilled.safetensors")

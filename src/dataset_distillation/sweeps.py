@@ -196,6 +196,11 @@ def _job(folder: Path, announced: list[str] | None, queue: Queue) -> Job:
     return replace(begun, state="queued") if again else begun
 
 
+def _spread(of: dict[str, Any]) -> dict[str, float | None]:
+    values = {key: of[key] for key in ("mean", "std", "min", "max")}
+    return {key: None if value is None else float(value) for key, value in values.items()}
+
+
 def _begun(folder: Path, announced: list[str] | None) -> Job | None:
     number, result = int(folder.name), read(folder / "result.json")
     if running := read(folder / "status.json"):
@@ -211,7 +216,8 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
     for row in result.get("evaluation", []):
         row |= {
             "method": str(row["method"]),
-            **{key: float(row[key]) for key in ("mean", "std", "min", "max")},
+            **_spread(row),
+            "metrics": {name: _spread(found) for name, found in row.get("metrics", {}).items()},
         }
     metric = str(result.get("metric", ""))
     steps = result["config"]["outer"]["steps"] if "config" in result else 0

@@ -145,8 +145,8 @@ class Dataset:
         )
         return Data(train.specification, train.subset(kept), train.subset(held_out), test, checksum)
 
-    def load_test(self) -> Data:
-        """The test split, all that judging an artifact needs; the others are empty."""
+    def load_test(self, seed: int) -> Data:
+        """`load` of the test split, all that judging an artifact needs; the others are empty."""
         import torch
 
         test = self.test_split()
@@ -156,6 +156,13 @@ class Dataset:
     def test_split(self) -> Split:
         """The test split; a source that can read it without the train set does so."""
         return self.splits()[1]
+
+    def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
+        """The test split of uint8 images of any size, where the mean and std need not be measured."""
+        from dataset_distillation.datasets.conversion import convert
+
+        pixels = convert(images, self.channels, self.image_size, self.border)
+        return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
 
     def splits(self) -> tuple[Split, Split, str]:
         """The train split, validation included, the test split, and a checksum of both: of what `read` gives.

@@ -20,19 +20,21 @@ class CUB200(Files):
     tree = "CUB_200_2011"
     archives = "CUB_200_2011.tgz"
 
-    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
-        names = _table(tree / "classes.txt")
-        images = _table(tree / "images.txt")
-        labels = _table(tree / "image_class_labels.txt", images, {str(n + 1) for n in range(len(names))})
+    def samples(self, tree: Path, part: str) -> list[Sample]:
+        images, classes = _table(tree / "images.txt"), len(self.classes(tree))
+        labels = _table(tree / "image_class_labels.txt", images, {str(n + 1) for n in range(classes)})
         trains = _table(tree / "train_test_split.txt", images, {"0", "1"})
-        samples = [
-            (Sample(tree / "images" / image, int(labels[number]) - 1), trains[number] == "1")
+        wanted = {"train": "1", "test": "0"}[part]
+        return [
+            Sample(tree / "images" / image, int(labels[number]) - 1)
             for number, image in images.items()
+            if trains[number] == wanted
         ]
-        train, test = ([sample for sample, trained in samples if trained is part] for part in (True, False))
+
+    def classes(self, tree: Path) -> list[str]:
         # "001.Black_footed_Albatross", as classes.txt has them.
-        species = [name.partition(".")[2].replace("_", " ") or name for name in names.values()]
-        return train, test, species
+        names = _table(tree / "classes.txt").values()
+        return [name.partition(".")[2].replace("_", " ") or name for name in names]
 
 
 def _table(

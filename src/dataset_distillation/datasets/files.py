@@ -74,7 +74,7 @@ class FileSplit(Split):
 
 @dataclass
 class Files(Dataset):
-    """A data set in an official tree of files; a source derives from it and implements `samples`."""
+    """A data set in an official tree of files; a source derives from it: `samples` and `classes`."""
 
     #: The tree, in `root`, and the archives that unpack to it.
     tree: ClassVar[str]
@@ -90,30 +90,46 @@ class Files(Dataset):
         if self.border:
             raise refuse("dataset.border", self.border, f"must be 0: the images of {self.name} stay in files")
 
-    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
-        """The train and the test set, and the names of the classes. Raises UserError naming a bad file."""
+    def samples(self, tree: Path, part: str) -> list[Sample]:
+        """Those of a part, `train` or `test`. Raises UserError naming a bad file."""
+        raise NotImplementedError
+
+    def classes(self, tree: Path) -> list[str]:
+        """The names of the classes. Raises UserError naming a bad file."""
         raise NotImplementedError
 
     def splits(self) -> tuple[Split, Split, str]:
         """Raises UserError naming the first file that is missing, empty, cut short or no image."""
-        import torch
+        tree = self._found()
+        parts = self.samples(tree, "train"), self.samples(tree, "test")
+        train, test = self._opened(tree, parts)
+        verify_labels(self.name, train.labels, test.labels, list(train.specification.class_names))
+        return train, test, _checksum(parts)
 
+    def test_split(self) -> Split:
+        tree = self._found()
+        [test] = self._opened(tree, [self.samples(tree, "test")])
+        return test
+
+    def _found(self) -> Path:
         tree = Path(self.root).expanduser() / self.tree
         if not tree.is_dir():
             remedy = f"unpack {self.archives} in DATA_DIR (dataset.root)"
             raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")
-        train, test, found = self.samples(tree)
-        class_names = self.named(found)
-        labels = torch.tensor([sample.label for sample in (*train, *test)])
-        verify_labels(self.name, labels[: len(train)], labels[len(train) :], class_names)
-        specification = self.specification(class_names, None)
-        _check([*train, *test])
-        bytes_of_one = torch.Size(specification.shape).numel()
-        pictures = Pictures([*train, *test], specification.shape, int(self.cache * 1e9) // bytes_of_one)
-        places = torch.arange(len(labels))
-        parts = slice(len(train)), slice(len(train), None)
-        first, second = (FileSplit(labels[part], specification, pictures, places[part]) for part in parts)
-        return first, second, _checksum((train, test))
+        return tree
+
+    def _opened(self, tree: Path, parts: Sequence[list[Sample]]) -> list[Split]:
+        """A split a part; they share what is kept of decoded images."""
+        import torch
+
+        samples = [sample for part in parts for sample in part]
+        specification = self.specification(self.named(self.classes(tree)), None)
+        _check(samples)
+        kept = int(self.cache * 1e9) // torch.Size(specification.shape).numel()  # a byte a pixel and channel
+        pictures = Pictures(samples, specification.shape, kept)
+        places = torch.arange(len(samples)).split([len(part) for part in parts])
+        labels = torch.tensor([sample.label for sample in samples], dtype=torch.long)
+        return [FileSplit(labels[of_part], specification, pictures, of_part) for of_part in places]
 
 
 def _check(samples: Iterable[Sample]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets import Dataset, Raw, Split
 from dataset_distillation.datasets.conversion import decoded
 from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
@@ -47,6 +47,15 @@ class ImageFolder(Dataset):
             return Raw(train, test, names)
         (images, labels), names = self._tree(path)
         return cut(images, labels, self.test, names)
+
+    def test_split(self) -> Split:
+        path = Path(self.path).expanduser()
+        folders = {entry.name for entry in path.iterdir() if entry.is_dir()}
+        # A folder `test` among others, `train` not being one of them, is a class.
+        if not self.mean or not ({"train", "test"} <= folders or folders == {"test"}):
+            return super().test_split()
+        (images, labels), names = self._tree(path / "test")
+        return self.alone(images, labels, names)
 
     def _tree(self, path: Path) -> tuple[Labelled, list[str]]:
         """Every image of one tree, decoded, with its label; and the class names."""

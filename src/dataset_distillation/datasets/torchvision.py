@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.datasets import Dataset, Raw, Split, TensorSplit
+from dataset_distillation.datasets import Dataset, Raw, Split
 from dataset_distillation.datasets.conversion import channels_first, picture
 from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
@@ -53,8 +53,6 @@ class TorchvisionDataset(Dataset):
         return cut(images, labels, self.test, raw.class_names)
 
     def test_split(self) -> Split:
-        from dataset_distillation.datasets.conversion import convert
-
         if not self.mean or self.test:  # the train set is measured, or has images of the test split
             return super().test_split()
         source = self._source()
@@ -64,10 +62,7 @@ class TorchvisionDataset(Dataset):
         alone = type(source.__name__, (source,), unchecked)
         [test] = self._obtain(alone, self._split_arguments(source)[1:])
         images, labels = self._images(test)
-        specification = self.specification(self.named(_class_names(test, labels)), None)
-        return TensorSplit(
-            labels, specification, convert(images, self.channels, self.image_size, self.border)
-        )
+        return self.alone(images, labels, _class_names(test, labels))
 
     def _source(self) -> type:
         import torchvision

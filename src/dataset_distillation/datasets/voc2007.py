@@ -29,16 +29,12 @@ class VOC2007(Files):
 
     difficult: bool = True
 
-    def samples(self, tree: Path) -> tuple[list[Sample], list[Sample], list[str]]:
-        train, test = (
-            [
-                sample
-                for name in lines(tree / "ImageSets" / "Main" / f"{part}.txt")
-                for sample in self._objects(tree, name)
-            ]
-            for part in ("trainval", "test")
-        )
-        return train, test, list(CLASSES)
+    def samples(self, tree: Path, part: str) -> list[Sample]:
+        file = tree / "ImageSets" / "Main" / {"train": "trainval.txt", "test": "test.txt"}[part]
+        return [sample for name in lines(file) for sample in self._objects(tree, name)]
+
+    def classes(self, tree: Path) -> list[str]:
+        return list(CLASSES)
 
     def _objects(self, tree: Path, name: str) -> list[Sample]:
         """The objects of the photograph `name` that count."""

@@ -104,15 +104,24 @@ def records(table: pandas.DataFrame, metric: str) -> list[dict[str, Any]]:
 
 def show(problem: Problem, evaluation: list[dict[str, Any]], runs: pandas.DataFrame, folder: Path) -> Shown:
     """What `compare` left in `folder`, with its `records`, for a logger."""
-    primary = problem.experiment.objective.metric
+    e = problem.experiment
+    names = shown(e.objective.metric, metrics(runs))
     matrices = json.loads((folder / "confusion.json").read_text())
     return Shown(
-        pandas.DataFrame(evaluation).drop(columns="metrics"),
+        pandas.DataFrame([_flat(record, names[1:]) for record in evaluation]).assign(
+            selection=e.evaluation.selection
+        ),
         runs,
-        shown(primary, metrics(runs)),
+        names,
         {method: np.array(matrix) for method, matrix in matrices.items()},
         problem.data.specification.class_names,
     )
+
+
+def _flat(record: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """A record with the `others` of its metrics as `<metric>/mean`, ..."""
+    spreads = {f"{name}/{key}": value for name in others for key, value in record["metrics"][name].items()}
+    return {key: value for key, value in record.items() if key != "metrics"} | spreads
 
 
 def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict[str, Any]:
@@ -132,25 +141,32 @@ def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict
 
 
 def _spread(values: pandas.Series) -> dict[str, float | None]:
+    """None where any run has no finite value: the mean of the others would flatter."""
+    if not np.isfinite(values).all():
+        return dict.fromkeys(("mean", "std", "min", "max"))
     statistics = {"mean": values.mean(), "std": values.std(ddof=0), "min": values.min(), "max": values.max()}
     return {name: _plain(value) for name, value in statistics.items()}
 
 
 def _plain(value: Any) -> Any:
     """What JSON knows: no NaN, and numbers of Python."""
-    if pandas.isna(value) or value in (math.inf, -math.inf):
+    if pandas.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
 def difference(
     ours: pandas.DataFrame, theirs: pandas.DataFrame, metric: str
-) -> tuple[float, float | None, float | None]:
+) -> tuple[float | None, float | None, float | None]:
     """Mean of ours − theirs, and its 95 % interval: None where one run is all there is.
+
+    All three are None where the metric of any run is not finite.
 
     Paired: each of their runs is compared with ours on the same network, and the interval is Student's t
     over these differences. Rows without a network have nothing to pair; theirs is Welch's t interval.
     """
+    if not np.isfinite([*ours[metric], *theirs[metric]]).all():
+        return None, None, None
     values, networks = theirs[metric].to_numpy(float), theirs["network"]
     if networks.isna().any() and len(ours) > 1:
         apart, shares = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from dataset_distillation.evaluation.comparison import compare, records, show
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.files import write
 from dataset_distillation.problem import Problem
-from dataset_distillation.provenance import Run, command, provenance
+from dataset_distillation.provenance import Run, provenance
+from dataset_distillation.report.images import panel, write_real
 
 log = logging.getLogger(__name__)
 
@@ -30,21 +32,26 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
     shown = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        if e.artifact:  # its page shows what was judged, wherever the folder goes
-            write(run.folder / "distilled.safetensors", Path(e.artifact).read_bytes())
+        kept = run.folder / "distilled.safetensors" if e.artifact else None
+        if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
+            write(kept, Path(e.artifact).read_bytes())
         problem = pipeline.prepare(e, test_only=not e.evaluation.baselines)
         origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
         again = len(attempts.record["attempts"]) > 1
         e.logger.open(run, {**run.config, "provenance": origin})
         try:
+            if distilled:
+                write_real(problem.data.test, e.seed, run.folder / "images")
+                pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
+                e.logger.images(*pictures, step=0)
             networks = _known(problem, distilled, run)
-            pool = None if networks else pipeline.pretrain(problem)
+            pool = None if networks else pipeline.pretrain(problem, held_out_alone=True)
             networks = networks or problem.population("held-out", e.evaluation.networks)
             table = _table(problem, e, distilled, networks, run, resumed=again)
             evaluation = records(table, e.objective.metric)
             shown = show(problem, evaluation, table, run.folder)
         finally:
-            e.logger.finish(shown, None, attempts.cost(), succeeded=shown is not None)
+            e.logger.finish(shown, kept, attempts.cost(), succeeded=shown is not None)
         attempts.end("finished")
     result = {
         "status": "finished",
@@ -56,7 +63,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
         "storage": distilled.storage if distilled else None,
         "pool": pool,
         "provenance": {
-            "command": command(),
+            "command": run.command,
             **origin,
             **attempts.cost(),
             "attempts": attempts.record["attempts"],
@@ -84,11 +91,15 @@ def _table(
 
 
 def _known(problem: Problem, distilled: DistilledSet | None, run: Run) -> list[Weights]:
-    """The known network that the artifact was made for, if it holds one and the same is asked for."""
-    if distilled and distilled.initial_weights:
-        made, groups = distilled.metadata, ("architecture", "init")
-        here = [run.config["seed"], *(run.choices[g] for g in groups), *(run.config[g] for g in groups)]
-        if here == [made["seed"], *(made[g] for g in groups), *(made["config"][g] for g in groups)]:
-            device = next(problem.network.parameters()).device
-            return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
+    """The known network that the artifact was made for, if it holds one and no other is asked for."""
+    if distilled and distilled.initial_weights and not _others(distilled, run):
+        device = next(problem.network.parameters()).device
+        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
     return []
+
+
+def _others(distilled: DistilledSet, run: Run) -> bool:
+    """Whether other networks are asked for than the one that the artifact holds."""
+    asked = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
+    drawn = run.choices["init"] == "fixed" and run.config["seed"] != distilled.metadata["seed"]
+    return drawn or bool(asked & {"experiment", "architecture", "init"})

@@ -19,18 +19,23 @@ SOURCE = "dataset@init.source"
 
 
 def register(arguments: list[str]) -> None:
-    """Store the experiment `artifact` for the command line `arguments`; empty if they name no artifact.
+    """Store the experiment `artifact` for the command line `arguments`; they need not name an artifact.
 
-    Raises UserError, one line, if the artifact cannot be read.
+    Raises UserError, one line, if the artifact cannot be read or if there are several.
     """
     from dataset_distillation.artifact import load_distilled
 
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     asked = {o.get_key_element().lstrip("+"): o for o in OverridesParser.create().parse_overrides(overrides)}
     node: dict[str, Any] = {}
+    if "artifact" in asked and asked["artifact"].is_sweep_override():
+        _, _, paths = str(asked["artifact"].input_line).partition("=")
+        raise refuse("artifact", paths, "must be one file, whose config all jobs share", "run each by itself")
     if "artifact" in asked and (path := asked["artifact"].value()):
         node = experiment(load_distilled(str(path)).metadata, set(asked))
         _refuse_code(str(path), node)
+    if "evaluation" not in asked:  # baselines take hours, and are not run unasked
+        node["evaluation"] = {**node.get("evaluation", {}), "baselines": []}
     ConfigStore.instance().store(group="experiment", name="artifact", node=node, package="_global_")
 
 
@@ -64,10 +69,15 @@ def experiment(metadata: dict[str, Any], asked: set[str]) -> dict[str, Any]:
 
 
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
-    """What the data set's config left to be measured is as it was then; its files are where they are here."""
+    """What the data set's config left to be measured is as it was then."""
     if dataset["mean"] is None:
         dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
+    _move(dataset)
+
+
+def _move(dataset: dict[str, Any]) -> None:
+    """A folder that is not here is left to conf/, which finds that of this machine."""
     if not Path(dataset.get("root", ".")).is_dir():
         del dataset["root"]
 
@@ -75,6 +85,8 @@ def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
 def _portable(init: dict[str, Any]) -> None:
     """A pool has the networks that are asked for here, in a folder of this machine."""
     init.pop("held_out", None)
+    if init.get("source"):
+        _move(init["source"])
     if "pretraining" in init:
         for key in ("folder", "workers"):
             del init["pretraining"][key]

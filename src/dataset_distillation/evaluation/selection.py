@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from torch.nn import functional
 
 from dataset_distillation import training
@@ -84,28 +85,29 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
 
 def neighbour_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     """The majority of the K nearest of the real images, l1 or l2 apart; one run a set, without a network."""
-    from sklearn.neighbors import KNeighborsClassifier
-
     objective = problem.experiment.objective
 
     def trial(split: Split, _: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
         rows = []
         for distance, k in product(grid["distance"], grid["k"]):
             for i, (images, labels) in enumerate(sets):
-                neighbours = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
-                wanted = objective.relabel(labels).flatten()
-                neighbours.fit(images.flatten(0, 1).flatten(1).numpy(), wanted.numpy())
+                predicted = nearest(RealSet(images, objective.relabel(labels)), distance, k, split)
+                votes = functional.one_hot(predicted, split.specification.classes).float()
+                tested = training.measure(votes, split.labels, objective)
                 run = {"distance": distance, "k": k, "set": i, "network": None}
-                rows.append({**run, **_tested(neighbours, split, objective)})
+                rows.append({**run, **tested, "loss": math.nan})  # votes are no logits
         return pandas.DataFrame(rows)
 
     return trial
 
 
-def _tested(neighbours: Any, split: Split, objective: Objective) -> dict[str, float]:
+def nearest(real: RealSet, distance: str, k: int, split: Split) -> Tensor:
+    """The class (N,) of each image of `split` by the K nearest of the real images."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    neighbours = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
+    neighbours.fit(real.images.flatten(0, 1).flatten(1).numpy(), real.labels.flatten().numpy())
     chunks = torch.arange(len(split)).split(training.CHUNK)
     with threadpool_limits(torch.get_num_threads()):
         predicted = [neighbours.predict(split.batch(chunk).images.flatten(1).numpy()) for chunk in chunks]
-    votes = functional.one_hot(torch.from_numpy(np.concatenate(predicted)), split.specification.classes)
-    metrics = training.measure(votes.float(), split.labels, objective)
-    return metrics | {"loss": float("nan")}  # votes are no logits
+    return torch.from_numpy(np.concatenate(predicted))

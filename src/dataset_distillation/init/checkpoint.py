@@ -45,7 +45,8 @@ class Checkpoint(Fixed):
         if (self.path is None) == (self.weights is None):
             allowed = f"init.weights is {self.weights}"
             raise refuse("init.path", self.path, allowed, "give a file or torchvision's weights by name")
-        if self.path is not None and not Path(self.path).expanduser().is_file():
+        held = self.store and getattr(experiment, "artifact", None)  # which has θ0, wherever it was from
+        if self.path is not None and not held and not Path(self.path).expanduser().is_file():
             raise refuse("init.path", self.path, "no such file")
         if self.weights is not None:
             _url(self.weights)

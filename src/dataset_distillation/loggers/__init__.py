@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Shown(NamedTuple):
-    """An evaluation to show: a row a method, of the first of `metrics`; a row a run; the confusion."""
+    """An evaluation to show: a row a method, a row a run, the confusion.
+
+    `mean`, `std`, `min` and `max` of a method are of the first of `metrics`; `<metric>/mean`, ... of others.
+    """
 
     methods: pandas.DataFrame
     runs: pandas.DataFrame

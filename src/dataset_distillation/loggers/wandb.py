@@ -79,6 +79,7 @@ class Wandb(Logger):
         self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
     ) -> None:
         import wandb
+        from omegaconf import OmegaConf
 
         from dataset_distillation.artifact import load_distilled
 
@@ -86,8 +87,9 @@ class Wandb(Logger):
             self._show(evaluation)
         if artifact is not None:
             distilled = load_distilled(artifact)
-            metadata = {key: value for key, value in distilled.metadata.items() if key != "config"}
-            metadata["storage"] = distilled.storage
+            # As text: W&B takes 100 keys, those of tables within tables included.
+            config = OmegaConf.to_yaml(OmegaConf.create(distilled.metadata["config"]))
+            metadata = {**distilled.metadata, "storage": distilled.storage, "config": config}
             files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data", metadata=metadata)
             files.add_file(str(artifact))
             self._run.log_artifact(files)
@@ -109,7 +111,7 @@ class Wandb(Logger):
             }
         )
         for row in evaluation.methods.to_dict("records"):
-            values = {key: row[key] for key in ("mean", "std", "min", "max")}
+            values = {key: row[key] for key in row if key.rpartition("/")[2] in ("mean", "std", "min", "max")}
             self._run.summary.update({f"evaluation/{row['method']}/{key}": v for key, v in values.items()})
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
 from dataset_distillation.errors import DAMAGED, UserError
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> list[Path]:
@@ -51,4 +54,10 @@ def pages(folder: Path) -> list[Path]:
     except UserError as error:
         hint = "--output=FOLDER takes all runs below for the paper's tables"
         raise UserError(f"{folder}: neither a run nor a multirun; {hint}") from error
-    return [*(page.write_run(run.path) for run in started if is_run(run.path)), page.write_sweep(folder)]
+    made = [page.write_sweep(folder)]
+    for run in started:
+        try:
+            made += [page.write_run(run.path)] if is_run(run.path) else []
+        except UserError as error:  # of one job; the others have their pages
+            log.error("%s", error)
+    return made

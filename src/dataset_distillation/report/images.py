@@ -89,6 +89,16 @@ def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
     return [f"{class_names[c]} {w:.2f}" for w, c in zip(weights.tolist(), classes.tolist(), strict=True)]
 
 
+def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Every image of all steps, (channels, height, width) in [0, 1], and what it is called, for a logger."""
+    names = [
+        f"step {step}: {name}"
+        for step, wanted in enumerate(labels)
+        for name in captions(wanted, class_names)
+    ]
+    return list(visible(pixels).flatten(0, 1)), names
+
+
 def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:
     names = captions(distilled.labels[step], distilled.metadata["class_names"])
     names = [textwrap.fill(name, 15) for name in names]  # as wide as a tile
@@ -96,18 +106,18 @@ def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
 
 
-def write_real(train: Split, seed: int, folder: Path) -> None:
+def write_real(split: Split, seed: int, folder: Path) -> None:
     """`folder/real.png`: a column a class, a row an example, at the images' own size, up to ENLARGED pixels.
 
     At random, the same images for each run on the same data with the same seed. Nothing where labels are
-    numbers.
+    numbers, or a class has no image.
     """
-    specification = train.specification
-    if train.labels.is_floating_point():
+    specification = split.specification
+    if split.labels.is_floating_point() or len(split.labels.unique()) < specification.classes:
         return
     rows = 1 if specification.classes > 20 else EXAMPLES
     classes = torch.arange(specification.classes).repeat(rows)
-    images = train.batch(choose(train.labels, classes, stream(seed, "real examples"))).images
+    images = split.batch(choose(split.labels, classes, stream(seed, "real examples"))).images
     shown = pixels(images, specification.mean, specification.std).clamp(0, 1)
     if shown.shape[-1] > ENLARGED:
         shown = functional.interpolate(shown, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas
 
+from dataset_distillation.objectives import shown
 from dataset_distillation.report.table import number, show
 
 PROTOCOLS = {
@@ -21,8 +23,7 @@ INTERVAL = (
 def show_methods(result: dict[str, Any], dataset: str) -> None:
     """Print the evaluation of a `result.json`: the table, how settings were chosen, and the storage."""
     records, metric = result["evaluation"], result["metric"]
-    table = pandas.DataFrame([row(record, metric) for record in records])
-    show(f"test {metric.replace('_', ' ')}, {dataset}", table, metric)
+    show(f"test {metric.replace('_', ' ')}, {dataset}", pandas.DataFrame(rows(result)), metric)
     if told := protocol(result):
         print(told)
     if any(record["low"] is not None for record in records):
@@ -36,23 +37,37 @@ def protocol(result: dict[str, Any]) -> str:
     return PROTOCOLS[result["selection"]] if any(map(chosen, result.get("evaluation") or [])) else ""
 
 
-def row(record: dict[str, Any], metric: str) -> dict[str, Any]:
-    """One method."""
+def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of a `result.json`, one row a method."""
+    records, metric = result["evaluation"], result["metric"]
+    others = shown(metric, (name for record in records for name in record["metrics"]))[1:]
+    return [row(record, metric, others) for record in records]
+
+
+def row(record: dict[str, Any], metric: str, others: Sequence[str]) -> dict[str, Any]:
+    """One method, by `metric`; of `others` it has the mean ± std."""
     apart = "" if record["difference"] is None else number(record["difference"], metric, "+")
     if record["low"] is not None:
         apart += f" [{number(record['low'], metric, '+')}, {number(record['high'], metric, '+')}]".replace(
             " %", ""
         )
-    mean, std = number(record["mean"], metric).removesuffix(" %"), number(record["std"], metric)
     return {
         "method": record["method"].replace("_", " "),
-        "mean ± std": f"{mean} ± {std}",
+        "mean ± std": _spread(record, metric),
+        **{name.replace("_", " "): _spread(record["metrics"][name], name) for name in others},
         "min": record["min"],
         "distilled − this": apart,
         **{count: record[count] for count in ("networks", "sets", "runs")},
         "chosen": chosen(record),
         "seconds": record["seconds"],
     }
+
+
+def _spread(record: dict[str, Any], metric: str) -> str:
+    """`79.53 ± 8.10 %`; nothing where any run has no finite value."""
+    if record["mean"] is None or record["std"] is None:
+        return ""
+    return f"{number(record['mean'], metric).removesuffix(' %')} ± {number(record['std'], metric)}"
 
 
 def chosen(record: dict[str, Any]) -> str:

@@ -57,6 +57,8 @@ def write_sweep(folder: Path) -> Path:
         "keys": keys,
         "charts": _safe(_against(runs, keys)),
         "rivals": list(dict.fromkeys(m for run in runs for m in run.evaluation if m not in NO_RIVALS)),
+        "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
+        "others": list(dict.fromkeys(name for run in runs for name in run.metrics[1:])),
         "page": PAGE,
         "longest": longest(runs),
     }
@@ -68,6 +70,7 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "value": value,
+        "spread": spread,
         "name": lambda text: text.replace("_", " "),
         "difference": difference,
         "chosen": chosen,
@@ -82,6 +85,14 @@ def value(number: float | None, metric: str = "accuracy", digits: int = 2, unit:
     if number is None:
         return ""
     return f"{number:.4g}" if is_loss(metric) else f"{100 * number:.{digits}f}{unit}"
+
+
+def spread(found: dict[str, Any] | None, metric: str, runs: int) -> str:
+    """Mean, and of several runs ± standard deviation, of a metric."""
+    if not found or found["mean"] is None:
+        return ""
+    several = f" ± {value(found['std'], metric, unit='')}" if runs > 1 else ""
+    return value(found["mean"], metric) + several
 
 
 def difference(row: dict[str, Any], metric: str) -> str:
@@ -101,24 +112,28 @@ def longest(runs: list[RunFolder]) -> float:
 
 
 def _images(run: RunFolder) -> dict[str, Any]:
-    """The distilled images by step, with their class and learning rates, and the real ones by example."""
+    """The distilled images by step, with their learning rates, and real ones: above, or beside each class.
+
+    A column has one class where a step has one image of each; where it has several, a row has.
+    """
     distilled = run.distilled
     if distilled is None:
         return {}
     names = distilled.metadata["class_names"]
     pixels = (visible(distilled.pixels) * 255).round().byte().movedim(-3, -1).numpy()
-    steps = [
-        {
-            "rates": distilled.learning_rates[:, step].tolist(),
-            "tiles": [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)],
-        }
-        for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True))
-    ]
-    examples = [
-        [(_data_uri(image), name) for image, name in zip(row, names, strict=True)]
-        for row in (() if run.real is None else run.real)
-    ]
-    return {"steps": steps, "real": examples, "side": pixels.shape[2]}
+    real = [] if run.real is None or run.real.shape[1] != len(names) else list(run.real)
+    examples = [[(_data_uri(image), name) for image, name in zip(row, names, strict=True)] for row in real]
+    columns = pixels.shape[1] // len(names)
+    beside = [list(of_class) for of_class in zip(*examples, strict=True)] if columns > 1 else []
+    steps = []
+    for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True)):
+        tiles = [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)]
+        rows = [(shown, tiles[c * columns : (c + 1) * columns]) for c, shown in enumerate(beside)]
+        rates = distilled.learning_rates[:, step].tolist()
+        steps.append({"rates": rates, "rows": rows or [([], tiles)]})
+    number = pixels.shape[0] * pixels.shape[1]
+    above = [] if beside else examples
+    return {"steps": steps, "real": above, "beside": beside, "number": number, "side": pixels.shape[2]}
 
 
 def _data_uri(pixels: np.ndarray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,17 @@ from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
 from dataset_distillation.report import charts
+from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
 
 PUBLISHED = "paper.yaml"
+
+#: What may be changed of an experiment that is still the one in conf/experiment: where it runs, who judges.
+GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
+PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
+
+#: An x that is no key: images a class in all steps together.
+IMAGES = "images_per_class"
 
 
 class Number(NamedTuple):
@@ -64,8 +72,17 @@ def _heading(entry: dict[str, Any]) -> list[str]:
 
 
 def _latest(runs: Sequence[RunFolder], experiment: str | None) -> RunFolder | None:
-    found = [run for run in runs if run.result["choices"].get("experiment") == experiment]
-    return found[-1] if found and experiment else None
+    found = [run for run in runs if experiment and _is(run, experiment)]
+    return found[-1] if found else None
+
+
+def _is(run: RunFolder, experiment: str, wanted: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
+    """Whether `run` distilled as `experiment` says, but for the values `wanted` and the keys `free`."""
+    if run.judges or run.value("experiment") != experiment:
+        return False
+    names = {key: key.split(".") for key in run.asked}
+    changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
+    return changed <= {*wanted, *free} and all(run.value(key) == value for key, value in wanted.items())
 
 
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RunFolder]) -> Number | None:
@@ -130,7 +147,7 @@ def _of_table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolde
 
 
 def _x(run: RunFolder, key: str) -> Any:
-    if key == "images_per_class":
+    if key == IMAGES:
         return run.value("distilled.steps") * run.value("distilled.images_per_class")
     return run.value(key)
 
@@ -141,12 +158,11 @@ def _axis(key: str) -> str:
 
 def _runs_of(line: dict[str, Any], runs: Sequence[RunFolder], x: str) -> dict[Any, RunFolder]:
     """The latest run at each x of the paper's line."""
+    free = ("distilled.steps", "distilled.images_per_class") if x == IMAGES else (x,)
     found = {
         _x(run, x): run
         for run in runs
-        if run.result["choices"].get("experiment") in line["experiments"]
-        and run.result["choices"].get("dataset") == line["dataset"]
-        and all(run.value(key) == value for key, value in line.get("where", {}).items())
+        if any(_is(run, experiment, line.get("where", {}), free) for experiment in line["experiments"])
     }
     return {value: found[value] for value in line["paper"] if value in found}
 
@@ -203,9 +219,9 @@ def _used(runs: Sequence[RunFolder], output: Path) -> list[str]:
     """Where our numbers come from."""
     lines = []
     for run in runs:
-        made = run.result.get("provenance", {})
         where = os.path.relpath(run.path, output)
         networks = run.evaluation.get("distilled", {}).get("networks")
-        about = [f"`{made.get('command', '')}`", f"{networks} held-out networks" if networks else ""]
-        lines.append(f"- [{where}]({where}): " + ", ".join(filter(None, about)))
+        judges = f"{networks} held-out networks" if networks else ""
+        about = [f"`{run.command}`", judges, protocol(run.result)]
+        lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
     return [*lines, ""] if lines else ["None of ours was found.\n"]

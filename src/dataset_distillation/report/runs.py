@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         if self.job:
             return self.job.result  # empty unless it has ended; of a damaged one, the error
-        return {"status": "missing", **read(self.path / "result.json")}
+        return read(self.path / "result.json") or {"status": "missing"}
 
     @property
     def evaluation(self) -> dict[str, dict[str, Any]]:
@@ -67,8 +69,10 @@ class RunFolder:
         return asked(self.job.overrides if self.job else self.result.get("overrides", []))
 
     def value(self, key: str) -> Any:
-        """The resolved value of `distilled.steps`, ..., or None."""
+        """The chosen file of a group, or the resolved value of `distilled.steps`, ...; or None."""
         node: Any = self.config
+        if choice := self.result.get("choices", {}).get(key):
+            return choice
         for name in key.split("."):
             node = node.get(name) if isinstance(node, dict) else None
         return node
@@ -82,6 +86,13 @@ class RunFolder:
     def judges(self) -> bool:
         """Whether it is a run of `distill-evaluate`."""
         return "artifact" in self.config
+
+    @property
+    def command(self) -> str:
+        """What repeats it, for a shell."""
+        program = "distill-evaluate" if self.judges else "distill"
+        told: str = self.result.get("provenance", {}).get("command", "")
+        return told or shlex.join([program, *self.result.get("overrides", [])])
 
     @property
     def class_names(self) -> list[str]:
@@ -102,11 +113,12 @@ class RunFolder:
         path = self.path / "images" / "real.png"
         if not path.exists() or self.distilled is None:
             return None
-        with Image.open(path) as picture:
-            sprite = np.asarray(picture.convert("RGB"))
-        classes = len(self.distilled.metadata["class_names"])
-        side = sprite.shape[1] // classes
-        return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
+        with _reading(path):
+            with Image.open(path) as picture:
+                sprite = np.asarray(picture.convert("RGB"))
+            classes = len(self.class_names)
+            side = sprite.shape[1] // classes
+            return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
     @property
     def history(self) -> pandas.DataFrame | None:
@@ -121,17 +133,22 @@ class RunFolder:
     def confusion(self) -> dict[str, np.ndarray]:
         """By method, the mean share [true][predicted] over the held-out networks."""
         path = self.path / "confusion.json"
-        try:
+        with _reading(path):
             return {method: np.array(matrix, dtype=float) for method, matrix in read(path).items()}
-        except DAMAGED as error:
-            raise UserError(f"{path}: damaged ({error})") from error
 
     def _table(self, name: str) -> pandas.DataFrame | None:
         path = self.path / name
-        try:
+        with _reading(path):
             return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises UserError, one line, if `path` is not what a run writes there."""
+    try:
+        yield
+    except (OSError, *DAMAGED) as error:
+        raise UserError(f"{path}: damaged ({error})") from error
 
 
 def is_run(folder: Path) -> bool:
@@ -139,8 +156,18 @@ def is_run(folder: Path) -> bool:
 
 
 def jobs(folder: Path) -> list[RunFolder]:
-    """The jobs of the multirun in `folder`, in order, begun or not; empty if it is none."""
-    return [RunFolder(job.folder, job) for job in sweeps.jobs(folder)]
+    """The jobs of the multirun in `folder`, in order, begun or not. Raises UserError if it is none."""
+    return [_sound(RunFolder(job.folder, job), job) for job in sweeps.jobs(folder)]
+
+
+def _sound(run: RunFolder, job: sweeps.Job) -> RunFolder:
+    """The job; of one whose distilled data cannot be read, what is wrong with them instead of its result."""
+    try:
+        with _reading(run.path):
+            _ = run.inner_steps
+    except UserError as error:
+        return RunFolder(run.path, replace(job, state="damaged", result={"error": str(error)}))
+    return run
 
 
 def below(folder: Path) -> Iterator[RunFolder]:

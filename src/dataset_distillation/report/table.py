@@ -14,9 +14,10 @@ from rich.table import Table
 
 from dataset_distillation import sweeps
 from dataset_distillation.files import write
-from dataset_distillation.objectives import is_loss
+from dataset_distillation.objectives import is_loss, shown
 from dataset_distillation.report import runs
 
+SPREAD = ("mean", "std")  # of the other metrics that the objective has
 _METRICS = ("mean", "std", "min", "max", "validation")
 
 
@@ -87,6 +88,8 @@ def sweep(folder: Path) -> pandas.DataFrame:
         methods = {row["method"]: row for row in job.result.get("evaluation", [])}
         ours = methods.get("distilled", {})
         rivals = [row for name, row in methods.items() if name not in ("distilled", "before_training")]
+        found = ours.get("metrics", {})
+        others = shown(job.progress.metric, found)[1:]
         rows.append(
             {
                 "job": job.number,
@@ -95,7 +98,9 @@ def sweep(folder: Path) -> pandas.DataFrame:
                 "metric": job.progress.metric,
                 "validation": job.progress.validation,
                 **{column: ours.get(column) for column in ("mean", "std", "min", "max")},
+                **{f"{name.replace('_', ' ')} {key}": found[name][key] for name in others for key in SPREAD},
                 **{f"{row['method'].replace('_', ' ')} mean": row["mean"] for row in rivals},
+                **({"selection": str(job.result.get("selection", ""))} if rivals else {}),
                 "seconds": job.result.get("provenance", {}).get("seconds"),
                 "error": job.result.get("error", ""),
             }
