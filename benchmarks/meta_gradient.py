@@ -71,9 +71,10 @@ class Problem:
         training.train(self.network, sequence(self.images, self.labels, self.rates), SGD())
 
     def loss(self, weights: dict[str, Tensor]) -> Tensor:
-        return functional.cross_entropy(
-            functional_call(self.network, weights, (self.real,)), self.real_labels
-        )
+        """Of the real batch, in chunks as a run takes it; for every row the same."""
+        chunks = self.real.split(training.CPU_CHUNK)
+        outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
+        return functional.cross_entropy(outputs, self.real_labels)
 
     def one(self, engine: Unroll) -> tuple[Tensor, ...]:
         inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy)

@@ -16,6 +16,8 @@ from dataset_distillation.artifact import DistilledSet
 #: What must be shown as it is, and neither run nor typeset.
 HOSTILE = "<script>alert('$x$')</script> & \"b\""
 CLASSES = ["zero", HOSTILE, "two"]
+#: Metadata that every artifact has.
+MADE_FOR: dict[str, Any] = {"architecture": "mlp", "inner_optimizer": "sgd", "config": {}}
 
 
 def row(method: str, accuracies: np.ndarray, ours: np.ndarray | None = None) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def write_run(folder: Path, **changes: Any) -> Path:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 1, 8, 8, generator=generator)
     rates = torch.rand(3, 2, generator=generator)
-    metadata = {"class_names": CLASSES, "mean": [0.0], "std": [1.0]}
+    metadata = {**MADE_FOR, "class_names": CLASSES, "mean": [0.0], "std": [1.0]}
     DistilledSet(images, torch.arange(3).repeat(2, 1), rates, {}, metadata).save(
         folder / "distilled.safetensors"
     )

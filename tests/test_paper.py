@@ -140,7 +140,11 @@ def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_p
         config = {"distilled": {"steps": 1, "images_per_class": images, "epochs": 1}}
         rows = [row("distilled", np.array([images / 100]))]
         rows[0]["metrics"]["attacked_as_target"] = {"mean": images / 50, "std": 0.0}
-        run(tmp_path / f"{dataset}{images}", experiment, dataset, config=config, evaluation=rows)
+        asked = [f"distilled.images_per_class={images}"]
+        if (experiment, dataset) == ("attack_mnist", "cifar10"):
+            asked.append(f"dataset={dataset}")  # and so another attack
+        folder = tmp_path / f"{dataset}{images}"
+        run(folder, experiment, dataset, config=config, evaluation=rows, overrides=asked)
     command.main([str(tmp_path), "--output", str(tmp_path / "out")])
     text = (tmp_path / "out" / "paper.md").read_text()
     assert [line for line in text.splitlines() if "**" in line] == [

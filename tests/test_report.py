@@ -12,7 +12,7 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from report_folders import result, row, write_run
+from report_folders import MADE_FOR, result, row, write_run
 
 from dataset_distillation.artifact import DistilledSet
 from dataset_distillation.report import images, page, table
@@ -64,6 +64,7 @@ def distilled(steps: int, channels: int = 1) -> DistilledSet:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(3).repeat(steps, 1)
     metadata: dict[str, Any] = {
+        **MADE_FOR,
         "class_names": ["a", "$ß_", "c"],
         "mean": [0.5] * channels,
         "std": [0.25] * channels,

@@ -36,7 +36,7 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         if self.job:
             return self.job.result  # empty unless it has ended; of a damaged one, the error
-        return read(self.path / "result.json") or {"status": "missing"}
+        return {"status": "missing", **read(self.path / "result.json")}
 
     @property
     def evaluation(self) -> dict[str, dict[str, Any]]:
@@ -148,7 +148,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, *DAMAGED) as error:
-        raise UserError(f"{path}: damaged ({error})") from error
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from error
 
 
 def is_run(folder: Path) -> bool:
