@@ -1,7 +1,8 @@
 """Every data set × architecture × init × objective runs, or is refused in one line that says why.
 
-All of them are read and checked. Of those that are accepted a part is run: every pair of choices that is
-accepted in some combination is run in one. New files in conf/ are part of it by themselves.
+All of them are read and checked. Those that are accepted take two outer steps, one data set for all
+whose images have its form. A part, with every accepted pair of choices, runs to the end. Unrolls and inner
+optimisers take turns in both. New files in conf/ are part of it by themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +22,24 @@ from conftest import CONF, TINY
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from dataset_distillation import config, pipeline
+from dataset_distillation import config, distilled, pipeline
 from dataset_distillation.architectures import Architecture, alexnet
 from dataset_distillation.config import Experiment
 from dataset_distillation.datasets import Dataset, Specification, Split, TensorSplit
 from dataset_distillation.errors import UserError
 from dataset_distillation.init import Init
 from dataset_distillation.init.checkpoint import Checkpoint
+from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 from dataset_distillation.objectives.adaptation import Adaptation
+from dataset_distillation.objectives.attack import Attack
+from dataset_distillation.outer_loss import OuterLoss
 from dataset_distillation.provenance import Code, Run
+from dataset_distillation.unroll import Unroll
 
 GROUPS = ("dataset", "architecture", "init", "objective")
-CHOICES = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
+ENGINE = ("unroll", "inner_optimizer")
+CHOICES = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in (*GROUPS, *ENGINE)}
 
 POOL = ["init.pretraining.batch_size=4", "init.pretraining.folder=pools", "init.pretraining.workers=1"]
 
@@ -49,12 +55,18 @@ NEEDED = {
     "init=checkpoint": [f"init.path={CONF}/config.yaml"],  # a file; what is in it, each run makes
     "init=fixed_pretrained": POOL,
     "init=pretrained": [*POOL, "init.pool_size=1"],
+    "unroll=truncated": ["unroll.window=1"],  # of two steps
 }
 
 COMMON = [*TINY, "evaluation.networks=1", "outer.batch_size=4", "distilled.steps=1"]
 
 Combination = tuple[str, str, str, str]
 Compose = Callable[[list[str]], DictConfig]
+
+
+class Engine(NamedTuple):
+    unroll: Unroll
+    inner_optimizer: InnerOptimizer
 
 
 class Grid(NamedTuple):
@@ -74,7 +86,7 @@ def grid(composed: Compose) -> Grid:
         for choice in CHOICES[group]
     }
     found = Grid({}, {})
-    for combination in itertools.product(*CHOICES.values()):
+    for combination in itertools.product(*(CHOICES[group] for group in GROUPS)):
         try:
             found.accepted[combination] = together(base, *(chosen[p] for p in named(combination)))
         except UserError as error:
@@ -96,9 +108,13 @@ def together(
     """Checked as a composed one is. Raises ConfigError."""
     if isinstance(objective, Adaptation) and hasattr(init, "source"):
         init = replace(init, source=replace(dataset, name=f"not {dataset.name}"))  # type: ignore[call-arg]
-    labels = replace(base.distilled, labels="learned" if dataset.numbers else "fixed")
+    learned = replace(
+        base.distilled,
+        labels="learned" if dataset.numbers else "fixed",
+        epochs=1 if isinstance(objective, Attack) else 2,
+    )
     return replace(
-        base, dataset=dataset, architecture=architecture, init=init, objective=objective, distilled=labels
+        base, dataset=dataset, architecture=architecture, init=init, objective=objective, distilled=learned
     )
 
 
@@ -138,14 +154,14 @@ def test_what_is_refused_and_why(grid: Grid, combination: Combination, told: str
     assert grid.refused[combination].startswith(told)
 
 
-def cover(combinations: Iterable[Combination]) -> list[Combination]:
+def cover(combinations: Iterable[Any]) -> list[Any]:
     """Few of the combinations that have, together, all pairs of choices that any of them has: greedily."""
 
-    def pairs(combination: Combination) -> set[Any]:
-        return set(itertools.combinations(named(combination), 2))
+    def pairs(combination: Any) -> set[Any]:
+        return set(itertools.combinations(enumerate(combination), 2))
 
     left = {combination: pairs(combination) for combination in combinations}
-    chosen: list[Combination] = []
+    chosen: list[Any] = []
     missing: set[Any] = set().union(*left.values())
     while missing:
         best = max(left, key=lambda combination: len(left[combination] & missing))
@@ -177,38 +193,96 @@ def small(channels: int, image_size: int, classes: int) -> nn.Module:
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for kind in config._descendants(Dataset):
         monkeypatch.setattr(kind, "splits", tiny)
-    # 57 million weights; it is run as it is, with both of its experiments, in test_experiments.py.
+    # 57 million weights; it is run as it is in test_experiments.py.
     monkeypatch.setattr(alexnet.AlexNet, "build", lambda _, shape, classes: small(*shape[:2], classes))
     monkeypatch.setattr(pipeline, "write_images", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
 
-def run(experiment: Experiment, combination: Combination, folder: Path) -> dict[str, Any]:
+def run(experiment: Experiment, chosen: Sequence[str], folder: Path) -> dict[str, Any]:
     """Two outer steps, a validation and an evaluation."""
-    if isinstance(experiment.init, Checkpoint):
-        path = folder / "weights.safetensors"
-        save_weights(experiment, path)
-        experiment = replace(experiment, init=replace(experiment.init, path=str(path)))
-    choices = dict(named(combination)) | {"inner_optimizer": "sgd"}
-    return pipeline.run(experiment, Run(folder, {}, choices, [], code=Code()))
+    choices = dict(zip((*GROUPS, *ENGINE), chosen, strict=True))
+    return pipeline.run(with_weights(experiment, folder), Run(folder, {}, choices, [], code=Code()))
 
 
-def save_weights(experiment: Experiment, path: Path) -> None:
+def with_weights(experiment: Experiment, folder: Path) -> Experiment:
+    """With weights that fit in the file of init=checkpoint."""
+    if not isinstance(experiment.init, Checkpoint):
+        return experiment
     specification = experiment.dataset.load(0).specification
     network = experiment.architecture.build(specification.shape, specification.classes)
-    path.parent.mkdir()
+    folder.mkdir(exist_ok=True)
+    path = folder / "weights.safetensors"
     safetensors.torch.save_file(network.state_dict(), path)
+    return replace(experiment, init=replace(experiment.init, path=str(path)))
+
+
+@pytest.fixture(scope="module")
+def engines(composed: Compose) -> dict[tuple[str, str], Engine]:
+    """Every unroll with every inner optimiser."""
+    found = {}
+    for pair in itertools.product(*(CHOICES[group] for group in ENGINE)):
+        wanted = [override for chosen in zip(ENGINE, pair, strict=True) for override in overrides(*chosen)]
+        e = config.read(composed([*COMMON, *wanted]))
+        found[pair] = Engine(e.unroll, e.inner_optimizer)
+    return found
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_is_accepted_runs(grid: Grid, tmp_path: Path) -> None:
+def test_a_part_of_what_is_accepted_runs_to_the_end(
+    grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path
+) -> None:
+    """Every pair of choices of the six groups that is accepted at all."""
     failed = {}
-    for number, combination in enumerate(cover(grid.accepted)):
+    both = itertools.product(grid.accepted, engines)
+    for number, (*combination, unroll, optimizer) in enumerate(cover((*c, *engine) for c, engine in both)):
         try:
-            result = run(grid.accepted[combination], combination, tmp_path / str(number))
+            experiment = replace(grid.accepted[tuple(combination)], **engines[unroll, optimizer]._asdict())
+            result = run(experiment, (*combination, unroll, optimizer), tmp_path / str(number))
             [row] = [row for row in result["evaluation"] if row["method"] == "distilled"]
             assert result["status"] == "finished"
             assert math.isfinite(row["mean"])
         except Exception as error:
-            failed[combination] = f"{type(error).__name__}: {error}"
+            failed[*combination, unroll, optimizer] = f"{type(error).__name__}: {error}"
     assert not failed
+
+
+@pytest.mark.usefixtures("quick")
+def test_all_that_is_accepted_takes_two_outer_steps(
+    grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path
+) -> None:
+    failed = {}
+    for combination, engine in zip(forms(grid.accepted), itertools.cycle(engines), strict=False):
+        try:
+            experiment = replace(grid.accepted[combination], **engines[engine]._asdict())
+            two_outer_steps(with_weights(experiment, tmp_path / "weights"))
+        except Exception as error:
+            failed[*combination, *engine] = f"{type(error).__name__}: {error}"
+    assert not failed
+
+
+def forms(accepted: dict[Combination, Experiment]) -> list[Combination]:
+    """Of combinations that differ in the data set alone, and not in the form of its images, the first."""
+    first: dict[Any, Combination] = {}
+    for combination, experiment in accepted.items():
+        dataset = experiment.dataset
+        form = (dataset.channels, dataset.image_size, dataset.numbers)
+        first.setdefault((form, *combination[1:]), combination)
+    return list(first.values())
+
+
+def two_outer_steps(experiment: Experiment) -> None:
+    """Algorithm 1, without what Lightning adds; the images get a gradient, of 0 where all units are dead."""
+    problem = pipeline.prepare(experiment)
+    learned = distilled.start(experiment.distilled, problem.data.train, experiment.seed)
+    outer_loss = OuterLoss(problem, learned, experiment.init.networks)
+    optimizer = torch.optim.Adam(learned.parameters())
+    for step in range(2):
+        population = problem.population("init", experiment.init.networks, step)
+        loss = outer_loss(population, step, problem.data.train.batch(torch.arange(4))).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        gradients = {name: p.grad for name, p in learned.named_parameters() if p.grad is not None}
+        assert "images" in gradients
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        optimizer.step()
