@@ -229,7 +229,7 @@ def test_a_test_set_cut_from_both_sets(tmp_path: Path) -> None:
     data, again = dataset.load(0), dataset.load(1)
     assert torch.bincount(data.test.labels).tolist() == [2] * 10
     assert torch.equal(data.test.images, again.test.images)  # whatever the run's seed
-    assert torch.equal(data.test.images, replace(dataset, mean=[0.5], std=[0.5]).load_test().test.images)
+    assert torch.equal(data.test.images, replace(dataset, mean=[0.5], std=[0.5]).load_test(0).test.images)
     parts = [
         {image.numpy().tobytes() for image in s.images} for s in (data.train, data.validation, data.test)
     ]

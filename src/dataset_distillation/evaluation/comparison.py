@@ -80,7 +80,7 @@ def _read(folder: Path) -> pandas.DataFrame | None:
     try:
         found = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
         numbers = dict.fromkeys(("seconds", *metrics(found)), float)
-        return found.astype({"method": "string", "set": int, **numbers})
+        return found.astype({"method": str, "set": int, **numbers})
     except DAMAGED as error:
         log.warning("%s: damaged (%s); the baselines are made again", path, " ".join(str(error).split()))
         return None
