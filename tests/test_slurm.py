@@ -19,7 +19,7 @@ from dataset_distillation.status import read
 
 DISTILL = Path(sys.executable).with_name("distill")
 SLURM = Path(__file__).with_name("slurm.sh")
-LONG = 6000  # outer steps that outlast several signs of life (status.BEAT) on the fastest machine
+LONG = 3000  # outer steps that outlast several signs of life (status.BEAT) on the fastest machine
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="SLURM runs as root"),
