@@ -58,6 +58,15 @@ def records(path: Path) -> Iterator[Record]:
             message = b""
 
 
+def run_ids(path: Path) -> list[str]:
+    """Of the run in a `.wandb` file; W&B's own process may still write it for a moment after the end."""
+    for _ in range(100):
+        if ids := [record.run.run_id for record in records(path) if record.HasField("run")]:
+            return ids
+        time.sleep(0.1)
+    return []
+
+
 def nested(items: Any) -> dict[str, Any]:
     """A logged row: a picture or a table is told item by item."""
     row: dict[str, Any] = {}
@@ -328,8 +337,8 @@ def test_an_offline_run_that_goes_on_keeps_its_id(run: Run) -> None:
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
         logger.finish(None, None, {}, succeeded=False)
     files = sorted(run.folder.glob("wandb/offline-run-*/*.wandb"))
-    ids = [[record.run.run_id for record in records(file) if record.HasField("run")] for file in files]
     assert len(files) == 2
+    ids = [run_ids(file) for file in files]
     assert ids[0] == ids[1] != []
 
 
