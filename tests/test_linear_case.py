@@ -178,6 +178,7 @@ LINEAR = [
         (["dataset.noise=-1"], "dataset.noise=-1.0: must be 0 or more"),
         (["dataset.mean=[0.5]", "dataset.std=[1.0]"], "dataset.mean="),
         (["distilled.labels=fixed"], "distilled.labels=fixed: dataset.name=linear_regression has numbers"),
+        (["distilled.start=k_means"], "distilled.start=k_means: dataset.name=linear_regression has numbers"),
         (["objective=standard"], "objective=standard: is about classes"),
         (["dataset=digits"], "objective=regression: predicts numbers"),
         (["init=pretrained"], "init.source=linear_regression: only classifiers"),

@@ -56,6 +56,7 @@ class OuterLoss:
         e, choice = problem.experiment, problem.experiment.unroll.batch_networks
         # For the inner steps and for the real batch, each by itself.
         self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
+        self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else e.outer.batch_size
         self.real_together = self.together and batching.pays(problem.network, self.images(e.outer.batch_size))
 
     def _together(self, images_per_step: int, choice: str) -> bool:
@@ -118,8 +119,7 @@ class OuterLoss:
         network = self.problem.network
         if self.real_together:
             return batching.outputs(network, batching.stack(population), images)
-        chunks = images.split(training.CPU_CHUNK) if training.few_at_once(network) else [images]
         return (
-            torch.cat([functional_call(network, weights, (chunk,)) for chunk in chunks])
+            torch.cat([functional_call(network, weights, (part,)) for part in images.split(self.chunk)])
             for weights in population
         )
