@@ -65,6 +65,16 @@ def test_shape_and_number_of_parameters(name: str) -> None:
     torch.testing.assert_close(network.train()(images), network.eval()(images))
 
 
+def test_the_brightness_of_alexcifarnet_is_local_response_norm() -> None:
+    network = AlexCifarNet().build(RGB, 10).double()
+    ours = [module for module in network if type(module).__name__ == "Brightness"]
+    theirs = torch.nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1)
+    images = 300 * torch.randn(2, 64, 5, 5, dtype=torch.float64, generator=stream())  # the sum is not near k
+    assert len(ours) == 2
+    for module in ours:
+        torch.testing.assert_close(module(images), theirs(images), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradient_of_gradient(name: str) -> None:
     """d/dε of ⟨∇θ loss(θ, x + ε v), u⟩ by autograd and by central differences, in float64."""

@@ -36,9 +36,7 @@ class TorchvisionDataset(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.test is not None and not 0 < self.test < 1:
-            raise refuse(
-                "dataset.test", self.test, "must lie between 0 and 1, or be null"
-            )
+            raise refuse("dataset.test", self.test, "must lie between 0 and 1, or be null")
 
     def read(self) -> Raw:
         import torch

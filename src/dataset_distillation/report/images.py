@@ -92,9 +92,7 @@ def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
 def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
     """Every image of all steps, (channels, height, width) in [0, 1], and what it is called, for a logger."""
     names = [
-        f"step {step}: {name}"
-        for step, wanted in enumerate(labels)
-        for name in captions(wanted, class_names)
+        f"step {step}: {name}" for step, wanted in enumerate(labels) for name in captions(wanted, class_names)
     ]
     return list(visible(pixels).flatten(0, 1)), names
 
