@@ -38,6 +38,7 @@ from dataset_distillation.batching import BatchedTraining
 from dataset_distillation.distilled import sequence
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.inner_training import InnerTraining
+from dataset_distillation.programs import Programs
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
@@ -76,8 +77,8 @@ class Problem:
         outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
         return functional.cross_entropy(outputs, self.real_labels)
 
-    def one(self, engine: Unroll) -> tuple[Tensor, ...]:
-        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy)
+    def one(self, engine: Unroll, programs: Programs | None = None) -> tuple[Tensor, ...]:
+        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, programs)
         final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
         return torch.autograd.grad(self.loss(final), (self.images, self.rates))
 
@@ -124,6 +125,8 @@ def gradients(problem: Problem, networks: int = 8) -> dict[str, tuple[Callable[[
     ways = {"the authors' scheme": (problem.authors_scheme, 1)}
     for engine in ENGINES:
         ways[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
+    programs = Programs()
+    ways["recompute, compiled"] = (lambda: problem.one(ENGINES["recompute"], programs), 1)
     for engine in ENGINES:
         label = f"{engine}, {networks} networks batched, each"
         ways[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch.func import functional_call
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.inner_optimizers import InnerOptimizer, Step
+from dataset_distillation.programs import Function, Programs
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,6 +35,7 @@ class InnerTraining:
     weights: Weights
     optimizer: InnerOptimizer
     loss: Loss
+    programs: Programs | None = None  # where its steps without a graph are compiled
 
     @cached_property
     def names(self) -> list[str]:
@@ -78,14 +81,26 @@ class InnerTraining:
                 remembered += state
         return updated + remembered
 
+    def advance(self, point: Point, step: Step, t: int) -> Point:
+        """The point after inner step number `t`, without a graph."""
+        return list(self._by(_advance)(self, point, step, t))
+
+    def vector_jacobian(
+        self, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """`adjoint` times the Jacobian of step `t`: for `point`, then for what in `step` requires grad."""
+        return tuple(self._by(_vector_jacobian)(self, point, step, t, adjoint))
+
+    def _by(self, function: Function) -> Function:
+        return functools.partial(self.programs, function) if self.programs else function
+
 
 def run(training: InnerTraining, point: Point, steps: Sequence[Step], done: int = 0) -> Iterator[Point]:
     """Take `steps` without a graph, after `done` others: the points before each of them and at the end."""
     yield (point := [tensor.detach() for tensor in point])
     for t, step in enumerate(steps, done + 1):
-        with torch.enable_grad(), _precision(point[0].device):
-            leaves = [tensor.detach().requires_grad_() for tensor in point]
-            point = training.step(leaves, _detached(step), t, graph=False)
+        with _precision(point[0].device):
+            point = training.advance(point, _detached(step), t)
         yield point
 
 
@@ -136,7 +151,7 @@ class _Recomputed(torch.autograd.Function):
             step, at = ctx.steps[number], number * size
             point = [tensor.to(ctx.device) for tensor in kept[at : at + size]]
             with ctx.precision:
-                products = _vector_jacobian(ctx.training, point, step, ctx.done + number + 1, adjoint)
+                products = ctx.training.vector_jacobian(point, step, ctx.done + number + 1, adjoint)
             adjoint = products[: len(point)]
             learned = [tensor for tensor in step if tensor.requires_grad]
             for tensor, product in zip(learned, products[len(point) :], strict=True):
@@ -144,10 +159,15 @@ class _Recomputed(torch.autograd.Function):
         return (None,) * 5 + adjoint + tuple(found.values())
 
 
+def _advance(training: InnerTraining, point: Point, step: Step, t: int) -> Point:
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in point]
+        return training.step(leaves, step, t, graph=False)
+
+
 def _vector_jacobian(
     training: InnerTraining, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """`adjoint` times the Jacobian of step number `t`: for `point`, then for what in `step` requires grad."""
     with torch.enable_grad():
         point = [tensor.detach().requires_grad_() for tensor in point]
         leaf = Step(*(d.requires_grad_(o.requires_grad) for d, o in zip(_detached(step), step, strict=True)))

@@ -20,6 +20,7 @@ from dataset_distillation.errors import ConfigError
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.inner_training import InnerTraining, Loss
 from dataset_distillation.problem import Problem
+from dataset_distillation.programs import Programs
 from dataset_distillation.unroll import Unroll
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class OuterLoss:
         # For the inner steps and for the real batch, each by itself.
         self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
         self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else e.outer.batch_size
+        self.programs = Programs() if e.unroll.compile else None
         self.real_together = self.together and batching.pays(problem.network, self.images(e.outer.batch_size))
 
     def _together(self, images_per_step: int, choice: str) -> bool:
@@ -110,9 +112,9 @@ class OuterLoss:
         ]
 
     @property
-    def _how(self) -> tuple[InnerOptimizer, Loss]:
+    def _how(self) -> tuple[InnerOptimizer, Loss, Programs | None]:
         e = self.problem.experiment
-        return e.inner_optimizer, e.objective.training_loss
+        return e.inner_optimizer, e.objective.training_loss, self.programs
 
     def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
         """What each network says to the real images."""

@@ -53,7 +53,7 @@ class InnerOptimizer:
     def update(
         self, weight: Tensor, gradient: Tensor, state: State, learning_rate: Tensor, t: int
     ) -> tuple[Tensor, State]:
-        """Step number `t` (from 1) on one weight: what it becomes, and its state.
+        """Step number `t` (from 1; a scalar tensor in a trace) on one weight: what it becomes, and its state.
 
         Elementwise, out of place, differentiable in all tensors. The rate is a scalar, or of a shape that
         broadcasts against the weight.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,5 +51,5 @@ class Adam(InnerOptimizer):
         v = beta2 * v + (1 - beta2) * gradient * gradient
         # √v has no derivative at v = 0, the weight of a dead unit: there it is taken for a constant.
         root = v.masked_fill(v == 0, 0.0).sqrt()
-        denominator = root / math.sqrt(1 - beta2**t) + self.eps
+        denominator = root / (1 - beta2**t) ** 0.5 + self.eps
         return weight - learning_rate / (1 - beta1**t) * m / denominator, (m, v)

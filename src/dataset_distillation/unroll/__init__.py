@@ -24,6 +24,7 @@ class Unroll:
     """An engine for θT as a differentiable function of the distilled data."""
 
     batch_networks: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         one_of("unroll.batch_networks", self.batch_networks, ("auto", "on", "off"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dataset_distillation.errors import refuse
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 @dataclass
 class Full(Unroll):
     """Sec 3.4: back-propagation through all steps. Memory grows with the number of steps."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compile:
+            allowed = "must be false with unroll=full: a graph of higher cannot be compiled"
+            raise refuse("unroll.compile", True, allowed, "take unroll=recompute")
 
     def memory(self, sizes: Memory) -> int:
         return sizes.steps * sizes.step

@@ -1,0 +1,166 @@
+"""A compiled inner step is the inner step."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_batching import OPTIONS, losses_and_gradients
+from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dataset_distillation import outer_loss, programs
+from dataset_distillation.config import Experiment
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.inner_optimizers.adam import Adam
+from dataset_distillation.inner_optimizers.momentum import Momentum
+from dataset_distillation.inner_optimizers.sgd import SGD
+from dataset_distillation.inner_training import InnerTraining
+from dataset_distillation.programs import Programs
+from dataset_distillation.unroll import Unroll
+from dataset_distillation.unroll.full import Full
+from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.truncated import Truncated
+
+Make = Callable[..., Experiment]
+
+# The trace is what torch compiles; "eager" runs it as it is, and needs no compiler.
+EAGER = "eager"
+compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+def meta_gradient(case: Case, engine: Unroll, optimizer: InnerOptimizer, own: Programs) -> tuple[Tensor, ...]:
+    inner = InnerTraining(case.network, case.weights, optimizer, functional.cross_entropy, own)
+    loss = case.outer_loss(engine.unroll(inner, case.steps()))
+    return torch.autograd.grad(loss, list(case.meta.values()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [*((Case, optimizer) for optimizer in OPTIMIZERS.values()), (OnLeNet, Momentum()), (OnConvNet, Adam())],
+)
+def test_the_same_meta_gradient(kind: type[Case], optimizer: InnerOptimizer) -> None:
+    """Twice with the same programs: other weights, other images and the number of the step are arguments."""
+    case, own = kind(2, 2, 3), Programs(EAGER)
+    for _ in range(2):
+        ours = meta_gradient(case, Recompute(), optimizer, own)
+        assert_equal(ours, case.meta_gradient(Full(), optimizer), 1e-9)
+        assert len(own.programs) == 2
+        case.images.data *= 1.5
+        case.weights = {name: 0.7 * weight for name, weight in case.weights.items()}
+
+
+def test_a_window() -> None:
+    case, engine = Case(5, 1, 3), Truncated(window=2, start="2")
+    ours = meta_gradient(case, engine, Adam(), Programs(EAGER))
+    assert_equal(ours, case.meta_gradient(engine, Adam()), 1e-12)
+
+
+@pytest.mark.parametrize("learned", [["images"], ["rates"]])
+def test_what_is_not_learned_has_no_gradient(learned: list[str]) -> None:
+    case = Case(2, 2, 3)
+    for name, tensor in case.meta.items():
+        tensor.requires_grad_(name in learned)
+    meta = [case.meta[name] for name in learned]
+    inner = InnerTraining(case.network, case.weights, SGD(), functional.cross_entropy, Programs(EAGER))
+    ours = torch.autograd.grad(case.outer_loss(Recompute().unroll(inner, case.steps())), meta)
+    theirs = torch.autograd.grad(case.outer_loss(case.final_weights(Full(), SGD())), meta)
+    assert_equal(ours, theirs, 1e-12)
+
+
+def test_frozen_weights_are_those_of_each_network() -> None:
+    case, own = Case(2, 2, 3), Programs(EAGER)
+    case.network[1].requires_grad_(False)
+    for _ in range(2):
+        ours = meta_gradient(case, Recompute(), SGD(), own)
+        assert_equal(ours, case.meta_gradient(Full(), SGD()), 1e-12)
+        case.weights = {name: 0.5 * weight for name, weight in case.weights.items()}
+
+
+@compiler
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()])
+def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
+    case = OnLeNet(2, 2, 3)
+    ours = meta_gradient(case, Recompute(), optimizer, Programs())
+    assert_equal(ours, case.meta_gradient(Full(), optimizer), 1e-9)
+
+
+@pytest.mark.parametrize("together", ["on", "off"])
+@pytest.mark.parametrize("engine", ["recompute", "truncated"])
+def test_the_networks_of_an_outer_step(
+    engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outer_loss, "Programs", lambda: Programs(EAGER))
+    e = experiment(*OPTIONS, f"unroll={engine}", "unroll.compile=true")
+    ours = losses_and_gradients(e, together)
+    plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))
+    for a, b in zip(ours, losses_and_gradients(plain, together), strict=True):
+        assert (a - b).norm() <= 1e-9 * b.norm()
+
+
+def test_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace has the casts."""
+    case = OnLeNet(2, 2, 3)
+    case.network.float()
+    case.weights = {name: weight.float() for name, weight in case.weights.items()}
+    for name in ("images", "labels", "rates", "real"):
+        tensor = getattr(case, name)
+        setattr(case, name, tensor.detach().float().requires_grad_(tensor.requires_grad))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = meta_gradient(case, Recompute(), SGD(), Programs(EAGER))
+        theirs = case.meta_gradient(Recompute(), SGD())
+    single = case.meta_gradient(Recompute(), SGD())
+    assert_equal(ours, theirs, 1e-5)
+    assert (single[0] - ours[0]).norm() > 1e-4 * single[0].norm()
+
+
+def test_a_program_that_computes_another_step_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(nn.Linear):
+        """Its path is another one after the trace."""
+
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return super().forward(x) * (2 if self.calls > 1 else 1)
+
+    case = Case(2, 1, 3)
+    case.network[3] = Counting(5, 3).double()
+    with pytest.raises(ConfigError, match=r"unroll.compile=True: torch has compiled this network to another"):
+        meta_gradient(case, Recompute(), SGD(), Programs(EAGER))
+
+
+@pytest.mark.parametrize("function", ["_advance", "_vector_jacobian"])
+@pytest.mark.parametrize("output", [0, -1])
+def test_a_compiler_that_is_wrong_is_found_out(
+    function: str, output: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(program: Callable[..., list[Tensor]], **_: Any) -> Callable[..., list[Tensor]]:
+        def run(*arguments: Any) -> list[Tensor]:
+            found = list(program(*arguments))
+            if len(arguments) == (5 if function == "_vector_jacobian" else 4):
+                found[output] = found[output] * 1.02
+            return found
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", wrong)
+    with pytest.raises(ConfigError, match=r"unroll.compile=True: torch has compiled"):
+        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), Programs(EAGER))
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs.shutil, "which", lambda _: None)
+    with pytest.raises(ConfigError, match=r"unroll.compile=True: needs a C\+\+ compiler, and none was found"):
+        Programs()
+
+
+def test_the_graph_of_higher_is_not_compiled(experiment: Make) -> None:
+    with pytest.raises(ConfigError, match=r"unroll.compile=True: must be false with unroll=full.*recompute"):
+        experiment("unroll.compile=true")
