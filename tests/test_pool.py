@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from dataset_distillation import pipeline, pool
+from dataset_distillation import pipeline, pretraining
 from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.pool import Pool
@@ -49,16 +49,16 @@ def bits(pool: Pool) -> dict[str, bytes]:
 def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -> None:
     """The same batches through an ordinary module and its optimiser; and two members as one program."""
     ours = replace(problem.pool, pretraining=replace(problem.pool.pretraining, epochs=2, optimizer=optimizer))
-    both = pool._trained(ours, ["init 0", "init 1"])
+    both = pretraining._trained(ours, ["init 0", "init 1"])
     for j, member in enumerate(["init 0", "init 1"]):
         network = ours.network
         with torch.no_grad():
-            for name, tensor in pool._start(ours, [member]).items():
+            for name, tensor in pretraining._start(ours, [member]).items():
                 network.get_parameter(name).copy_(tensor[0])
         kind: Any = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
         options = {} if optimizer == "adam" else {"momentum": 0.9, "nesterov": True}
         plain = kind(network.parameters(), lr=0.005, **options)
-        batches = pool._batches(ours, member)
+        batches = pretraining._batches(ours, member)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             plain, 0.005, total_steps=len(batches), pct_start=0.2, cycle_momentum=False
         )
@@ -68,7 +68,7 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
             nn.functional.cross_entropy(network(images), labels).backward()
             plain.step()
             schedule.step()
-        alone = pool._trained(ours, [member])
+        alone = pretraining._trained(ours, [member])
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(alone[name][0], parameter.detach(), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
@@ -76,15 +76,15 @@ def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -
 
 def test_what_the_author_froze_stays_as_it_is_drawn(problem: Problem) -> None:
     problem.pool.network.get_parameter("1.weight").requires_grad_(False)
-    before = pool._start(problem.pool, ["init 0"])
-    after = pool._trained(problem.pool, ["init 0"])
+    before = pretraining._start(problem.pool, ["init 0"])
+    after = pretraining._trained(problem.pool, ["init 0"])
     assert {name for name in after if torch.equal(before[name], after[name])} == {"1.weight"}
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_the_rates_of_any_number_of_steps(steps: int) -> None:
     optimizer, rates = torch.optim.SGD([torch.zeros(1, requires_grad=True)]), []
-    schedule = pool._one_cycle(optimizer, 0.3, steps)
+    schedule = pretraining._one_cycle(optimizer, 0.3, steps)
     for _ in range(steps):
         rates += schedule.get_last_lr()
         optimizer.step()
