@@ -44,9 +44,7 @@ def run(e: Evaluate, run: Run) -> dict[str, Any]:
                 write_real(problem.data.test, e.seed, run.folder / "images")
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
-            networks = _known(problem, distilled, run)
-            pool = None if networks else pipeline.pretrain(problem, held_out_alone=True)
-            networks = networks or problem.population("held-out", e.evaluation.networks)
+            networks, pool = _networks(problem, distilled, run)
             table = _table(problem, e, distilled, networks, run, resumed=again)
             evaluation = records(table, e.objective.metric)
             shown = show(problem, evaluation, table, run.folder)
@@ -90,12 +88,18 @@ def _table(
     return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
 
 
-def _known(problem: Problem, distilled: DistilledSet | None, run: Run) -> list[Weights]:
-    """The known network that the artifact was made for, if it holds one and no other is asked for."""
+def _networks(
+    problem: Problem, distilled: DistilledSet | None, run: Run
+) -> tuple[list[Weights], dict[str, Any] | None]:
+    """Those that judge, and what is known of the pool that they come from.
+
+    The known network that the artifact was made for, if it holds one and no other is asked for.
+    """
     if distilled and distilled.initial_weights and not _others(distilled, run):
         device = next(problem.network.parameters()).device
-        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}]
-    return []
+        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}], None
+    pool = pipeline.pretrain(problem, held_out_alone=True)
+    return problem.population("held-out", problem.experiment.evaluation.networks), pool
 
 
 def _others(distilled: DistilledSet, run: Run) -> bool:
