@@ -13,9 +13,10 @@ tensors, as torch's allocator counts them, and of the whole process (Linux; the 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,7 @@ from dataset_distillation.unroll.recompute import Recompute
 
 NETWORKS = {"LeNet": (LeNet(), (1, 28, 28)), "ConvNet-3, width 32": (ConvNet(width=32), (3, 32, 32))}
 ENGINES: dict[str, Unroll] = {"full": Full(), "recompute": Recompute()}
+COMPILED = "recompute, compiled"
 LENGTHS = (10, 30, 100, 300)
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LIMIT = 4e9  # bytes: the memory that the table asks `full` to fit in
@@ -77,9 +79,11 @@ class Problem:
         outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
         return functional.cross_entropy(outputs, self.real_labels)
 
-    def one(self, engine: Unroll, programs: Programs | None = None) -> tuple[Tensor, ...]:
+    def one(self, engine: str, programs: Programs | None = None) -> tuple[Tensor, ...]:
         inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, programs)
-        final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
+        final = ENGINES[engine.partition(",")[0]].unroll(
+            inner, list(sequence(self.images, self.labels, self.rates))
+        )
         return torch.autograd.grad(self.loss(final), (self.images, self.rates))
 
     def authors_scheme(self) -> tuple[Tensor, ...]:
@@ -124,9 +128,8 @@ def gradients(problem: Problem, networks: int = 8) -> dict[str, tuple[Callable[[
     """The ways to the meta-gradient of `problem`, and how many networks each takes at once."""
     ways = {"the authors' scheme": (problem.authors_scheme, 1)}
     for engine in ENGINES:
-        ways[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
-    programs = Programs()
-    ways["recompute, compiled"] = (lambda: problem.one(ENGINES["recompute"], programs), 1)
+        ways[engine] = (functools.partial(problem.one, engine), 1)
+    ways[COMPILED] = (functools.partial(problem.one, COMPILED, Programs()), 1)
     for engine in ENGINES:
         label = f"{engine}, {networks} networks batched, each"
         ways[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
@@ -165,12 +168,21 @@ def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
 def peak(name: str, engine: str, steps: int) -> None:
     """Print the bytes of a meta-gradient of `steps` steps; to be called in a process of its own."""
     torch.set_num_threads(1)
-    Problem(name, 1, 1).one(ENGINES[engine])  # what is allocated once
+    programs = Programs() if engine == COMPILED else None
+    Problem(name, 1, 1).one(engine, programs)  # what is allocated once
     problem = Problem(name, 10, steps // 10)  # the distilled data stay as large
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    problem.one(ENGINES[engine])
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    print(allocated(lambda: problem.one(ENGINES[engine])), process)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _resident("VmRSS")
+    problem.one(engine, programs)
+    process = _resident("VmHWM") - before
+    print(allocated(lambda: problem.one(engine, programs)), process)
+
+
+def _resident(which: str) -> int:
+    """Bytes of this process in memory: VmRSS now, VmHWM at its peak."""
+    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found, "needs Linux"
+    return int(found[1]) * 1024
 
 
 def allocated(function: Callable[[], object]) -> int:
@@ -184,7 +196,7 @@ def allocated(function: Callable[[], object]) -> int:
 
 def memory_table(name: str) -> Table:
     table = Table("peak, MB", *map(str, LENGTHS), "fits 4 GB up to", title=f"{name}, epochs of 10 steps")
-    for engine in ENGINES:
+    for engine in [*ENGINES, COMPILED]:
         found = []
         for steps in LENGTHS:
             command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps)]

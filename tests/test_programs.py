@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dataset_distillation import outer_loss, programs
+from dataset_distillation import outer_loss
 from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -32,7 +34,10 @@ Make = Callable[..., Experiment]
 
 # The trace is what torch compiles; "eager" runs it as it is, and needs no compiler.
 EAGER = "eager"
-compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+HEADER = Path(sysconfig.get_path("include"), "Python.h")
+compiler = pytest.mark.skipif(
+    not (shutil.which("g++") and HEADER.exists()), reason="needs g++ and Python's header files"
+)
 
 
 def meta_gradient(case: Case, engine: Unroll, optimizer: InnerOptimizer, own: Programs) -> tuple[Tensor, ...]:
@@ -156,9 +161,14 @@ def test_a_compiler_that_is_wrong_is_found_out(
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs.shutil, "which", lambda _: None)
-    with pytest.raises(ConfigError, match=r"unroll.compile=True: needs a C\+\+ compiler, and none was found"):
-        Programs()
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No working C++ compiler\nand many lines more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(
+        ConfigError, match=r"^unroll.compile=True: torch cannot .*working C\+\+ compiler\);"
+    ):
+        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), Programs())
 
 
 def test_the_graph_of_higher_is_not_compiled(experiment: Make) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,22 +34,26 @@ class Programs:
     """
 
     def __init__(self, backend: str = "inductor") -> None:
-        """Raises ConfigError where there is no compiler."""
-        if backend == "inductor" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-            raise refuse("unroll.compile", True, "needs a C++ compiler, and none was found", "install g++")
         self.backend = backend
         self.programs: dict[Function, Callable[..., list[Tensor]]] = {}
 
     def __call__(
         self, function: Function, training: InnerTraining, point: list[Tensor], step: Step, t: int, *more: Any
     ) -> list[Tensor]:
-        """function(training, point, step, t, *more). Raises ConfigError if the program computes another."""
+        """function(training, point, step, t, *more).
+
+        Raises ConfigError if torch cannot compile it, or compiles another function.
+        """
         number = torch.tensor(t, dtype=torch.float64)
         arguments = (training.frozen, point, [tensor.detach() for tensor in step], number, *more)
         if function in self.programs:
             return self._run(function, arguments)
-        self.programs[function] = self._compiled(function, training, step, arguments)
-        found = self._run(function, arguments)
+        try:
+            self.programs[function] = self._compiled(function, training, step, arguments)
+            found = self._run(function, arguments)
+        except RuntimeError as error:  # no C++ compiler, or a network that it cannot take
+            reason = f"torch cannot compile the inner step ({str(error).splitlines()[0]})"
+            raise refuse("unroll.compile", True, reason, "take unroll.compile=false") from error
         _check(found, function(training, point, step, t, *more), before=more[0] if more else point)
         return found
 
