@@ -165,9 +165,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("No working C++ compiler\nand many lines more")
 
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.raises(
-        ConfigError, match=r"^unroll.compile=True: torch cannot .*working C\+\+ compiler\);"
-    ):
+    with pytest.raises(ConfigError, match=r"^unroll.compile=True: torch cannot .*working C\+\+ compiler\);"):
         meta_gradient(Case(2, 1, 3), Recompute(), SGD(), Programs())
 
 
