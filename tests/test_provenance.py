@@ -17,11 +17,9 @@ import pytest
 import torch
 from command_line import distill, only_run
 from conftest import TINY
-from filelock import FileLock
 
 from dataset_distillation import load_distilled, provenance
 from dataset_distillation.attempts import Attempts
-from dataset_distillation.errors import UserError
 from dataset_distillation.provenance import Code, Run, hardware, versions
 
 
@@ -88,25 +86,6 @@ def test_hardware_is_this_machine() -> None:
     if Path("/proc/meminfo").exists():
         kilobytes = int(Path("/proc/meminfo").read_text().split()[1])
         assert told["memory_gb"] == pytest.approx(kilobytes / 2**20, abs=1)
-
-
-def test_a_folder_has_one_process_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Attempts(run):
-        before = (run.folder / "run.json").read_bytes()
-        with pytest.raises(
-            UserError, match=r"another process is at work on this run; wait for"
-        ):
-            Attempts(run)
-        assert (run.folder / "run.json").read_bytes() == before
-    with Attempts(run):
-        pass
-
-    def no_locks(*_: Any, **__: Any) -> None:
-        raise NotImplementedError
-
-    monkeypatch.setattr(FileLock, "acquire", no_locks)
-    with Attempts(run) as third:
-        assert len(third.record["attempts"]) == 3
 
 
 def test_an_attempt_costs_what_it_takes(run: Run) -> None:

@@ -7,14 +7,11 @@ import os
 import platform
 import resource
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from dataset_distillation.errors import UserError
 from dataset_distillation.files import write_json
 from dataset_distillation.provenance import Run
 from dataset_distillation.resume import begun
@@ -26,9 +23,7 @@ class Attempts:
     """The attempt that runs, behind those before it; up to date at each checkpoint, for it may be killed."""
 
     def __init__(self, run: Run) -> None:
-        """Raises UserError if another process is at work in the folder."""
         self.path = run.folder / "run.json"
-        self.lock = _alone_in(run.folder)
         record = begun(run.folder)
         if record is None or record["config"] != run.config:
             asked = {"overrides": run.overrides, "config": run.config}
@@ -71,7 +66,6 @@ class Attempts:
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         if kind:
             self.end("failed" if issubclass(kind, Exception) else "interrupted")
-        self.lock.release()
 
     def end(self, how: str) -> None:
         self.now["end"] = how
@@ -86,18 +80,6 @@ class Attempts:
         peaks = {key: max((a[key] for a in attempts if a[key] is not None), default=None) for key in memory}
         times = {"started": attempts[0]["started"], "ended": self.now["until"]}
         return {**times, **sums, **peaks}
-
-
-def _alone_in(folder: Path) -> FileLock:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        remedy = "wait for its end, or take another hydra.run.dir"
-        raise UserError(f"{folder}: another process is at work on this run; {remedy}") from None
-    except NotImplementedError:
-        log.warning("%s: its file system has no locks; start no other process here", folder)
-    return lock
 
 
 def _timestamp(seconds: float) -> str:
