@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from dataset_distillation import cli
@@ -72,6 +73,7 @@ def _as_in_a_new_process() -> Iterator[None]:
     try:
         yield
     finally:
+        ConfigStore.instance().repo.get("experiment", {}).pop("artifact.yaml", None)  # distill-evaluate's
         GlobalHydra.instance().clear()
         for handler in set(root.handlers) - set(handlers):
             handler.close()
