@@ -93,6 +93,22 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     assert judged["config"]["seed"] == 3
 
 
+def test_other_data_are_told(tmp_path: Path) -> None:
+    """Another seed makes another linear regression."""
+    asked = [
+        "dataset=linear_regression",
+        "architecture=linear",
+        "objective=regression",
+        "distilled.labels=learned",
+    ]
+    ended = distill(*TINY, *asked, "dataset=linear_regression", "hydra.run.dir=run", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    artifact = f"artifact={tmp_path / 'run' / 'distilled.safetensors'}"
+    told = "was made from other data than these of linear_regression"
+    assert told not in distill_evaluate(artifact, *HERE, folder=tmp_path).err
+    assert told in distill_evaluate(artifact, *HERE[:-1], "hydra.run.dir=b", "seed=1", folder=tmp_path).err
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [

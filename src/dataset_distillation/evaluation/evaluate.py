@@ -84,6 +84,9 @@ def _table(
     if distilled.images.shape[2:] != problem.data.specification.shape:
         ours, theirs = tuple(distilled.images.shape[2:]), problem.data.specification.shape
         raise UserError(f"{e.artifact}: its images are {ours}, and those of {e.dataset.name} are {theirs}")
+    made_from = distilled.metadata.get("data_checksum")
+    if made_from and problem.data.checksum not in ("", made_from):  # a test split alone has none
+        log.warning("%s was made from other data than these of %s", e.artifact, e.dataset.name)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
 
