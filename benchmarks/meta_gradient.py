@@ -13,7 +13,6 @@ tensors, as torch's allocator counts them, and of the whole process (Linux; the 
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import os
 import re
@@ -45,8 +44,11 @@ from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
 
 NETWORKS = {"LeNet": (LeNet(), (1, 28, 28)), "ConvNet-3, width 32": (ConvNet(width=32), (3, 32, 32))}
-ENGINES: dict[str, Unroll] = {"full": Full(), "recompute": Recompute()}
-COMPILED = "recompute, compiled"
+ENGINES: dict[str, Unroll] = {
+    "full": Full(),
+    "recompute": Recompute(),
+    "recompute, compiled": Recompute(compile=True),
+}
 LENGTHS = (10, 30, 100, 300)
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LIMIT = 4e9  # bytes: the memory that the table asks `full` to fit in
@@ -68,6 +70,7 @@ class Problem:
         self.rates = torch.full((epochs, steps), 0.01, dtype=dtype).requires_grad_()
         self.real = torch.randn(256, *shape, generator=generator).to(dtype)
         self.real_labels = torch.arange(256) % 10
+        self.programs = Programs()
 
     def plain(self) -> None:
         training.load(self.network, self.weights)
@@ -79,11 +82,10 @@ class Problem:
         outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
         return functional.cross_entropy(outputs, self.real_labels)
 
-    def one(self, engine: str, programs: Programs | None = None) -> tuple[Tensor, ...]:
+    def one(self, engine: Unroll) -> tuple[Tensor, ...]:
+        programs = self.programs if engine.compile else None
         inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, programs)
-        final = ENGINES[engine.partition(",")[0]].unroll(
-            inner, list(sequence(self.images, self.labels, self.rates))
-        )
+        final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
         return torch.autograd.grad(self.loss(final), (self.images, self.rates))
 
     def authors_scheme(self) -> tuple[Tensor, ...]:
@@ -128,9 +130,8 @@ def gradients(problem: Problem, networks: int = 8) -> dict[str, tuple[Callable[[
     """The ways to the meta-gradient of `problem`, and how many networks each takes at once."""
     ways = {"the authors' scheme": (problem.authors_scheme, 1)}
     for engine in ENGINES:
-        ways[engine] = (functools.partial(problem.one, engine), 1)
-    ways[COMPILED] = (functools.partial(problem.one, COMPILED, Programs()), 1)
-    for engine in ENGINES:
+        ways[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
+    for engine in ("full", "recompute"):
         label = f"{engine}, {networks} networks batched, each"
         ways[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
     return ways
@@ -168,14 +169,15 @@ def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
 def peak(name: str, engine: str, steps: int) -> None:
     """Print the bytes of a meta-gradient of `steps` steps; to be called in a process of its own."""
     torch.set_num_threads(1)
-    programs = Programs() if engine == COMPILED else None
-    Problem(name, 1, 1).one(engine, programs)  # what is allocated once
+    first = Problem(name, 1, 1)
+    first.one(ENGINES[engine])  # what is allocated once
     problem = Problem(name, 10, steps // 10)  # the distilled data stay as large
+    problem.programs = first.programs
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _resident("VmRSS")
-    problem.one(engine, programs)
+    problem.one(ENGINES[engine])
     process = _resident("VmHWM") - before
-    print(allocated(lambda: problem.one(engine, programs)), process)
+    print(allocated(lambda: problem.one(ENGINES[engine])), process)
 
 
 def _resident(which: str) -> int:
@@ -196,7 +198,7 @@ def allocated(function: Callable[[], object]) -> int:
 
 def memory_table(name: str) -> Table:
     table = Table("peak, MB", *map(str, LENGTHS), "fits 4 GB up to", title=f"{name}, epochs of 10 steps")
-    for engine in [*ENGINES, COMPILED]:
+    for engine in ENGINES:
         found = []
         for steps in LENGTHS:
             command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps)]

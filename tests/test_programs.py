@@ -109,7 +109,7 @@ def test_the_networks_of_an_outer_step(
         assert (a - b).norm() <= 1e-9 * b.norm()
 
 
-def test_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16() -> None:
     """The trace has the casts."""
     case = OnLeNet(2, 2, 3)
     case.network.float()
@@ -125,7 +125,7 @@ def test_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (single[0] - ours[0]).norm() > 1e-4 * single[0].norm()
 
 
-def test_a_program_that_computes_another_step_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_computes_another_step_is_refused() -> None:
     class Counting(nn.Linear):
         """Its path is another one after the trace."""
 

@@ -66,7 +66,7 @@ class Programs:
         def of_tensors(frozen: Any, point: Any, values: Any, number: Tensor, *more: Any) -> list[Tensor]:
             own = dataclasses.replace(training, weights=frozen, programs=None)
             tensors = (v.detach().requires_grad_(wanted) for v, wanted in zip(values, learned, strict=True))
-            return [tensor.detach() for tensor in function(own, point, Step(*tensors), number, *more)]
+            return list(function(own, point, Step(*tensors), number, *more))
 
         return torch.compile(make_fx(of_tensors)(*arguments), backend=self.backend)
 
