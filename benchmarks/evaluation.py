@@ -18,16 +18,16 @@ import time
 import torch
 from torch.nn import functional
 
-from dataset_distillation import training
 from dataset_distillation.architectures.lenet import LeNet
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Data, Specification, TensorSplit
+from dataset_distillation.datasets.data import Data, Specification, TensorSplit
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
-from dataset_distillation.distilled import sequence
+from dataset_distillation.distilled.data import sequence
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.random import Random
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.loggers.none import Nothing
+from dataset_distillation.networks import training
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.problem import Problem
 from dataset_distillation.unroll.full import Full

@@ -31,14 +31,15 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from dataset_distillation import batching, training
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
-from dataset_distillation.batching import BatchedTraining
-from dataset_distillation.distilled import sequence
+from dataset_distillation.distilled.data import sequence
+from dataset_distillation.inner.batched import BatchedTraining
+from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.inner_training import InnerTraining
-from dataset_distillation.programs import Programs
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights, stack, unstack
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
@@ -73,7 +74,7 @@ class Problem:
         self.programs = Programs()
 
     def plain(self) -> None:
-        training.load(self.network, self.weights)
+        load_weights(self.network, self.weights)
         training.train(self.network, sequence(self.images, self.labels, self.rates), SGD())
 
     def loss(self, weights: dict[str, Tensor]) -> Tensor:
@@ -120,9 +121,9 @@ class Problem:
         """Inner steps as one program, the real batch one network after the other, as `auto` has it."""
         images, labels, rates = (t.expand(networks, *t.shape) for t in (self.images, self.labels, self.rates))
         steps = list(sequence(images.movedim(0, 1), labels.movedim(0, 1), rates.movedim(0, -1)))
-        stacked = batching.stack([self.weights] * networks)
+        stacked = stack([self.weights] * networks)
         inner = BatchedTraining(self.network, stacked, SGD(), functional.cross_entropy)
-        losses = torch.stack([self.loss(final) for final in batching.unstack(engine.unroll(inner, steps))])
+        losses = torch.stack([self.loss(final) for final in unstack(engine.unroll(inner, steps))])
         return torch.autograd.grad(losses.mean(), (self.images, self.rates))
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from dataset_distillation import cli
-from dataset_distillation.checkpoints import Checkpoints
-from dataset_distillation.config import Trainer
+from dataset_distillation.cli import distill
+from dataset_distillation.outer.checkpoints import Checkpoints
+from dataset_distillation.outer.options import Trainer
 
 DISTILL = str(Path(sys.executable).with_name("distill"))
 DEMO = ["experiment=demo", "evaluation=none", "logger=none", "trainer.progress_bar=false"]
@@ -80,7 +80,7 @@ def checkpoints(steps: int, folder: Path) -> list[float]:
     command = [DISTILL, *DEMO, EACH_STEP, f"outer.steps={steps}", f"hydra.run.dir='{folder}'"]
     typed = mock.patch.object(sys, "argv", command)
     with mock.patch.object(Checkpoints, "_save", timed), typed, suppress(SystemExit):
-        cli.distill()
+        distill()
     return seconds
 
 

@@ -7,14 +7,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 
-from dataset_distillation import config
-from dataset_distillation.config import Experiment
-from dataset_distillation.provenance import Run
+from dataset_distillation.experiment import compose
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.run.run import Run
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -54,9 +54,9 @@ def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Composes a config as the command line does, without running it."""
 
     def composer(overrides: list[str]) -> DictConfig:
-        config.register()  # a test of distill-evaluate has registered another kind of experiment
-        with initialize_config_module("dataset_distillation.conf", version_base="1.3"):
-            composed = compose("config", overrides, return_hydra_config=False)
+        compose.register()  # a test of distill-evaluate has registered another kind of experiment
+        with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
+            composed = hydra.compose("config", overrides, return_hydra_config=False)
         with open_dict(composed):
             composed.pop("hydra", None)
         return composed
@@ -67,12 +67,12 @@ def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
 @pytest.fixture(scope="session")
 def experiment(composed: Callable[[list[str]], DictConfig]) -> Callable[..., Experiment]:
     """An experiment of a few seconds, changed by overrides."""
-    return lambda *overrides: config.read(composed([*TINY, *overrides]))
+    return lambda *overrides: compose.read(composed([*TINY, *overrides]))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    choices = {group: "lenet" if group == "architecture" else "sgd" for group in config.GROUPS}
+    choices = {group: "lenet" if group == "architecture" else "sgd" for group in compose.GROUPS}
     return Run(tmp_path, {"seed": 0}, choices | {"init": "random", "dataset": "digits"}, [])
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
 
-from dataset_distillation.config import Experiment
-from dataset_distillation.provenance import Run
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.run.run import Run
 
 PHASES = ("start", "step", "checkpoint", "validation", "evaluation")
 #: Seconds that an `os.fsync` and the begin of a validation take longer, so that moments fall into them.
@@ -34,7 +34,7 @@ class Children:
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([
-            "dataset_distillation.pipeline", "higher", "sklearn.datasets", "sklearn.model_selection",
+            "dataset_distillation.pipeline.distill", "higher", "sklearn.datasets", "sklearn.model_selection",
             "torchvision.transforms.v2", "pytorch_lightning.loggers", "matplotlib.backends.backend_agg",
         ])  # fmt: skip
 
@@ -49,8 +49,9 @@ class Children:
 
 
 def _child(experiment: Experiment, run: Run, moment: Moment | None, now: Any) -> None:
-    from dataset_distillation import module, pipeline
-    from dataset_distillation.checkpoints import WholeCheckpoints
+    from dataset_distillation.outer import module
+    from dataset_distillation.outer.checkpoints import WholeCheckpoints
+    from dataset_distillation.pipeline import distill as pipeline
 
     begun: Counter[str] = Counter()
 
@@ -80,7 +81,7 @@ def _child(experiment: Experiment, run: Run, moment: Moment | None, now: Any) ->
         watched(module.DistillationModule, "training_step", "step"),
         watched(module.DistillationModule, "validation_step", "validation"),
         watched(WholeCheckpoints, "save_checkpoint", "checkpoint"),
-        watched(pipeline, "evaluate", "evaluation"),
+        watched(pipeline, "judge", "evaluation"),
         mock.patch.object(os, "fsync", slow),
     ):
-        pipeline.run(experiment, run)
+        pipeline.distill(experiment, run)

@@ -11,7 +11,7 @@ import pandas
 import torch
 from PIL import Image
 
-from dataset_distillation.artifact import DistilledSet
+from dataset_distillation.distilled.artifact import DistilledSet
 
 #: What must be shown as it is, and neither run nor typeset.
 HOSTILE = "<script>alert('$x$')</script> & \"b\""

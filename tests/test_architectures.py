@@ -23,7 +23,8 @@ from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.architectures.linear import Linear
 from dataset_distillation.architectures.mlp import MLP
 from dataset_distillation.architectures.torchvision import TorchvisionNetwork
-from dataset_distillation.datasets import Dataset, Specification
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import ConfigError, UserError
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)

@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from dataset_distillation import artifact, load_distilled
-from dataset_distillation.artifact import DistilledSet
+from dataset_distillation import load_distilled
+from dataset_distillation.distilled import artifact
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
 
 METADATA: dict[str, Any] = {

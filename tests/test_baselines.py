@@ -18,15 +18,19 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from dataset_distillation import pipeline, training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Split
-from dataset_distillation.evaluation import BASELINES, baselines, comparison, selection, sets
+from dataset_distillation.datasets.data import Split
+from dataset_distillation.evaluation import baselines, comparison, real_sets, selection
 from dataset_distillation.evaluation.baselines import Setting
 from dataset_distillation.evaluation.held_out import confusion, held_out
+from dataset_distillation.evaluation.options import BASELINES
+from dataset_distillation.evaluation.statistics import difference
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives.standard import Standard
+from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
@@ -35,7 +39,7 @@ Make = Callable[..., Experiment]
 
 @pytest.fixture(scope="module")
 def problem(experiment: Make) -> Problem:
-    return pipeline.prepare(experiment("evaluation.networks=3", "distilled.images_per_class=2"))
+    return prepare(experiment("evaluation.networks=3", "distilled.images_per_class=2"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_every_name_has_its_function() -> None:
 
 def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
     """Two steps of two images a class: four centroids of each class, each once, in the step of its turn."""
-    [real] = sets.k_means(problem, 1)
+    [real] = real_sets.k_means(problem, 1)
     assert real.images.shape == (2, 20, 1, 28, 28)
     assert real.labels.tolist() == [[label for label in range(10) for _ in range(2)]] * 2
     seed = stream(0, "k-means", 0).initial_seed() % 2**32
@@ -71,16 +75,16 @@ def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
 
 
 def test_average_real_is_the_mean_in_every_step(problem: Problem) -> None:
-    real = sets.average_real(problem)
+    real = real_sets.average_real(problem)
     for label in (3, 8):
         for image in real.images[real.labels == label]:
             torch.testing.assert_close(image.flatten(), pixels_of(problem, label).mean(0))
 
 
 def test_random_real_is_of_the_train_split_each_image_once(problem: Problem) -> None:
-    first, second = sets.random_real(problem, 2)
+    first, second = real_sets.random_real(problem, 2)
     assert not torch.equal(first.images, second.images)
-    assert torch.equal(first.images, sets.random_real(problem, 1)[0].images)
+    assert torch.equal(first.images, real_sets.random_real(problem, 1)[0].images)
     for label in (0, 9):
         train = {image.numpy().tobytes() for image in pixels_of(problem, label)}
         chosen = [image.numpy().tobytes() for image in first.images[first.labels == label].flatten(1)]
@@ -91,14 +95,14 @@ def test_random_real_is_of_the_train_split_each_image_once(problem: Problem) -> 
 def test_herding_by_hand() -> None:
     """On 0, 1, 2, 9 the mean is 3. Nearest: 2. Then (2 + x) / 2 is nearest for 1 or 9 (1.5, 5.5): 1; ..."""
     points = torch.tensor([[0.0], [1.0], [2.0], [9.0]])
-    assert sets.herd(points, 3) == [2, 1, 3]
-    assert sorted(sets.herd(points, 9)) == [0, 1, 2, 3]
+    assert real_sets.herd(points, 3) == [2, 1, 3]
+    assert sorted(real_sets.herd(points, 9)) == [0, 1, 2, 3]
 
 
 def test_k_center_by_hand() -> None:
     """From 2, nearest to the mean 3: the farthest is 9, then 0; of equal points each is taken once."""
-    assert sets.spread(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3) == [2, 3, 0]
-    assert sorted(sets.spread(torch.ones(3, 2), 5)) == [0, 1, 2]
+    assert real_sets.spread(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3) == [2, 3, 0]
+    assert sorted(real_sets.spread(torch.ones(3, 2), 5)) == [0, 1, 2]
 
 
 def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
@@ -107,7 +111,7 @@ def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
     )
     data = type(problem.data)(few.specification, few, few, few, "")
     small = replace(problem, data=data)
-    for real in (sets.k_means(small, 1)[0], sets.herding(small), sets.k_center(small)):
+    for real in (real_sets.k_means(small, 1)[0], real_sets.herding(small), real_sets.k_center(small)):
         images = real.images[real.labels == 0]
         assert len(images.flatten(1).unique(dim=0)) == 3
         assert torch.equal(images[0], images[3])
@@ -118,14 +122,14 @@ def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
 def test_nearest_neighbours_are_those_of_scikit_learn(
     problem: Problem, distance: str, p: int, k: int
 ) -> None:
-    real = sets.random_real(problem, 2)
+    real = real_sets.random_real(problem, 2)
     test = problem.data.test
     runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
     points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
         expected = reference.predict(points)
-        ours = selection.nearest(sets.RealSet(images, labels), distance, k, test)
+        ours = selection.nearest(real_sets.RealSet(images, labels), distance, k, test)
         np.testing.assert_array_equal(ours.numpy(), expected)
         assert found == np.float32((expected == truth).mean())
 
@@ -152,12 +156,12 @@ def test_the_mean_confusion_matrix_of_all_networks(problem: Problem, networks: l
 
 def test_a_search_finds_what_each_setting_gives_alone(problem: Problem, networks: list[Weights]) -> None:
     """The long training that passes through the short ones is the same as each by itself."""
-    real, test = sets.random_real(problem, 2), problem.data.test
+    real, test = real_sets.random_real(problem, 2), problem.data.test
     grid = {"learning_rate": [0.03, 0.1], "epochs": [1, 3]}
     runs = selection.gradient_trial(problem, real)(test, networks, grid)
     assert len(runs) == 2 * 2 * 3
     steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(*real[1], strict=True)] * 3
-    network = training.load(problem.network, networks[1])
+    network = load_weights(problem.network, networks[1])
     training.train(network, steps, problem.experiment.inner_optimizer)
     alone = training.test(network, test, problem.experiment.objective)
     [run] = runs.query("learning_rate == 0.1 and epochs == 3 and set == 1 and network == 1").to_dict(
@@ -235,11 +239,11 @@ def test_optimized_real_is_the_best_of_the_random_sets(
     chosen = setting.optimized_real()
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
-    trial = [selection.gradient_trial(problem, [real]) for real in sets.random_real(problem, 6)]
+    trial = [selection.gradient_trial(problem, [real]) for real in real_sets.random_real(problem, 6)]
     at = {"learning_rate": [0.1], "epochs": [5]}
     means = [t(judging, networks[:2], at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
-    candidates = sets.random_real(problem, 6)
+    candidates = real_sets.random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
 
 
@@ -262,9 +266,7 @@ def test_differences_are_paired_by_network() -> None:
     theirs = frame([0.65, 0.3, 0.55, 0.45], [1, 0, 2, 0])
     paired = [0.7, 0.5, 0.6, 0.5]
     expected = stats.ttest_rel(paired, theirs["accuracy"].to_numpy()).confidence_interval(0.95)
-    assert comparison.difference(ours, theirs, "accuracy") == pytest.approx(
-        (0.0875, expected.low, expected.high)
-    )
+    assert difference(ours, theirs, "accuracy") == pytest.approx((0.0875, expected.low, expected.high))
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
@@ -283,16 +285,14 @@ def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
 def test_what_trains_no_network_is_compared_unpaired() -> None:
     ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.2, 0.4], [None, None])
     welch = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(0.95)
-    assert comparison.difference(ours, theirs, "accuracy") == pytest.approx((0.3, welch.low, welch.high))
+    assert difference(ours, theirs, "accuracy") == pytest.approx((0.3, welch.low, welch.high))
     alone = frame([0.5], [0])
     sets_alone = stats.ttest_1samp([0.3, 0.1], 0).confidence_interval(0.95)
-    assert comparison.difference(alone, theirs, "accuracy") == pytest.approx(
-        (0.2, sets_alone.low, sets_alone.high)
-    )
+    assert difference(alone, theirs, "accuracy") == pytest.approx((0.2, sets_alone.low, sets_alone.high))
 
 
 def test_one_run_has_no_interval() -> None:
-    assert comparison.difference(frame([0.5], [0]), frame([0.3], [0]), "accuracy") == (
+    assert difference(frame([0.5], [0]), frame([0.3], [0]), "accuracy") == (
         pytest.approx(0.2),
         None,
         None,

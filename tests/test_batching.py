@@ -11,12 +11,15 @@ from test_architectures import NETWORKS
 from test_unroll import OPTIMIZERS
 from torch import Tensor, nn
 
-from dataset_distillation import batching, distilled, pipeline, training
 from dataset_distillation.architectures.mlp import MLP
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Batch
+from dataset_distillation.datasets.data import Batch
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.outer_loss import OuterLoss
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.inner import batched
+from dataset_distillation.networks import training
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.pipeline.prepare import prepare
 
 Make = Callable[..., Experiment]
 
@@ -27,9 +30,9 @@ OPTIONS = ("init.networks=3", "distilled.epochs=2", "outer.clip=0.05", "outer.ba
 def losses_and_gradients(experiment: Experiment, choice: str) -> tuple[Tensor, ...]:
     """Of two outer steps in float64, with the norm of each network's meta-gradient."""
     experiment.unroll.batch_networks = choice
-    problem = pipeline.prepare(experiment)
+    problem = prepare(experiment)
     problem.network.double()
-    data = distilled.start(experiment.distilled, problem.data.train, experiment.seed).double()
+    data = start(experiment.distilled, problem.data.train, experiment.seed).double()
     images, labels = problem.data.train.batch(torch.arange(experiment.outer.batch_size))
     loss = OuterLoss(problem, data, networks=3)
     assert loss.together == (choice == "on")
@@ -97,7 +100,7 @@ def test_the_real_batch_may_pass_in_chunks(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_architecture_here_can_be_batched(name: str) -> None:
     architecture, shape, _ = NETWORKS[name]
-    batching.check(architecture.build(shape, 10), shape)
+    batched.check(architecture.build(shape, 10), shape)
 
 
 class Branches(nn.Linear):
@@ -113,8 +116,8 @@ def test_what_cannot_be_batched_is_refused_or_taken_one_by_one(
 ) -> None:
     monkeypatch.setattr(MLP, "build", lambda *_: Branches(784, 10))
     e = experiment("architecture=mlp", "init.networks=2", "unroll.batch_networks=on")
-    problem = pipeline.prepare(e)
-    data = distilled.start(e.distilled, problem.data.train, e.seed)
+    problem = prepare(e)
+    data = start(e.distilled, problem.data.train, e.seed)
     with pytest.raises(ConfigError, match=r"unroll.batch_networks=on: this network cannot be batched .*=off"):
         OuterLoss(problem, data, 2)
     e.unroll.batch_networks = "auto"
@@ -125,11 +128,11 @@ def test_what_cannot_be_batched_is_refused_or_taken_one_by_one(
 
 def test_auto_batches_where_little_is_to_be_computed(experiment: Make) -> None:
     e = experiment("init.networks=2")
-    problem = pipeline.prepare(e)
+    problem = prepare(e)
     found = {}
     for images in (1, 2, 5):  # of each of ten classes
         e.distilled.images_per_class = images
-        data = distilled.start(e.distilled, problem.data.train, e.seed)
+        data = start(e.distilled, problem.data.train, e.seed)
         found[images] = OuterLoss(problem, data, 2).together
         assert not OuterLoss(problem, data, 1).together
     assert found == {1: True, 2: True, 5: False}

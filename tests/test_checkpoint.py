@@ -19,12 +19,14 @@ from conftest import TINY
 from torch import Tensor
 from torchvision import models
 
-from dataset_distillation import load_distilled, pipeline, training
+from dataset_distillation import load_distilled
 from dataset_distillation.architectures.lenet import LeNet
-from dataset_distillation.artifact import checksum
-from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers.sgd import SGD
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import checksum, load_weights
+from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
 
 Make = Callable[..., Experiment]
@@ -52,7 +54,7 @@ def problem_of(experiment: Make, tmp_path: Path) -> Callable[..., Problem]:
             safetensors.torch.save_file(content, tmp_path / file)
         else:
             torch.save(content, tmp_path / file)
-        return pipeline.prepare(experiment("init=checkpoint", f"init.path={tmp_path / file}", *overrides))
+        return prepare(experiment("init=checkpoint", f"init.path={tmp_path / file}", *overrides))
 
     return make
 
@@ -89,7 +91,7 @@ def test_a_fresh_layer_has_weights_0_and_biases_1(
     assert torch.equal(population["11.weight"], torch.zeros(10, 84))
     assert torch.equal(population["11.bias"], torch.ones(10))
     assert torch.equal(population["9.weight"], weights["9.weight"])
-    network = training.load(problem.network, population)
+    network = load_weights(problem.network, population)
     outputs, _ = training.outputs(network, problem.data.test)
     assert torch.equal(outputs, torch.ones(360, 10))
 
@@ -248,7 +250,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_weights_that_are_not_there_say_where_they_belong(hub: Path, experiment: Make) -> None:
-    problem = pipeline.prepare(experiment("init=checkpoint", "init.weights=AlexNet_Weights.IMAGENET1K_V1"))
+    problem = prepare(experiment("init=checkpoint", "init.weights=AlexNet_Weights.IMAGENET1K_V1"))
     message = error_of(problem)
     for part in (
         f"init.weights=AlexNet_Weights.IMAGENET1K_V1: not in {hub}, and the download failed",
@@ -269,11 +271,11 @@ def test_weights_by_name(hub: Path, experiment: Make, monkeypatch: pytest.Monkey
     monkeypatch.setattr(models.get_weight(NAME).value, "url", f"https://nowhere.invalid/{file.name}")
     options = ["architecture=torchvision", "architecture.name=squeezenet1_1", "dataset.channels=3",
                "init=checkpoint", f"init.weights={NAME}", "init.fresh_layer=classifier.1"]  # fmt: skip
-    [population] = pipeline.prepare(experiment(*options)).population("init", 1)
+    [population] = prepare(experiment(*options)).population("init", 1)
     assert torch.equal(population["features.0.weight"], state["features.0.weight"])
     assert torch.equal(population["classifier.1.weight"], torch.zeros(10, 512, 1, 1))
     file.write_bytes(file.read_bytes() + b"!")
-    assert f"{file}: damaged" in error_of(pipeline.prepare(experiment(*options)))
+    assert f"{file}: damaged" in error_of(prepare(experiment(*options)))
 
 
 # --- the artifact ---
@@ -301,7 +303,7 @@ def test_the_artifact_holds_the_weights_or_their_checksum(
         network.load_state_dict(weights)
     before = [parameter.clone() for parameter in network.parameters()]
     trained = read.train(network)
-    expected = training.load(lenet(), weights)
+    expected = load_weights(lenet(), weights)
     training.train(expected, read.steps, SGD())
     for first, second, old in zip(trained.parameters(), expected.parameters(), before, strict=True):
         assert torch.equal(first, second)

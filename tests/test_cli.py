@@ -218,7 +218,7 @@ def test_an_unforeseen_error_is_logged_with_its_traceback(
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("dataset_distillation.pipeline.prepare", broken)
+    monkeypatch.setattr("dataset_distillation.pipeline.distill.prepare", broken)
     ended = distill(*TINY, folder=tmp_path)
     assert ended.code == 1
     assert ended.err.count("Traceback") == 1
@@ -259,7 +259,7 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path, monkeypatch: pytest.Monkey
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dataset_distillation.pipeline.prepare", interrupted)
+    monkeypatch.setattr("dataset_distillation.pipeline.distill.prepare", interrupted)
     ended = distill(*TINY, folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (130, "", 1)
     assert json.loads((only_run(tmp_path) / "result.json").read_text())["status"] == "interrupted"

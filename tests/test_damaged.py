@@ -16,13 +16,16 @@ import torch
 from command_line import distill
 from conftest import TINY
 
-from dataset_distillation import checkpoints, load_distilled, resume
-from dataset_distillation.artifact import DistilledSet
+from dataset_distillation import load_distilled
+from dataset_distillation.cli.report import main
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation import comparison
-from dataset_distillation.history import History
-from dataset_distillation.report import command
+from dataset_distillation.outer import checkpoints
+from dataset_distillation.pipeline.resume import finished
 from dataset_distillation.report.runs import RunFolder
+from dataset_distillation.run.attempts import begun
+from dataset_distillation.run.history import History
 
 RUN = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
 #: How many mutated files of each kind are read; 10,000 in all.
@@ -89,9 +92,9 @@ def as_it_stands(path: Path, _: Any) -> None:
     if path.name == "result.json":
         result = RunFolder(folder).result
         assert result == {"status": "missing", **json.loads(path.read_bytes())}
-        assert resume.finished(folder) in (None, result)
+        assert finished(folder) in (None, result)
     elif path.name == "run.json":
-        assert resume.begun(folder) == json.loads(path.read_bytes())
+        assert begun(folder) == json.loads(path.read_bytes())
     elif path.name == "history.csv":
         rows = History(folder, done=2).rows
         assert all(row["step"] < 2 and all(map(float, row.values())) is not None for row in rows)
@@ -214,6 +217,6 @@ def test_the_report_on_damaged_files_is_one_line(
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        command.main([str(tmp_path / "run")])
+        main([str(tmp_path / "run")])
     assert "damaged" in str(error.value) or "cannot be read" in str(error.value)
     assert "\n" not in str(error.value)

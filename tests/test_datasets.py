@@ -18,14 +18,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dataset_distillation import config
-from dataset_distillation.datasets import Data, Dataset, Raw
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, convert, moments
+from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.imported import Imported
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment import compose
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 
@@ -89,7 +90,7 @@ def test_convert_leaves_a_black_border() -> None:
 @pytest.mark.parametrize("border", [-1, 14])
 def test_a_border_leaves_something_of_the_image(composed: Callable[..., DictConfig], border: int) -> None:
     with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more, and leave something"):
-        config.read(composed([f"dataset.border={border}"]))
+        compose.read(composed([f"dataset.border={border}"]))
 
 
 def test_convert_in_chunks_is_convert() -> None:

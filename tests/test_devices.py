@@ -14,9 +14,11 @@ import torch
 from command_line import distill
 from conftest import TINY
 
-from dataset_distillation import load_distilled, pipeline, processes
-from dataset_distillation.config import Experiment
+from dataset_distillation import load_distilled
 from dataset_distillation.errors import ConfigError
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.run import processes
 
 Make = Callable[..., Experiment]
 OPTIONS = [
@@ -99,5 +101,5 @@ def test_tasks_of_slurm_that_may_lie_anywhere_are_refused(monkeypatch: pytest.Mo
 
 def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> None:
     for chosen in (True, False):
-        pipeline.prepare(experiment(f"trainer.deterministic={chosen}"))
+        prepare(experiment(f"trainer.deterministic={chosen}"))
         assert torch.are_deterministic_algorithms_enabled() == chosen

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dataset_distillation.config import Distilled
-from dataset_distillation.datasets import Specification, Split, TensorSplit
+from dataset_distillation.datasets.data import Specification, Split, TensorSplit
 from dataset_distillation.datasets.linear_regression import LinearRegression
-from dataset_distillation.distilled import DistilledData, choose, sequence, start
+from dataset_distillation.distilled.data import DistilledData, sequence
+from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.distilled.start import choose, start
 
 
 @pytest.fixture

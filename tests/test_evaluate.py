@@ -15,13 +15,16 @@ from command_line import distill, distill_evaluate
 from conftest import TINY
 from torch import nn
 
-from dataset_distillation import load_distilled, pipeline, training
-from dataset_distillation.artifact import DistilledSet
-from dataset_distillation.config import Evaluate, Experiment, Training
+from dataset_distillation import load_distilled
+from dataset_distillation.cli.report import main as distill_report
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
-from dataset_distillation.evaluation import evaluate
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.schedule import Schedule
-from dataset_distillation.report.command import main as distill_report
+from dataset_distillation.experiment.tree import Evaluate, Experiment
+from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.pipeline import evaluate
+from dataset_distillation.pipeline.prepare import prepare
 
 HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
 
@@ -123,7 +126,7 @@ def test_the_baselines_are_those_that_are_asked_for(
 ) -> None:
     found: list[Evaluate] = []
     ended = {"evaluation": [], "status": "finished", "metric": "accuracy"}
-    monkeypatch.setattr(evaluate, "run", lambda e, _: found.append(e) or ended)
+    monkeypatch.setattr(evaluate, "evaluate", lambda e, _: found.append(e) or ended)
     distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *asked, *HERE, folder=tmp_path)
     assert found[0].evaluation.baselines == expected
 
@@ -239,9 +242,9 @@ def test_ordinary_training_is_that_of_torch_optim(
     asked += ["training.epochs=10", "evaluation.networks=1", f"artifact={made / 'distilled.safetensors'}"]
     assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 0
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv").set_index("method")
-    problem = pipeline.prepare(experiment("seed=3", "architecture=mlp", "architecture.width=9"))
+    problem = prepare(experiment("seed=3", "architecture=mlp", "architecture.width=9"))
     network, ours = problem.network, load_distilled(made / "distilled.safetensors")
-    training.load(network, problem.population("held-out", 1)[0])
+    load_weights(network, problem.population("held-out", 1)[0])
     adam = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(10):
         adam.zero_grad()

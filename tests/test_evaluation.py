@@ -11,11 +11,13 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 
-from dataset_distillation import pipeline, training
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Split
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
 
 Make = Callable[..., Experiment]
@@ -23,7 +25,7 @@ Make = Callable[..., Experiment]
 
 @pytest.fixture
 def problem(experiment: Make) -> Problem:
-    return pipeline.prepare(experiment("evaluation.networks=3"))
+    return prepare(experiment("evaluation.networks=3"))
 
 
 def real_step(problem: Problem, seed: int, rate: float = 0.1) -> Step:
@@ -33,7 +35,7 @@ def real_step(problem: Problem, seed: int, rate: float = 0.1) -> Step:
 
 def test_the_test_is_that_of_scikit_learn(problem: Problem) -> None:
     """On 360 images, so that the last chunk is smaller than the others."""
-    network = training.load(problem.network, problem.population("any", 1)[0])
+    network = load_weights(problem.network, problem.population("any", 1)[0])
     training.train(network, [real_step(problem, 0)] * 3, problem.experiment.inner_optimizer)
     tested = training.test(network, problem.data.test, problem.experiment.objective)
     images, labels = problem.data.test.batch()
@@ -66,14 +68,14 @@ def test_run_j_trains_network_j_mod_n_on_set_j_mod_s(problem: Problem) -> None:
     networks = problem.population("held-out", 3)
     results = held_out(problem, problem.data.test, networks, sets).runs
     assert results[["set", "network"]].to_numpy().tolist() == [[0, 0], [1, 1], [2, 2], [3, 0], [4, 1]]
-    network = training.load(problem.network, networks[4 % 3])
+    network = load_weights(problem.network, networks[4 % 3])
     training.train(network, sets[4], problem.experiment.inner_optimizer)
     alone = training.test(network, problem.data.test, problem.experiment.objective)
     assert results.drop(columns=["set", "network"]).iloc[4].to_dict() == alone
 
 
 def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Make) -> None:
-    problem = pipeline.prepare(experiment("init=fixed"))
+    problem = prepare(experiment("init=fixed"))
     drawn = [
         problem.population(purpose, 7, step) for purpose, step in (("init", 0), ("init", 9), ("held-out", 0))
     ]
@@ -84,7 +86,7 @@ def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Mak
 
 def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Make) -> None:
     """Though the source be sorted by class, as image folders are."""
-    problem = pipeline.prepare(experiment("evaluation.validation_images=60"))
+    problem = prepare(experiment("evaluation.validation_images=60"))
     order = problem.data.validation.labels.argsort()
     in_order = replace(problem.data, validation=problem.data.validation.subset(order))
     labels = Problem(problem.experiment, in_order, problem.network).validation.labels

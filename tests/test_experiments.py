@@ -16,12 +16,13 @@ from conftest import CONF, TINY
 from omegaconf import DictConfig
 from torchvision import models
 
-from dataset_distillation import config, load_distilled
+from dataset_distillation import load_distilled
 from dataset_distillation.architectures.convnet import ConvNet
-from dataset_distillation.artifact import DistilledSet
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
+from dataset_distillation.experiment import compose
 from dataset_distillation.init.pretrained import Pretrained
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -77,8 +78,8 @@ SIZES = [option for option in TINY if option.startswith(("outer.", "evaluation."
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_with_the_defaults(choice: str, composed: Callable[..., DictConfig]) -> None:
     group = choice.partition("=")[0]
-    experiment = config.read(composed([choice, *NEEDED.get(choice, [])]))
-    if group in config.GROUPS:
+    experiment = compose.read(composed([choice, *NEEDED.get(choice, [])]))
+    if group in compose.GROUPS:
         assert type(getattr(experiment, group)).__module__.startswith("dataset_distillation.")
 
 
@@ -144,7 +145,7 @@ def table_3(name: str, folder: Path, *smaller: str) -> DistilledSet:
 def test_every_experiment_runs(
     name: str, composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = config.read(composed([f"experiment={name}"]))
+    experiment = compose.read(composed([f"experiment={name}"]))
     source = getattr(experiment.init, "source", None)
     monkeypatch.chdir(tmp_path)
     skip_without(experiment.dataset, source)

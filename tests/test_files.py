@@ -15,13 +15,16 @@ from command_line import distill
 from conftest import TINY
 from PIL import Image
 
-from dataset_distillation import pipeline, training
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Dataset, Split, TensorSplit, files
+from dataset_distillation.datasets import Dataset, image_files
 from dataset_distillation.datasets.cub200 import CUB200
+from dataset_distillation.datasets.data import Split, TensorSplit
 from dataset_distillation.datasets.voc2007 import CLASSES, VOC2007
-from dataset_distillation.distilled import start
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.pipeline.prepare import prepare
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 GIVEN: dict[str, Any] = {"channels": 3, "image_size": 8, "mean": [0.0] * 3, "std": [1.0] * 3}
@@ -146,13 +149,13 @@ def test_a_split_in_files_is_a_split(voc_tree: Path) -> None:
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files decoded so far."""
     files_decoded: list[Path] = []
-    original = files.decoded
+    original = image_files.decoded
 
     def spy(file: Path, *arguments: Any) -> torch.Tensor:
         files_decoded.append(file)
         return original(file, *arguments)
 
-    monkeypatch.setattr(files, "decoded", spy)
+    monkeypatch.setattr(image_files, "decoded", spy)
     return files_decoded
 
 
@@ -201,14 +204,14 @@ def test_what_is_made_of_real_images_is_the_same_from_files_as_from_memory(
 ) -> None:
     monkeypatch.setattr(training, "CPU_CHUNK", 8)  # of 21 test images
     e = experiment(*SMALL, f"dataset.root={voc_tree}", "dataset.cache=0")
-    on_demand = pipeline.prepare(e)
+    on_demand = prepare(e)
     data = on_demand.data
     splits = {name: in_memory(getattr(data, name)) for name in ("train", "validation", "test")}
     problems = on_demand, replace(on_demand, data=replace(data, **splits))
     made: list[list[torch.Tensor]] = []
     for problem in problems:
         distilled = start(e.distilled, problem.data.train, e.seed)
-        network = training.load(problem.network, problem.population("any", 1)[0])
+        network = load_weights(problem.network, problem.population("any", 1)[0])
         outputs = [training.outputs(network, split) for split in (problem.data.test, problem.validation)]
         made.append([distilled.images, *(tensor for pair in outputs for tensor in pair)])
     assert all(torch.equal(*pair) for pair in zip(*made, strict=True))

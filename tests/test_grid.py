@@ -22,19 +22,24 @@ from conftest import CONF, TINY
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from dataset_distillation import config, distilled, pipeline
 from dataset_distillation.architectures import Architecture, alexnet
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Dataset, Specification, Split, TensorSplit
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.data import Specification, Split, TensorSplit
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
+from dataset_distillation.experiment import compose
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
 from dataset_distillation.init.checkpoint import Checkpoint
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 from dataset_distillation.objectives.adaptation import Adaptation
 from dataset_distillation.objectives.attack import Attack
-from dataset_distillation.outer_loss import OuterLoss
-from dataset_distillation.provenance import Code, Run
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.pipeline import distill as pipeline
+from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.run.provenance import Code
+from dataset_distillation.run.run import Run
 from dataset_distillation.unroll import Unroll
 
 GROUPS = ("dataset", "architecture", "init", "objective")
@@ -79,7 +84,7 @@ class Grid(NamedTuple):
 @pytest.fixture(scope="module")
 def grid(composed: Compose) -> Grid:
     """Each choice is composed once, and put together here: to compose them all would take minutes."""
-    base = config.read(composed(COMMON))
+    base = compose.read(composed(COMMON))
     chosen = {
         (group, choice): OmegaConf.to_object(composed([*COMMON, *overrides(group, choice)])[group])
         for group in GROUPS
@@ -121,7 +126,7 @@ def together(
 def test_a_combination_is_what_composing_it_gives(grid: Grid, composed: Compose) -> None:
     combination = ("svhn", "convnet", "pretrained", "attack")
     wanted = [override for pair in named(combination) for override in overrides(*pair)]
-    assert grid.accepted[combination] == config.read(composed([*COMMON, *wanted]))
+    assert grid.accepted[combination] == compose.read(composed([*COMMON, *wanted]))
 
 
 def test_a_refusal_is_one_line_of_key_value_and_reason(grid: Grid) -> None:
@@ -191,7 +196,7 @@ def small(channels: int, image_size: int, classes: int) -> nn.Module:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for kind in config._descendants(Dataset):
+    for kind in compose._descendants(Dataset):
         monkeypatch.setattr(kind, "splits", tiny)
     # 57 million weights; it is run as it is in test_experiments.py.
     monkeypatch.setattr(alexnet.AlexNet, "build", lambda _, shape, classes: small(*shape[:2], classes))
@@ -202,7 +207,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def run(experiment: Experiment, chosen: Sequence[str], folder: Path) -> dict[str, Any]:
     """Two outer steps, a validation and an evaluation."""
     choices = dict(zip((*GROUPS, *ENGINE), chosen, strict=True))
-    return pipeline.run(with_weights(experiment, folder), Run(folder, {}, choices, [], code=Code()))
+    return pipeline.distill(with_weights(experiment, folder), Run(folder, {}, choices, [], code=Code()))
 
 
 def with_weights(experiment: Experiment, folder: Path) -> Experiment:
@@ -223,7 +228,7 @@ def engines(composed: Compose) -> dict[tuple[str, str], Engine]:
     found = {}
     for pair in itertools.product(*(CHOICES[group] for group in ENGINE)):
         wanted = [override for chosen in zip(ENGINE, pair, strict=True) for override in overrides(*chosen)]
-        e = config.read(composed([*COMMON, *wanted]))
+        e = compose.read(composed([*COMMON, *wanted]))
         found[pair] = Engine(e.unroll, e.inner_optimizer)
     return found
 
@@ -273,8 +278,8 @@ def forms(accepted: dict[Combination, Experiment]) -> list[Combination]:
 
 def two_outer_steps(experiment: Experiment) -> None:
     """Algorithm 1, without what Lightning adds; the images get a gradient, of 0 where all units are dead."""
-    problem = pipeline.prepare(experiment)
-    learned = distilled.start(experiment.distilled, problem.data.train, experiment.seed)
+    problem = prepare(experiment)
+    learned = start(experiment.distilled, problem.data.train, experiment.seed)
     outer_loss = OuterLoss(problem, learned, experiment.init.networks)
     optimizer = torch.optim.Adam(learned.parameters())
     for step in range(2):

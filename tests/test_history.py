@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from dataset_distillation.history import History
+from dataset_distillation.run.history import History
 
 LOGGED = [
     (9, {"outer/loss": 2.0, "epoch": 0}),

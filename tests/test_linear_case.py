@@ -14,13 +14,13 @@ from command_line import Ended, distill, distill_evaluate
 from torch import Tensor, nn
 
 from dataset_distillation import load_distilled
-from dataset_distillation.config import Experiment
 from dataset_distillation.datasets.linear_regression import LinearRegression
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.evaluation import closed_form
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.inner_training import InnerTraining
 from dataset_distillation.objectives import half_squared_error
 from dataset_distillation.unroll.full import Full
 

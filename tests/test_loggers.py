@@ -27,9 +27,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.loggers.wandb import Wandb
-from dataset_distillation.provenance import Run
 from dataset_distillation.report import charts
 from dataset_distillation.report.runs import RunFolder
+from dataset_distillation.run.run import Run
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
 

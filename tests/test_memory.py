@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from benchmarks.meta_gradient import allocated
-from dataset_distillation import distilled, memory, pipeline
-from dataset_distillation.config import Experiment
-from dataset_distillation.outer_loss import OuterLoss
+from dataset_distillation.distilled.start import start
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.inner.memory import kept_by
+from dataset_distillation.outer import memory
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
 
@@ -20,8 +23,8 @@ Make = Callable[..., Experiment]
 
 
 def loss_of(experiment: Experiment) -> OuterLoss:
-    problem = pipeline.prepare(experiment)
-    data = distilled.start(experiment.distilled, problem.data.train, experiment.seed)
+    problem = prepare(experiment)
+    data = start(experiment.distilled, problem.data.train, experiment.seed)
     return OuterLoss(problem, data, experiment.init.networks)
 
 
@@ -32,7 +35,7 @@ def test_full_keeps_what_was_estimated(options: tuple[str, ...], experiment: Mak
     loss = loss_of(e)
     population = loss.problem.population("init", e.init.networks)
     batch = loss.problem.data.train.batch(torch.arange(64))
-    kept = memory.kept_by(lambda: loss(population, 0, batch))
+    kept = kept_by(lambda: loss(population, 0, batch))
     estimated = memory.measure(loss)
     each = e.unroll.memory(estimated) + estimated.real + estimated.distilled
     assert kept == pytest.approx(e.init.networks * each, rel=0.1)

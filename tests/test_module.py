@@ -11,27 +11,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset_distillation import distilled, load_distilled, pipeline
-from dataset_distillation.config import Experiment
-from dataset_distillation.distillation import distill
+from dataset_distillation import load_distilled
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.module import DistillationModule
-from dataset_distillation.outer_loss import ClippedGradient, OuterLoss
-from dataset_distillation.provenance import Run
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.loss import ClippedGradient, OuterLoss
+from dataset_distillation.outer.module import DistillationModule
+from dataset_distillation.pipeline.distill import distill
+from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.run.run import Run
 
 Make = Callable[..., Experiment]
 
 
 def module_of(experiment: Experiment) -> DistillationModule:
-    problem = pipeline.prepare(experiment)
-    data = distilled.start(experiment.distilled, problem.data.train, experiment.seed)
+    problem = prepare(experiment)
+    data = start(experiment.distilled, problem.data.train, experiment.seed)
     return DistillationModule(problem, data)
 
 
 def distil(experiment: Experiment, folder: Path) -> DistillationModule:
     module = module_of(experiment)
-    distill(module, None, folder)
+    fit(module, None, folder)
     return module
 
 
@@ -77,7 +80,7 @@ def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None
     options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate=0.5")
     module = module_of(experiment(*options, "outer.learning_rate_of_rates=0.125", "outer.clip=null"))
     before = state(module)
-    distill(module, None, tmp_path)
+    fit(module, None, tmp_path)
     after = state(module)
     moved = (after["distilled.raw_learning_rates"] - before["distilled.raw_learning_rates"]).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.125), rtol=1e-3, atol=0)
@@ -90,7 +93,7 @@ def test_learned_labels_have_a_rate_of_their_own(experiment: Make, tmp_path: Pat
     options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate_of_labels=0.25")
     module = module_of(experiment(*options, "distilled.labels=learned", "outer.clip=null"))
     before = state(module)["distilled.labels"]
-    distill(module, None, tmp_path)
+    fit(module, None, tmp_path)
     moved = (state(module)["distilled.labels"] - before).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.25), rtol=1e-3, atol=0)
 
@@ -151,7 +154,7 @@ def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
     weights = module.problem.population("init", 1)[0]
     everything = module.problem.data.train.batch()
     before = module.outer_loss([weights], 0, everything).item()
-    distill(module, None, tmp_path)
+    fit(module, None, tmp_path)
     assert module.outer_loss([weights], 0, everything).item() < 0.9 * before
 
 
@@ -170,7 +173,7 @@ def test_an_infinite_meta_gradient_is_skipped_and_counted(
 ) -> None:
     spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
     module = module_of(experiment("outer.steps=4"))
-    outcome = distill(module, None, tmp_path)
+    outcome = fit(module, None, tmp_path)
     assert outcome["skipped_steps"] == 1
     assert outcome["outer_steps"] == 4
     assert all(tensor.isfinite().all() for tensor in module.parameters())
@@ -196,7 +199,7 @@ def test_what_is_logged_of_the_meta_gradient(
         loss([weights], 0, AtStep(module.problem, module.distilled).real_batch()).backward()
     module.zero_grad()
     norms = torch.cat(loss.norms)
-    distill(module, None, tmp_path)
+    fit(module, None, tmp_path)
     assert logged["outer/meta_gradient_norm"][0] == pytest.approx(norms.mean().item(), rel=1e-4)
     assert logged["outer/meta_gradient_norm_max"][0] == pytest.approx(norms.max().item(), rel=1e-4)
     variance = norms.var(correction=0).item()
@@ -212,7 +215,7 @@ def test_many_in_a_row_end_the_run_with_a_reason(
     module = module_of(experiment("outer.steps=9", "outer.max_skipped=3"))
     before = state(module)
     with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
-        distill(module, None, tmp_path)
+        fit(module, None, tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(module).items())
 
 
@@ -221,7 +224,7 @@ def test_a_run_that_ends_so_leaves_what_was_learned(
 ) -> None:
     spoil(monkeypatch, lambda step: torch.nan if step >= 2 else 1)
     with pytest.raises(UserError, match="not finite"):
-        pipeline.run(experiment("outer.steps=9", "outer.max_skipped=3"), run)
+        distill(experiment("outer.steps=9", "outer.max_skipped=3"), run)
     assert load_distilled(run.folder / "distilled.safetensors").images.isfinite().all()
     assert (run.folder / "images" / "grid.png").exists()
 
@@ -241,7 +244,7 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
         seen.append((results["accuracy"].mean(), state(module)))
 
     module.validation_step = blacken  # type: ignore[method-assign]
-    outcome = distill(module, None, tmp_path)
+    outcome = fit(module, None, tmp_path)
     best = max(accuracy for accuracy, _ in seen)
     assert outcome["validation_accuracy"] == pytest.approx(best)
     kept = next(kept for accuracy, kept in seen if accuracy == best)
@@ -254,6 +257,6 @@ def test_the_last_outer_step_is_validated(experiment: Make, tmp_path: Path) -> N
         module = module_of(experiment(f"outer.steps={steps}", "evaluation.validation_every=3"))
         seen: list[int] = []
         module.on_validation_start = lambda seen=seen, module=module: seen.append(module.global_step)
-        outcome = distill(module, None, tmp_path)
+        outcome = fit(module, None, tmp_path)
         assert seen == expected
         assert (outcome["status"], outcome["outer_steps"]) == ("finished", steps)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from dataset_distillation import pipeline
-from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.objectives.attack import Attack
+from dataset_distillation.pipeline.prepare import prepare
 
 Make = Callable[..., Experiment]
 ONE_STEP = ["distilled.steps=1", "distilled.epochs=1"]
@@ -59,7 +59,7 @@ def test_a_class_by_its_name_or_else_its_index(wanted: tuple[str, str], found: t
 def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
     classes = ["dataset.class_names=[1,5,7,a,b,c,d,e,f,g]", "objective.target_class=5", *ONE_STEP]
     e = experiment("objective=attack", "init=pretrained", "objective.attacked_class=1", *classes)
-    bound: Any = pipeline.prepare(e).experiment.objective
+    bound: Any = prepare(e).experiment.objective
     assert (bound.attacked_class, bound.target_class) == ("0", "1")
 
 

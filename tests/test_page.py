@@ -20,10 +20,10 @@ from PIL import Image
 from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
+from dataset_distillation.cli.report import main as distill_report
+from dataset_distillation.distilled.pictures import visible
 from dataset_distillation.errors import UserError
 from dataset_distillation.report import charts, page, table
-from dataset_distillation.report.command import main as distill_report
-from dataset_distillation.report.images import visible
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
 

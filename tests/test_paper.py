@@ -11,8 +11,9 @@ from conftest import CONF
 from PIL import Image
 from report_folders import judged, result, row
 
+from dataset_distillation.cli.report import main
 from dataset_distillation.errors import UserError
-from dataset_distillation.report import command, paper
+from dataset_distillation.report import paper
 
 
 def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object) -> None:
@@ -65,7 +66,7 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
         run(tmp_path / "a" / name, "mnist_random_100", evaluation=rows, provenance={"started": started})
     run(tmp_path / "b" / "deep" / "fixed", "mnist_fixed_100", evaluation=[row("distilled", ours[:1])])
     run(tmp_path / "other", "mnist_fixed_10", evaluation=[row("distilled", ours)])
-    written = command.main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
+    written = main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
     assert {path.name for path in written} == {"paper.md"} | {
         f"{name}.png" for name in ("table1", "table2", "table3", "figure4", "figure5", "figure6")
     }
@@ -96,13 +97,13 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
 def test_only_the_experiment_as_it_is_published_counts(asked: str, counts: bool, tmp_path: Path) -> None:
     evaluation = [row("distilled", np.array([0.5]))]
     run(tmp_path / "run", "mnist_random_100", overrides=asked.split(), evaluation=evaluation)
-    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
 
 
 def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path: Path) -> None:
     run(tmp_path / "judged", "mnist_random_100", **judged())
-    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert lines(tmp_path / "out")["MNIST, ours"] == [""] * 8
 
 
@@ -118,7 +119,7 @@ def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
         config = {"distilled": {"steps": steps, "images_per_class": 1, "epochs": epochs}}
         rows = [row("distilled", np.array([steps / 100 + epochs / 1000]))]
         run(tmp_path / "4" / str(number), "figure4", config=config, evaluation=rows)
-    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     found = lines(tmp_path / "out")
     assert found["MNIST: images per class"] == ["1", "5", "10", "20", "30"]
     assert found["N steps, ours"] == [""] * 5  # of CIFAR10, which comes last
@@ -145,7 +146,7 @@ def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_p
             asked.append(f"dataset={dataset}")  # and so another attack
         folder = tmp_path / f"{dataset}{images}"
         run(folder, experiment, dataset, config=config, evaluation=rows, overrides=asked)
-    command.main([str(tmp_path), "--output", str(tmp_path / "out")])
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     text = (tmp_path / "out" / "paper.md").read_text()
     assert [line for line in text.splitlines() if "**" in line] == [
         "| distilled, ours | **1.0** |  | **10.0** |  | **30.0** |",
@@ -158,4 +159,4 @@ def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_p
 @pytest.mark.parametrize("missing", ["nothing", "."])
 def test_a_folder_without_runs_is_refused(missing: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder|neither a run nor a multirun"):
-        command.main([str(tmp_path / missing)])
+        main([str(tmp_path / missing)])

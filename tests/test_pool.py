@@ -18,10 +18,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from dataset_distillation import pipeline, pretraining
-from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.pool import Pool
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.networks import pretraining
+from dataset_distillation.networks.pool import Pool
+from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
 
 Make = Callable[..., Experiment]
@@ -38,7 +39,7 @@ SMALL = [
 
 @pytest.fixture
 def problem(experiment: Make, tmp_path: Path) -> Problem:
-    return pipeline.prepare(experiment(*SMALL, f"init.pretraining.folder={tmp_path}"))
+    return prepare(experiment(*SMALL, f"init.pretraining.folder={tmp_path}"))
 
 
 def bits(pool: Pool) -> dict[str, bytes]:
@@ -123,7 +124,7 @@ def test_a_damaged_member_is_trained_again(
 
 def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_path: Path) -> None:
     def key(*overrides: str) -> str:
-        return pipeline.prepare(experiment(*SMALL, *overrides)).pool.folder.name
+        return prepare(experiment(*SMALL, *overrides)).pool.folder.name
 
     one = key()
     same = ["init.pool_size=7", "init.held_out=9", "seed=3", "init.networks=2", "init.pretraining.workers=2"]
@@ -173,7 +174,7 @@ def test_the_key_is_made_of_the_code_of_all_parts(
         monkeypatch.delitem(sys.modules, name, raising=False)
     imported = ["architecture=imported", f"architecture.path=networks_of_mine:{made}"]
     options = [option for option in SMALL if "architecture" not in option]
-    pool = pipeline.prepare(experiment(*options, *imported)).pool
+    pool = prepare(experiment(*options, *imported)).pool
     key = pool.folder
     assert replace(pool).folder == key
     (tmp_path / f"{changed}.py").write_text((tmp_path / f"{changed}.py").read_text() + "# changed\n")
@@ -182,7 +183,7 @@ def test_the_key_is_made_of_the_code_of_all_parts(
 
 def test_the_key_of_our_own_networks_is_what_it_was(experiment: Make) -> None:
     """They have no class of their own: pools on people's disks stay valid."""
-    pool = pipeline.prepare(experiment("init=pretrained", "architecture=lenet")).pool
+    pool = prepare(experiment("init=pretrained", "architecture=lenet")).pool
     source = inspect.getsource(nn.modules.container)
     assert pool.made_of["code"] == hashlib.sha256(source.encode()).hexdigest()
 
@@ -256,7 +257,7 @@ def test_the_bar_is_drawn_where_no_table_is(
 
 
 def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:
-    report = pipeline.pretrain(problem)
+    report = pretrain(problem)
     assert report is not None
     members = problem.experiment.init.members(1)
     assert members == [*(f"init {j}" for j in range(3)), "validation 0", "held-out 0", "held-out 1"]
@@ -280,7 +281,7 @@ def test_a_source_of_other_images_or_classes_is_refused(experiment: Make, tmp_pa
 def test_one_pretrained_network_for_all_purposes(experiment: Make, tmp_path: Path) -> None:
     overrides = [o for o in SMALL if "pool_size" not in o] + [f"init.pretraining.folder={tmp_path}"]
     e = experiment(*overrides, "init=fixed_pretrained")
-    problem = pipeline.prepare(e)
+    problem = prepare(e)
     [once] = problem.population("init", 1, 5)
     [again] = problem.population("held-out", 7)
     assert all(torch.equal(once[name], again[name]) for name in once)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset_distillation import distilled, pipeline
-from dataset_distillation.config import Experiment
-from dataset_distillation.distillation import distill
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.module import DistillationModule
-from dataset_distillation.outer_loss import OuterLoss
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.outer.module import DistillationModule
+from dataset_distillation.pipeline.prepare import prepare
 
 Make = Callable[..., Experiment]
 log = logging.getLogger(__name__)
@@ -28,8 +29,8 @@ def test_the_meta_gradient_of_bf16_points_where_that_of_fp32_does(
 ) -> None:
     options = ("init.networks=2", "distilled.steps=10", "outer.batch_size=256", "outer.clip=null")
     e = experiment(f"unroll={engine}", f"unroll.batch_networks={together}", *options)
-    problem = pipeline.prepare(e)
-    data = distilled.start(e.distilled, problem.data.train, e.seed)
+    problem = prepare(e)
+    data = start(e.distilled, problem.data.train, e.seed)
     batch = problem.data.train.batch(torch.arange(256))
 
     def meta_gradient(bf16: bool) -> Tensor:
@@ -55,9 +56,9 @@ def test_the_meta_gradient_of_bf16_points_where_that_of_fp32_does(
 
 def test_a_run_in_bf16_mixed(experiment: Make, tmp_path: Path) -> None:
     e = experiment("trainer.precision=bf16-mixed", "unroll=recompute")
-    problem = pipeline.prepare(e)
-    module = DistillationModule(problem, distilled.start(e.distilled, problem.data.train, e.seed))
-    assert distill(module, None, tmp_path)["skipped_steps"] == 0
+    problem = prepare(e)
+    module = DistillationModule(problem, start(e.distilled, problem.data.train, e.seed))
+    assert fit(module, None, tmp_path)["skipped_steps"] == 0
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
 
 

@@ -16,15 +16,15 @@ from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dataset_distillation import outer_loss
-from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.inner_training import InnerTraining
-from dataset_distillation.programs import Programs
+from dataset_distillation.outer import loss
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
@@ -101,7 +101,7 @@ def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
 def test_the_networks_of_an_outer_step(
     engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outer_loss, "Programs", lambda: Programs(EAGER))
+    monkeypatch.setattr(loss, "Programs", lambda: Programs(EAGER))
     e = experiment(*OPTIONS, f"unroll={engine}", "unroll.compile=true")
     ours = losses_and_gradients(e, together)
     plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))

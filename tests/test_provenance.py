@@ -18,9 +18,11 @@ import torch
 from command_line import distill, only_run
 from conftest import TINY
 
-from dataset_distillation import load_distilled, provenance
-from dataset_distillation.attempts import Attempts
-from dataset_distillation.provenance import Code, Run, hardware, versions
+from dataset_distillation import load_distilled
+from dataset_distillation.run import provenance
+from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.provenance import Code, hardware, versions
+from dataset_distillation.run.run import Run
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -113,7 +115,7 @@ def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: py
     open_ = "dataset_distillation.loggers.none.Nothing.open"
     monkeypatch.setattr(open_, lambda _, run, config: shown.append(config))
     code = Code("c" * 40, b"a change\n")
-    monkeypatch.setattr(provenance, "Run", partial(Run, code=code))
+    monkeypatch.setattr("dataset_distillation.run.run.Run", partial(Run, code=code))
     assert distill(*TINY, "seed=3", folder=tmp_path).code == 0
     run = only_run(tmp_path)
     told = json.loads((run / "result.json").read_text())

@@ -18,9 +18,11 @@ import pytest
 from command_line import distill
 from conftest import TINY
 
-from dataset_distillation import status, sweeps
 from dataset_distillation.files import write_json
-from dataset_distillation.queues import give_up, slurm_holds, submitted
+from dataset_distillation.run import heartbeat
+from dataset_distillation.sweep import multirun as multirun_of
+from dataset_distillation.sweep.jobs import jobs_of
+from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
 JOBS = [["seed=0"], ["seed=1"]]
 
@@ -80,7 +82,7 @@ def test_what_the_queue_holds_is_still_to_come(
         write_json(tmp_path / "1" / name, {**progress, **content, **sign, "overrides": JOBS[1]})
     for ids, state in (("7_0\\n7_1\\n", held), ("7_0\\n", not_held), (None, unknown)):
         queue(ids)
-        assert [job.state for job in sweeps.jobs(tmp_path)] == ["queued", state]
+        assert [job.state for job in jobs_of(tmp_path)] == ["queued", state]
 
 
 def test_a_machine_holds_processes(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_machine_holds_processes(tmp_path: Path) -> None:
         told = {"launcher": "x.LocalLauncher", "submitted": [str(running.pid), str(ended.pid)], "jobs": JOBS}
         write_json(tmp_path / "sweep.json", {**told, "ended": False, **life()})
         time.sleep(0.1)
-        assert [job.state for job in sweeps.jobs(tmp_path)] == ["queued", "missing"]
+        assert [job.state for job in jobs_of(tmp_path)] == ["queued", "missing"]
         running.kill()
 
 
@@ -133,8 +135,8 @@ def test_ctrl_c_leaves_pending_jobs_their_sweep(queue: Any, tmp_path: Path) -> N
 def test_jobs_that_are_cancelled_before_they_begin_end_the_multirun(
     queue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "BEAT", 0.1)
-    monkeypatch.setattr(sweeps, "LOST", 0.2)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.1)
+    monkeypatch.setattr(multirun_of, "LOST", 0.2)
     queue("7_0\\n7_1\\n")
     ended = multirun(tmp_path, lambda: queue(""))
     assert ended.code == 1, ended.err

@@ -13,7 +13,8 @@ from command_line import Ended, distill, distill_evaluate
 from conftest import TINY
 from hydra.types import RunMode
 
-from dataset_distillation import cli, load_distilled
+from dataset_distillation import load_distilled
+from dataset_distillation.cli import hydra_app
 
 SMALL = [*TINY, "distilled.steps=1", "evaluation.networks=0"]
 CODE = ["architecture=imported", "architecture.path=payload:Net"]
@@ -112,8 +113,8 @@ def test_a_job_of_an_experiment_that_is_a_multirun_goes_on_alone(
     modes = []
 
     def run(config: object) -> None:
-        modes.append(cli.HydraConfig.get().mode)
+        modes.append(hydra_app.HydraConfig.get().mode)
 
-    monkeypatch.setattr(cli, "run_job", run)
+    monkeypatch.setattr(hydra_app, "run_job", run)
     ended = distill("resume=job", folder=tmp_path)
     assert (ended.code, modes) == (0, [RunMode.RUN]), ended.err

@@ -24,21 +24,27 @@ import torch
 from command_line import Ended
 from command_line import distill as type_in
 from conftest import TINY
+from dataset_distillation.pipeline.distill.prepare import prepare
 from omegaconf import DictConfig, OmegaConf
 from preemption import PHASES, Children, Moment
 from torch import Tensor
 
-from dataset_distillation import config, distilled, load_distilled, pipeline, status
-from dataset_distillation.checkpoints import newest, step_of
-from dataset_distillation.config import Experiment
-from dataset_distillation.distillation import distill
+from dataset_distillation import load_distilled
+from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
+from dataset_distillation.experiment import compose
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.files import write_json
-from dataset_distillation.interruption import interruptible
-from dataset_distillation.module import DistillationModule
-from dataset_distillation.outer_loss import OuterLoss
+from dataset_distillation.outer.checkpoints import newest, step_of
+from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.outer.module import DistillationModule
+from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.problem import Problem
-from dataset_distillation.provenance import Code, Run
+from dataset_distillation.run import heartbeat
+from dataset_distillation.run.interruption import interruptible
+from dataset_distillation.run.provenance import Code
+from dataset_distillation.run.run import Run
 
 COMMAND = Path(sys.executable).with_name("distill")
 OPTIONS = [
@@ -85,10 +91,10 @@ class Repeated(NamedTuple):
 @pytest.fixture(scope="module")
 def repeated(composed: Callable[[list[str]], DictConfig]) -> Repeated:
     asked = composed([*TINY, *OPTIONS])
-    choices = dict.fromkeys(config.GROUPS, "sgd")
+    choices = dict.fromkeys(compose.GROUPS, "sgd")
     resolved: Any = OmegaConf.to_container(asked, resolve=True)
     return Repeated(
-        Children(), config.read(asked), Run(Path(), resolved, choices, OPTIONS, code=Code("a" * 40))
+        Children(), compose.read(asked), Run(Path(), resolved, choices, OPTIONS, code=Code("a" * 40))
     )
 
 
@@ -165,10 +171,10 @@ class Distilling(NamedTuple):
 
 def distilling(problem: Problem, folder: Path) -> Distilling:
     """The outer optimisation alone, from the last checkpoint in `folder`."""
-    module = DistillationModule(problem, distilled.start(problem.experiment.distilled, problem.data.train, 0))
+    module = DistillationModule(problem, start(problem.experiment.distilled, problem.data.train, 0))
     last, recorder = newest(folder / "checkpoints", problem.checksum), Recorder()
     with interruptible():
-        outcome = distill(module, [recorder], folder, last)
+        outcome = fit(module, [recorder], folder, last)
     return Distilling(outcome, module.state_dict(), recorder.rows)
 
 
@@ -177,7 +183,7 @@ def test_stopped_after_any_step_nothing_shifts(
 ) -> None:
     """Validations, logged rows, the choice of the best, and all bits: as if it had not been stopped."""
     # At such a rate the best is not the last.
-    e = pipeline.prepare(experiment(*SHORT[len(TINY) : -1], "init.networks=2", "outer.learning_rate=0.5"))
+    e = prepare(experiment(*SHORT[len(TINY) : -1], "init.networks=2", "outer.learning_rate=0.5"))
     whole = distilling(e, tmp_path / "whole")
     assert [step for step, row in whole.rows if "validation/accuracy" in row] == [2, 5, 8, 9]
     stops = [("training_step", step) for step in range(STEPS)]
@@ -205,7 +211,7 @@ def test_skipped_steps_are_counted_over_all_attempts(
         return loss(outer_loss, population, step, real) * (torch.nan if step in (3, 4, 6) else 1)
 
     monkeypatch.setattr(OuterLoss, "__call__", diverge)
-    e = pipeline.prepare(experiment(*SHORT[len(TINY) : -1], "outer.max_skipped=3"))
+    e = prepare(experiment(*SHORT[len(TINY) : -1], "outer.max_skipped=3"))
     signal_at(monkeypatch, "training_step", 3, signal.SIGTERM)
     assert distilling(e, tmp_path).outcome["skipped_steps"] == 1
     assert distilling(e, tmp_path).outcome["skipped_steps"] == 3
@@ -336,7 +342,7 @@ def test_a_run_that_left_nothing_is_begun_anew(tmp_path: Path, monkeypatch: pyte
         raise UserError("no data here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dataset_distillation.pipeline.prepare", broken)
+        patch.setattr("dataset_distillation.pipeline.distill.prepare", broken)
         assert type_in(*SHORT, folder=tmp_path).code == 1
     assert type_in(*SHORT, "seed=1", folder=tmp_path).code == 0
     assert len(result(tmp_path / "run")["provenance"]["attempts"]) == 1
@@ -344,7 +350,6 @@ def test_a_run_that_left_nothing_is_begun_anew(tmp_path: Path, monkeypatch: pyte
 
 def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path, monkeypatch)
-    prepare = pipeline.prepare
 
     def changed(e: Experiment) -> Any:
         problem = prepare(e)
@@ -361,7 +366,7 @@ def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_other_weights_in_the_same_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: Make
 ) -> None:
-    problem, file = pipeline.prepare(experiment("architecture=mlp")), tmp_path / "weights.pth"
+    problem, file = prepare(experiment("architecture=mlp")), tmp_path / "weights.pth"
     options = ["init=checkpoint", f"init.path={file}"]
     torch.save(problem.draw("these"), file)
     stopped(tmp_path, monkeypatch, *options)
@@ -386,23 +391,23 @@ def test_a_folder_in_which_another_process_runs_is_refused(tmp_path: Path) -> No
 def test_of_another_machine_the_next_sign_of_life_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "LOST", 20.0)
+    monkeypatch.setattr(heartbeat, "LOST", 20.0)
     signs_of_life(tmp_path, "another", age=18)
-    assert status.going_on(tmp_path) is None  # it was killed
+    assert heartbeat.going_on(tmp_path) is None  # it was killed
     signs_of_life(tmp_path, "another")
     ends = threading.Timer(0.1, (tmp_path / "status.json").unlink)
     ends.start()
-    assert status.going_on(tmp_path) is None
+    assert heartbeat.going_on(tmp_path) is None
     signs_of_life(tmp_path, "another")
     lives = threading.Timer(0.1, signs_of_life, (tmp_path, "another"))
     lives.start()
-    assert status.going_on(tmp_path) == f"process {os.getppid()} of another"
+    assert heartbeat.going_on(tmp_path) == f"process {os.getppid()} of another"
 
 
 def test_a_finished_run_says_so_and_does_nothing(
     unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "run", lambda *_: pytest.fail("once more"))
+    monkeypatch.setattr(pipeline, "distill", lambda *_: pytest.fail("once more"))
     before = content(unstopped)
     ended = type_in(f"resume={unstopped}", folder=tmp_path)
     assert ended.code == 0
@@ -421,7 +426,7 @@ def test_an_interrupted_evaluation_is_all_that_is_done_again(
         time.sleep(10)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "evaluate", interrupted)
+        patch.setattr(pipeline, "judge", interrupted)
         assert type_in(*SHORT, folder=tmp_path).code == 75
     assert result(tmp_path / "run")["status"] == "interrupted"
     monkeypatch.setattr(DistillationModule, "training_step", lambda *_: pytest.fail("one more step"))
@@ -434,7 +439,7 @@ def test_what_a_multirun_has_finished_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed = ["-m", *SHORT[:-1], "seed=0,1", "hydra.sweep.dir=pair"]
-    run = pipeline.run
+    run = pipeline.distill
 
     def interrupted(e: Experiment, job: Run) -> dict[str, Any]:
         if e.seed == 1:
@@ -442,7 +447,7 @@ def test_what_a_multirun_has_finished_is_not_done_again(
         return run(e, job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "run", interrupted)
+        patch.setattr(pipeline, "distill", interrupted)
         assert type_in(*typed, folder=tmp_path).code == 75
     first = (tmp_path / "pair" / "0" / "result.json").read_bytes()
     ended = type_in(*typed, folder=tmp_path)

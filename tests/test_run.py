@@ -15,7 +15,7 @@ from conftest import TINY
 from PIL import Image
 
 from dataset_distillation import load_distilled
-from dataset_distillation.report.images import visible
+from dataset_distillation.distilled.pictures import visible
 
 OPTIONS = [*TINY, "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
 BASELINES = "evaluation.baselines=[random_real]"

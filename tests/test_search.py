@@ -10,7 +10,7 @@ import yaml
 from command_line import distill, only_run
 from conftest import CONF, TINY
 
-from dataset_distillation.status import read
+from dataset_distillation.run.records import read
 
 SMALL = [option for option in TINY if not option.startswith(("distilled", "evaluation.networks", "logger"))]
 

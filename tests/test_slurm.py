@@ -15,7 +15,7 @@ import pandas
 import pytest
 from conftest import TINY
 
-from dataset_distillation.status import read
+from dataset_distillation.run.records import read
 
 DISTILL = Path(sys.executable).with_name("distill")
 SLURM = Path(__file__).with_name("slurm.sh")

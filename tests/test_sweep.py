@@ -27,11 +27,15 @@ import pytest
 from command_line import Ended, distill
 from conftest import TINY
 
-from dataset_distillation import cli, load_distilled, pipeline, sweeps
+from dataset_distillation import load_distilled
+from dataset_distillation.cli import hydra_app, status
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
+from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.report import table
-from dataset_distillation.status import Progress, read
+from dataset_distillation.run.heartbeat import Progress
+from dataset_distillation.run.records import read
+from dataset_distillation.sweep.jobs import jobs_of
 
 
 def result(job: Path) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def test_the_table_knows_what_became_of_each_job(tmp_path: Path) -> None:
     assert rows["status"].tolist() == states
     assert rows["seed"].tolist() == list("0123456")
     assert "init" not in rows
-    told = sweeps.jobs(tmp_path)
+    told = jobs_of(tmp_path)
     assert [job.seconds_left for job in told] == [None, 7.5, *[None] * 5]
     assert told[1].progress.validation == 0.5
     assert (
@@ -138,7 +142,7 @@ def test_the_table_knows_what_became_of_each_job(tmp_path: Path) -> None:
         .startswith("| 1 | 1 | running | accuracy | 50.00 % |")
     )
     tell("sweep.json", {"launcher": "Basic", "jobs": job, "ended": True, **life})
-    assert [job.state for job in sweeps.jobs(tmp_path)] == [s.replace("queued", "missing") for s in states]
+    assert [job.state for job in jobs_of(tmp_path)] == [s.replace("queued", "missing") for s in states]
 
 
 def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
                 )
             (tmp_path / file).write_bytes(changed)
             try:
-                ends.append({job.state for job in sweeps.jobs(tmp_path)} and table.show_sweep(tmp_path))
+                ends.append({job.state for job in jobs_of(tmp_path)} and table.show_sweep(tmp_path))
             except UserError as error:
                 ends.append(str(error))
         (tmp_path / file).write_bytes(content)
@@ -255,25 +259,25 @@ def test_distill_status_shows_each_job(sweep: Sweep, capsys: pytest.CaptureFixtu
     for path in made:
         path.unlink()
     with mock.patch.object(sys, "argv", ["distill-status", str(folder), "--watch"]):
-        cli.status()
+        status()
     out = capsys.readouterr().out
     assert len([line for line in out.splitlines() if "│ finished │ 2 / 2    │" in line]) == 2
     assert len([line for line in out.splitlines() if "│ failed   │" in line]) == 2
     assert "3/distill.log" in out
     assert all(path.exists() for path in made)
     with mock.patch.object(sys, "argv", ["distill-status", "nowhere"]), pytest.raises(SystemExit) as end:
-        cli.status()
+        status()
     assert end.value.code == 1
     assert capsys.readouterr().err == "distill-status: nowhere: no such folder\n"
 
 
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = pipeline.run
+    run = pipeline.distill
 
     def interrupted(*arguments: Any) -> dict[str, Any]:
         return run(*arguments) | {"status": "interrupted", "signal": "SIGINT"}
 
-    monkeypatch.setattr(pipeline, "run", interrupted)
+    monkeypatch.setattr(pipeline, "distill", interrupted)
     ended = distill("-m", *TINY, "seed=0,1", "hydra.sweep.dir=pair", folder=tmp_path)
     assert ended.code == 130
     assert [path.name for path in (tmp_path / "pair").iterdir() if path.is_dir()] == ["0"]
@@ -342,6 +346,6 @@ def test_a_signal_while_it_starts_asks_to_be_tried_again(
         os.kill(os.getpid(), signum)
         time.sleep(10)
 
-    monkeypatch.setattr(cli, "run_job", importing)
+    monkeypatch.setattr(hydra_app, "run_job", importing)
     ended = distill(*TINY, folder=tmp_path)
     assert (ended.code, ended.err) == (75, f"distill: interrupted ({signum.name})\n")

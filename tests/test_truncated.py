@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_unroll import CASES, OPTIMIZERS, Case, OnLeNet, assert_equal, by_hand, optimizers
 
-from dataset_distillation.config import Experiment
 from dataset_distillation.errors import ConfigError
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated

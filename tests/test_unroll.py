@@ -11,16 +11,17 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from benchmarks.meta_gradient import allocated
-from dataset_distillation import training
 from dataset_distillation.architectures import Weights
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
-from dataset_distillation.distilled import sequence
+from dataset_distillation.distilled.data import sequence
+from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.inner_training import InnerTraining
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
@@ -236,7 +237,7 @@ def test_the_same_weights_as_plain_training_with_torch_optim(
 ) -> None:
     case = Case(4, 3, 3)
     final = case.final_weights(engine, optimizer)
-    training.load(case.network, case.weights)
+    load_weights(case.network, case.weights)
     training.train(case.network, case.steps(), optimizer)
     for name, parameter in case.network.named_parameters():
         torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-12, atol=1e-12)
@@ -324,7 +325,7 @@ def test_a_frozen_parameter_stays(engine: Unroll, optimizer: InnerOptimizer) -> 
     final = case.final_weights(engine, optimizer)
     assert torch.equal(final["1.weight"], case.weights["1.weight"])
     assert not torch.equal(final["3.weight"], case.weights["3.weight"])
-    training.load(case.network, case.weights)
+    load_weights(case.network, case.weights)
     training.train(case.network, case.steps(), optimizer)
     for name, parameter in case.network.named_parameters():
         torch.testing.assert_close(parameter.detach(), final[name].detach(), rtol=1e-12, atol=1e-12)

@@ -14,7 +14,7 @@ __all__ = ["load_distilled"]
 def __getattr__(name: str) -> Any:
     # Importing the artifact imports torch, for which `distill --help` need not wait.
     if name == "load_distilled":
-        from dataset_distillation.artifact import load_distilled
+        from dataset_distillation.distilled.artifact import load_distilled
 
         return load_distilled
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.artifact import checksum
-from dataset_distillation.config import Experiment
-from dataset_distillation.datasets import Data, Split
+from dataset_distillation.datasets.data import Data, Split
 from dataset_distillation.errors import refuse
+from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.pooled import Pooled
-from dataset_distillation.pool import Pool
+from dataset_distillation.networks.pool import Pool
+from dataset_distillation.networks.weights import checksum
 from dataset_distillation.randomness import stream
 
 

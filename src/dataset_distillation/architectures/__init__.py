@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from dataset_distillation.datasets import Specification
+    from dataset_distillation.datasets.data import Specification
+
 
 #: The weights of one network by parameter name. A population of networks is one such dict whose
 #: tensors are stacked along a first dimension.

@@ -11,6 +11,7 @@ from dataset_distillation.errors import one_of, positive, refuse
 if TYPE_CHECKING:
     from torch import nn
 
+
 NORMS = ("instance", "group", "batch", "none")
 GROUPS = 4  # of norm=group, as in the code of Zhao et al.
 

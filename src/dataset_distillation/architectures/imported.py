@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation import imported
+from dataset_distillation import user_code
 from dataset_distillation.architectures import Architecture, stateless
 from dataset_distillation.errors import UserError
 
@@ -25,7 +25,7 @@ class Imported(Architecture):
     path: str = "???"
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        imported.load("architecture.path", self.path)
+        user_code.load("architecture.path", self.path)
 
     def modules(self, network: nn.Module) -> set[str]:
         return super().modules(network) | {self.path.partition(":")[0]}  # a function, perhaps, that builds it
@@ -34,13 +34,13 @@ class Imported(Architecture):
         import torch
         from torch import nn
 
-        constructor = imported.load("architecture.path", self.path)
+        constructor = user_code.load("architecture.path", self.path)
         arguments = {"channels": shape[0], "image_size": shape[1], "classes": classes}
-        network = imported.call(self.path, constructor, **_taken(constructor, arguments))
+        network = user_code.call(self.path, constructor, **_taken(constructor, arguments))
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
         with torch.no_grad():
-            logits = imported.call(self.path, stateless(network), torch.zeros(2, *shape))
+            logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
         if tuple(logits.shape) != (2, classes):
             got = tuple(logits.shape)
             raise UserError(f"{self.path}: logits of 2 images have shape {got}: must be (2, {classes})")

@@ -12,6 +12,7 @@ from dataset_distillation.errors import refuse
 if TYPE_CHECKING:
     from torch import nn
 
+
 #: What cannot be unrolled, and why.
 UNFIT = {
     "vit_": "its fused attention has no gradient of a gradient",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+
 #: Images resized at a time: the floats in between stay small however large the data set is.
 CHUNK = 1024
 

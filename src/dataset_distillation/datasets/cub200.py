@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_distillation.datasets.files import Files, Sample, lines
+from dataset_distillation.datasets.image_files import Files, Sample, lines
 from dataset_distillation.errors import UserError
 
 

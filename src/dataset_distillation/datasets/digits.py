@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.data import Raw
 from dataset_distillation.datasets.splits import cut
 
 

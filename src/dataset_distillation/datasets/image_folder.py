@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_distillation.datasets import Dataset, Raw, Split
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import decoded
+from dataset_distillation.datasets.data import Raw, Split
 from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 Labelled = tuple["Tensor", "Tensor"]
 LAYOUT = "one folder of images per class, <path>/<class>/<image>"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation import imported
-from dataset_distillation.datasets import Dataset, Raw
+from dataset_distillation import user_code
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first
+from dataset_distillation.datasets.data import Raw
 from dataset_distillation.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Imported(Dataset):
     path: str = "???"
 
     def read(self) -> Raw:
-        returned = imported.call(self.path, imported.load("dataset.path", self.path))
+        returned = user_code.call(self.path, user_code.load("dataset.path", self.path))
         try:
             (train, test), rest = ((images, labels) for images, labels in returned[:2]), returned[2:]
         except (TypeError, ValueError, KeyError) as error:
@@ -42,7 +43,7 @@ class Imported(Dataset):
         try:
             images, labels = channels_first(images), torch.as_tensor(labels)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{self.path}: {name} images or labels: {imported.describe(error)}") from error
+            raise UserError(f"{self.path}: {name} images or labels: {user_code.describe(error)}") from error
         if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
             got = f"{labels.dtype} of shape {tuple(labels.shape)}"
             raise UserError(f"{self.path}: {name} labels are {got}: must be integers of shape (N,)")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dataset_distillation.datasets import Batch, Data, Dataset, Raw, Specification, TensorSplit
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.data import Batch, Data, Raw, Specification, TensorSplit
 from dataset_distillation.errors import refuse
 
 if TYPE_CHECKING:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.datasets import Dataset, Raw, Split
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, picture
+from dataset_distillation.datasets.data import Raw, Split
 from dataset_distillation.datasets.splits import cut
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dataset_distillation.datasets.files import Files, Sample, lines
+from dataset_distillation.datasets.image_files import Files, Sample, lines
 from dataset_distillation.errors import UserError
 
 CLASSES = (

@@ -10,10 +10,10 @@ import pandas
 import torch
 from torch import Tensor
 
-from dataset_distillation import training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.evaluation import closed_form, sets
+from dataset_distillation.evaluation import closed_form, real_sets
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.real_sets import RealSet
 from dataset_distillation.evaluation.selection import (
     Grid,
     best,
@@ -23,7 +23,8 @@ from dataset_distillation.evaluation.selection import (
     select,
     settings,
 )
-from dataset_distillation.evaluation.sets import RealSet
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
@@ -61,11 +62,11 @@ class Setting:
 
     @cached_property
     def random_real(self) -> list[RealSet]:
-        return sets.random_real(self.problem, SETS)
+        return real_sets.random_real(self.problem, SETS)
 
     @cached_property
     def k_means(self) -> list[RealSet]:
-        return sets.k_means(self.problem, SETS)
+        return real_sets.k_means(self.problem, SETS)
 
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Networks trained on real images in place of the distilled ones."""
@@ -83,7 +84,7 @@ class Setting:
         """
         problem, grid = self.problem, self.grid
         e, train = problem.experiment, problem.data.train
-        candidates = sets.random_real(problem, CANDIDATE_SETS)
+        candidates = real_sets.random_real(problem, CANDIDATE_SETS)
         others = problem.population("validation", e.evaluation.validation_networks)
         tried = gradient_trial(problem, candidates)(problem.validation, others, grid)
         at = settings(best(tried, grid, e.objective), grid)
@@ -100,7 +101,7 @@ def full_training(setting: Setting) -> pandas.DataFrame:
     """Ten epochs of Adam (0.001, cosine, batches of 128) on the whole train split: the upper bound."""
     problem, rows = setting.problem, []
     for j, weights in enumerate(setting.networks[:FULL_TRAINING_NETWORKS]):
-        training.load(problem.network, weights)
+        load_weights(problem.network, weights)
         _train_on_everything(problem, j)
         tested = training.test(problem.network, problem.data.test, problem.experiment.objective)
         rows.append({"set": 0, "network": j, **tested})
@@ -134,9 +135,9 @@ def _closed_form(setting: Setting) -> pandas.DataFrame:
 #: The runs of each baseline on the test split: set, network, metrics, and what was chosen.
 BASELINES: dict[str, Callable[[Setting], pandas.DataFrame]] = {
     "random_real": lambda setting: setting.by_gradient(setting.random_real),
-    "average_real": lambda setting: setting.by_gradient([sets.average_real(setting.problem)]),
-    "herding": lambda setting: setting.by_gradient([sets.herding(setting.problem)]),
-    "k_center": lambda setting: setting.by_gradient([sets.k_center(setting.problem)]),
+    "average_real": lambda setting: setting.by_gradient([real_sets.average_real(setting.problem)]),
+    "herding": lambda setting: setting.by_gradient([real_sets.herding(setting.problem)]),
+    "k_center": lambda setting: setting.by_gradient([real_sets.k_center(setting.problem)]),
     "k_means": lambda setting: setting.by_gradient(setting.k_means),
     "optimized_real": lambda setting: setting.by_gradient(setting.optimized_real()),
     "nearest_neighbour_random_real": lambda setting: setting.by_neighbours(setting.random_real),

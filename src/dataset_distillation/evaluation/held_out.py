@@ -9,10 +9,11 @@ import pandas
 import torch
 from torch import Tensor
 
-from dataset_distillation import training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.datasets import Split
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 
 
@@ -38,7 +39,7 @@ def held_out(
     e, network = problem.experiment, problem.network
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
-        training.load(network, networks[j])
+        load_weights(network, networks[j])
         training.train(network, sets[i], e.inner_optimizer, e.objective.training_loss)
         outputs, labels = training.outputs(network, split)
         rows.append({"set": i, "network": j, **training.measure(outputs, labels, e.objective)})

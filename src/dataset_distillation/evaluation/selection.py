@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
-from dataset_distillation import training
 from dataset_distillation.architectures import Weights
-from dataset_distillation.datasets import Split
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import pairs
-from dataset_distillation.evaluation.sets import RealSet
+from dataset_distillation.evaluation.real_sets import RealSet
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Objective
 from dataset_distillation.problem import Problem
 
@@ -67,7 +68,7 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
         rows = []
         for rate in grid["learning_rate"]:
             for i, j in pairs(len(sets), len(networks)):
-                training.load(network, networks[j])
+                load_weights(network, networks[j])
                 images, labels = sets[i].images, e.objective.relabel(sets[i].labels)
                 epoch = [Step(*batch, torch.tensor(rate)) for batch in zip(images, labels, strict=True)]
                 steps = chain.from_iterable(repeat(epoch, max(grid["epochs"])))

@@ -12,7 +12,7 @@ from dataset_distillation.errors import positive
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
     from dataset_distillation.problem import Problem
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
     from dataset_distillation.problem import Problem
+
 
 log = logging.getLogger(__name__)
 

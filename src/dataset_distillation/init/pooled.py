@@ -6,31 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.errors import refuse
 from dataset_distillation.init import Init
+from dataset_distillation.networks.options import Pretraining
 
 if TYPE_CHECKING:
-    from dataset_distillation.config import Experiment
-
-
-@dataclass
-class Pretraining:
-    """How a network of the pool is trained on the source, and where the pool is kept."""
-
-    epochs: int = 1
-    batch_size: int = 64
-    optimizer: str = "adam"
-    learning_rate: float = 0.005
-    seed: int = 0
-    folder: str = "pools"
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            positive(f"init.pretraining.{name}", getattr(self, name))
-        one_of("init.pretraining.optimizer", self.optimizer, ("adam", "sgd"))
-        if self.workers is not None:
-            positive("init.pretraining.workers", self.workers)
+    from dataset_distillation.experiment.tree import Experiment
 
 
 @dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from dataset_distillation.provenance import Run
+    from dataset_distillation.run.run import Run
 
 
 class Shown(NamedTuple):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pytorch_lightning.loggers
     from torch import Tensor
 
-    from dataset_distillation.provenance import Run
+    from dataset_distillation.run.run import Run
 
 
 @dataclass

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation import sweeps
 from dataset_distillation.errors import ConfigError, UserError, one_of
 from dataset_distillation.loggers import Logger, Shown
+from dataset_distillation.sweep.jobs import swept
 
 if TYPE_CHECKING:
     import pytorch_lightning.loggers
     from torch import Tensor
 
-    from dataset_distillation.provenance import Run
+    from dataset_distillation.run.run import Run
+
 
 IMAGES = 108  # what W&B shows of one panel
 
@@ -47,7 +48,7 @@ class Wandb(Logger):
             raise ConfigError(
                 "logger.mode=online: no W&B key here; set WANDB_API_KEY or take logger.mode=offline"
             )
-        swept = sweeps.swept(run.folder, run.overrides)
+        its_own = swept(run.folder, run.overrides)
         earlier = _earlier(run.folder)
         try:
             return wandb.init(
@@ -57,8 +58,8 @@ class Wandb(Logger):
                 dir=run.folder,
                 id=earlier,
                 resume="allow" if earlier and self.mode == "online" else None,
-                name=" ".join(swept or []) or f"{run.folder.parent.name}/{run.folder.name}",
-                group=None if swept is None else run.folder.parent.name,
+                name=" ".join(its_own or []) or f"{run.folder.parent.name}/{run.folder.name}",
+                group=None if its_own is None else run.folder.parent.name,
                 tags=[run.choices[group] for group in ("dataset", "architecture", "init", "objective")],
                 config=config,
                 reinit="finish_previous",
@@ -81,7 +82,7 @@ class Wandb(Logger):
         import wandb
         from omegaconf import OmegaConf
 
-        from dataset_distillation.artifact import load_distilled
+        from dataset_distillation.distilled.artifact import load_distilled
 
         if evaluation is not None:
             self._show(evaluation)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
 
 
 class Outcome(NamedTuple):

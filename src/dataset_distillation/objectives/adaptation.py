@@ -9,7 +9,7 @@ from dataset_distillation.errors import refuse
 from dataset_distillation.objectives.standard import Standard
 
 if TYPE_CHECKING:
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataset_distillation.objectives import Objective, Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
 
 
 @dataclass

@@ -8,7 +8,8 @@ from typing import Any
 import pandas
 
 from dataset_distillation.objectives import shown
-from dataset_distillation.report.table import number, show
+from dataset_distillation.report.numbers import mean_and_std, number
+from dataset_distillation.report.table import show
 
 PROTOCOLS = {
     "validation": "Learning rates, epochs and neighbours were chosen on the validation split.",
@@ -53,21 +54,14 @@ def row(record: dict[str, Any], metric: str, others: Sequence[str]) -> dict[str,
         )
     return {
         "method": record["method"].replace("_", " "),
-        "mean ± std": _spread(record, metric),
-        **{name.replace("_", " "): _spread(record["metrics"][name], name) for name in others},
+        "mean ± std": mean_and_std(record, metric),
+        **{name.replace("_", " "): mean_and_std(record["metrics"][name], name) for name in others},
         "min": record["min"],
         "distilled − this": apart,
         **{count: record[count] for count in ("networks", "sets", "runs")},
         "chosen": chosen(record),
         "seconds": record["seconds"],
     }
-
-
-def _spread(record: dict[str, Any], metric: str) -> str:
-    """`79.53 ± 8.10 %`; nothing where any run has no finite value."""
-    if record["mean"] is None or record["std"] is None:
-        return ""
-    return f"{number(record['mean'], metric).removesuffix(' %')} ± {number(record['std'], metric)}"
 
 
 def chosen(record: dict[str, Any]) -> str:

@@ -16,11 +16,12 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 from PIL import Image
 
+from dataset_distillation.distilled.pictures import captions, visible
 from dataset_distillation.files import write
 from dataset_distillation.objectives import is_loss
 from dataset_distillation.report import charts
-from dataset_distillation.report.images import captions, visible
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
+from dataset_distillation.report.numbers import difference, spread, value
 from dataset_distillation.report.runs import RunFolder, jobs, swept
 
 PAGE = "report.html"
@@ -78,31 +79,6 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     text = environment.get_template(template).render(folder=folder.resolve().name, **context)
     write(folder / PAGE, text.encode())
     return folder / PAGE
-
-
-def value(number: float | None, metric: str = "accuracy", digits: int = 2, unit: str = " %") -> str:
-    """A metric for the eye: shares in percent, losses as they are, nothing for None."""
-    if number is None:
-        return ""
-    return f"{number:.4g}" if is_loss(metric) else f"{100 * number:.{digits}f}{unit}"
-
-
-def spread(found: dict[str, Any] | None, metric: str, runs: int) -> str:
-    """Mean, and of several runs ± standard deviation, of a metric."""
-    if not found or found["mean"] is None:
-        return ""
-    several = f" ± {value(found['std'], metric, unit='')}" if runs > 1 else ""
-    return value(found["mean"], metric) + several
-
-
-def difference(row: dict[str, Any], metric: str) -> str:
-    """The paired difference to the distilled data and its interval, in percent points."""
-    unit = 1 if is_loss(metric) else 100
-    apart, low, high = (row.get(key) for key in ("difference", "low", "high"))
-    if apart is None:
-        return ""
-    interval = "" if low is None or high is None else f" ({unit * low:+.2f}, {unit * high:+.2f})"
-    return f"{unit * apart:+.2f}{interval}"
 
 
 def longest(runs: list[RunFolder]) -> float:

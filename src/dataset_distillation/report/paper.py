@@ -68,9 +68,6 @@ def _heading(entry: dict[str, Any]) -> list[str]:
     return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
 
 
-# Tables: a row of the paper's numbers and one of ours.
-
-
 def _latest(runs: Sequence[RunFolder], experiment: str | None) -> RunFolder | None:
     found = [run for run in runs if experiment and _is(run, experiment)]
     return found[-1] if found else None
@@ -141,9 +138,6 @@ def _dots(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[tuple[str, l
 def _of_table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolder]:
     found = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
     return [run for run in found if run is not None]
-
-
-# Figures: lines of points.
 
 
 def _x(run: RunFolder, key: str) -> Any:

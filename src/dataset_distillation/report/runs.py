@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from PIL import Image
 
-from dataset_distillation import sweeps
-from dataset_distillation.artifact import DistilledSet, load_distilled
-from dataset_distillation.config import Training
+from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.objectives import shown
-from dataset_distillation.status import read
+from dataset_distillation.run.records import read
+from dataset_distillation.sweep.jobs import Job, jobs_of
+from dataset_distillation.sweep.overrides import asked, differing
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class RunFolder:
     """A run. No file in its folder is taken for granted: a job of a multirun may have died early."""
 
     path: Path
-    job: sweeps.Job | None = None
+    job: Job | None = None
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -157,10 +156,10 @@ def is_run(folder: Path) -> bool:
 
 def jobs(folder: Path) -> list[RunFolder]:
     """The jobs of the multirun in `folder`, in order, begun or not. Raises UserError if it is none."""
-    return [_sound(RunFolder(job.folder, job), job) for job in sweeps.jobs(folder)]
+    return [_sound(RunFolder(job.folder, job), job) for job in jobs_of(folder)]
 
 
-def _sound(run: RunFolder, job: sweeps.Job) -> RunFolder:
+def _sound(run: RunFolder, job: Job) -> RunFolder:
     """The job; of one whose distilled data cannot be read, what is wrong with them instead of its result."""
     try:
         with _reading(run.path):
@@ -178,25 +177,3 @@ def below(folder: Path) -> Iterator[RunFolder]:
 def swept(runs: list[RunFolder]) -> list[str]:
     """The keys in which the jobs of a multirun differ."""
     return differing([run.asked for run in runs])
-
-
-def asked(overrides: list[str]) -> dict[str, str]:
-    """Overrides by key; `distilled={steps:1,epochs:2}` has two."""
-    found: dict[str, str] = {}
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise UserError(f"{text}: no override of Hydra's; the file that it is from is damaged") from error
-        value = override.value()
-        if isinstance(value, dict):
-            found |= {f"{override.key_or_group}.{key}": str(v) for key, v in value.items()}
-        else:
-            found[override.key_or_group] = text.partition("=")[2]
-    return found
-
-
-def differing(given: list[dict[str, str]]) -> list[str]:
-    """The keys whose values differ, in the order in which they were given."""
-    keys = dict.fromkeys(key for overrides in given for key in overrides)
-    return [key for key in keys if len({overrides.get(key) for overrides in given if overrides}) > 1]

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dataset_distillation import sweeps
 from dataset_distillation.files import write
-from dataset_distillation.objectives import is_loss, shown
-from dataset_distillation.report import runs
+from dataset_distillation.objectives import shown
+from dataset_distillation.report.numbers import number
+from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
+from dataset_distillation.sweep.overrides import asked, differing
 
 SPREAD = ("mean", "std")  # of the other metrics that the objective has
 _METRICS = ("mean", "std", "min", "max", "validation")
@@ -45,7 +46,7 @@ def show_sweep(folder: Path) -> bool:
 
 def show_status(folder: Path) -> bool:
     """Print how far the jobs of a multirun are; whether any is still to come or going on."""
-    told = sweeps.jobs(folder)
+    told = jobs_of(folder)
     rows = [
         {
             "job": job.number,
@@ -60,7 +61,7 @@ def show_status(folder: Path) -> bool:
         for job, asked in zip(told, _swept(told), strict=True)
     ]
     show(str(folder), pandas.DataFrame(rows))
-    return any(job.state in sweeps.OPEN for job in told)
+    return any(job.state in OPEN for job in told)
 
 
 def _text(column: str, value: Any, metric: str) -> str:
@@ -71,20 +72,15 @@ def _text(column: str, value: Any, metric: str) -> str:
     return number(value, metric)
 
 
-def number(value: float, metric: str, sign: str = "") -> str:
-    """A value of `metric`: shares in percent."""
-    return f"{value:{sign}.4g}" if is_loss(metric) else f"{100 * value:{sign}.2f} %"
-
-
 def sweep(folder: Path) -> pandas.DataFrame:
     """One row a job of the multirun in `folder`.
 
     There is a column for each key in which the jobs differ, and one for each baseline. Written beside the
     jobs as `sweep.csv` and `sweep.md` too, whatever became of them.
     """
-    jobs = sweeps.jobs(folder)
+    jobs = jobs_of(folder)
     rows = []
-    for job, asked in zip(jobs, _swept(jobs), strict=True):
+    for job, overrides in zip(jobs, _swept(jobs), strict=True):
         methods = {row["method"]: row for row in job.result.get("evaluation", [])}
         ours = methods.get("distilled", {})
         rivals = [row for name, row in methods.items() if name not in ("distilled", "before_training")]
@@ -93,7 +89,7 @@ def sweep(folder: Path) -> pandas.DataFrame:
         rows.append(
             {
                 "job": job.number,
-                **asked,
+                **overrides,
                 "status": job.state,
                 "metric": job.progress.metric,
                 "validation": job.progress.validation,
@@ -111,10 +107,10 @@ def sweep(folder: Path) -> pandas.DataFrame:
     return table
 
 
-def _swept(jobs: list[sweeps.Job]) -> list[dict[str, str]]:
+def _swept(jobs: list[Job]) -> list[dict[str, str]]:
     """What each job was asked for, of the keys in which they differ."""
-    given = [runs.asked(job.overrides) for job in jobs]
-    return [{key: overrides.get(key, "") for key in runs.differing(given)} for overrides in given]
+    given = [asked(job.overrides) for job in jobs]
+    return [{key: overrides.get(key, "") for key in differing(given)} for overrides in given]
 
 
 def markdown(table: pandas.DataFrame) -> str:

@@ -13,10 +13,10 @@ from dataset_distillation.errors import one_of
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
+    from dataset_distillation.inner.memory import Memory
+    from dataset_distillation.inner.step import InnerTraining
     from dataset_distillation.inner_optimizers import Step
-    from dataset_distillation.inner_training import InnerTraining
-    from dataset_distillation.memory import Memory
 
 
 @dataclass

@@ -12,9 +12,9 @@ from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
+    from dataset_distillation.inner.memory import Memory
+    from dataset_distillation.inner.step import InnerTraining
     from dataset_distillation.inner_optimizers import Step
-    from dataset_distillation.inner_training import InnerTraining
-    from dataset_distillation.memory import Memory
 
 
 @dataclass

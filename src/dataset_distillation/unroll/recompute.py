@@ -10,9 +10,9 @@ from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
+    from dataset_distillation.inner.memory import Memory
+    from dataset_distillation.inner.step import InnerTraining
     from dataset_distillation.inner_optimizers import Step
-    from dataset_distillation.inner_training import InnerTraining
-    from dataset_distillation.memory import Memory
 
 
 @dataclass
@@ -25,6 +25,6 @@ class Recompute(Unroll):
         return 0 if self.offload and not sizes.on_cpu else sizes.steps * sizes.point
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner_training import recomputed
+        from dataset_distillation.inner.recomputed import recomputed
 
         return recomputed(training, training.start(), steps, offload=self.offload)

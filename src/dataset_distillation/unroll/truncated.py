@@ -13,10 +13,11 @@ from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
     from dataset_distillation.architectures import Weights
-    from dataset_distillation.config import Experiment
+    from dataset_distillation.experiment.tree import Experiment
+    from dataset_distillation.inner.memory import Memory
+    from dataset_distillation.inner.step import InnerTraining
     from dataset_distillation.inner_optimizers import Step
-    from dataset_distillation.inner_training import InnerTraining
-    from dataset_distillation.memory import Memory
+
 
 STARTS = ("last", "random", "curriculum")
 
@@ -66,7 +67,7 @@ class Truncated(Unroll):
         return min(self.window, sizes.steps) * sizes.point
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner_training import recomputed, run
+        from dataset_distillation.inner.recomputed import recomputed, run
 
         start = int(self.start)
         [point] = deque(run(training, training.start(), steps[:start]), maxlen=1)

@@ -1,0 +1,93 @@
+"""The console programs: arguments, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+import hydra
+
+from dataset_distillation.cli.help import EVALUATE, PRETRAIN, help_page
+from dataset_distillation.cli.hydra_app import Check, distill_job, enter, evaluation_job
+from dataset_distillation.cli.messages import EXPECTED, complain
+from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment import compose as experiment_config
+from dataset_distillation.experiment import of_artifact
+from dataset_distillation.experiment.tree import Evaluate
+from dataset_distillation.run.interruption import INTERRUPTED
+
+__all__ = ["Check", "distill", "evaluate", "pretrain", "report", "status"]
+
+
+def distill() -> None:
+    """`distill`: distil a data set; with -m a sweep."""
+    enter(distill_job, help_page, lambda _: experiment_config.register())
+
+
+def evaluate() -> None:
+    """`distill-evaluate`: held-out networks on an artifact, or the baselines alone; with -m a sweep."""
+
+    def register(arguments: list[str]) -> None:
+        experiment_config.register(Evaluate)
+        of_artifact.register(arguments)
+
+    enter(evaluation_job, lambda: EVALUATE, register)
+
+
+def status() -> None:
+    """`distill-status`: how far the jobs of a multirun are; makes its tables and its page anew."""
+    parser = argparse.ArgumentParser("distill-status", description=status.__doc__)
+    parser.add_argument("sweep", type=Path, help="folder of a multirun")
+    parser.add_argument("--watch", action="store_true", help="show it again every few seconds, to the end")
+    asked = parser.parse_args()
+    from dataset_distillation.report import page, table
+
+    try:
+        while table.show_status(asked.sweep) and asked.watch:
+            time.sleep(5)
+            print("\033[2J\033[H", end="")
+        table.sweep(asked.sweep)
+        page.write_sweep(asked.sweep)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except UserError as error:
+        sys.exit(complain(error))
+
+
+def pretrain() -> None:
+    """Train the pool of networks that `distill` with the same arguments draws from."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(PRETRAIN)
+        return
+    experiment_config.register()
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
+    try:
+        with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
+            experiment = experiment_config.read(hydra.compose("config", sys.argv[1:]))
+        from dataset_distillation.pipeline.prepare import prepare, pretrain
+
+        report = pretrain(prepare(experiment))
+        if report is None:
+            raise ConfigError(
+                "init: there is nothing to train; take init=pretrained or init=fixed_pretrained"
+            )
+        print(report["folder"])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except EXPECTED as error:
+        sys.exit(complain(error))
+
+
+def report() -> None:
+    """`distill-report`: the pages of runs and multiruns again, and the paper's tables and figures."""
+    from dataset_distillation.cli.report import main
+
+    try:
+        for path in main():
+            print(path)
+    except UserError as error:
+        print(f"distill-report: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,69 @@
+"""The help page: made from the files in `conf/`, so it cannot fall behind them."""
+
+from __future__ import annotations
+
+from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+
+HEAD = """\
+distill: squeeze a data set into a few synthetic images (Wang et al., arXiv 1811.10959)
+
+usage: distill [group=choice] [group.key=value] ...
+       distill -m key=value1,value2 ...              every combination, and a table over all of them
+       distill resume=<run folder>                   a run that was stopped goes on
+       distill -m ... sweep.resume=<folder>          what that multirun has not finished (distill-status)
+
+examples:
+  distill experiment=demo
+  distill dataset=mnist architecture=lenet init=random distilled.steps=10 distilled.epochs=3
+  distill -m distilled.images_per_class=1,2,5 distilled.steps=1,5,10
+
+Every group, with its choices:
+"""
+
+TAIL = """\
+
+`distill --cfg job` shows every key and its value; each file in conf/ explains its own.
+Tab completion: eval "$(distill -sc install=bash)"     Hydra's own flags: distill --hydra-help"""
+
+
+PRETRAIN = """\
+distill-pretrain: train the networks that init=pretrained draws from, before the runs that need them
+
+usage: distill-pretrain [the arguments of distill] ...
+
+examples:
+  distill-pretrain init=pretrained init.pool_size=100 init.held_out=200
+  distill-pretrain experiment=mnist_to_usps
+
+`distill` with the same arguments trains what is missing itself. Networks are kept in init.pretraining.folder
+under a key made of everything that determines them, for all runs; a killed pool goes on where it stopped.\
+"""
+
+
+EVALUATE = """\
+distill-evaluate: judge a distilled set by held-out networks, or the baselines alone, without distilling
+
+usage: distill-evaluate artifact=<distilled.safetensors> [group=choice] [group.key=value] ...
+       distill-evaluate dataset=mnist baselines=all
+       distill-evaluate -m artifact=<path> key=value1,value2 ...    a table over all combinations
+
+examples:
+  distill-evaluate artifact=outputs/demo/distilled.safetensors seed=7 evaluation.networks=100 baselines=all
+  distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random architecture=lenet,mlp,convnet
+  distill-evaluate artifact=outputs/demo/distilled.safetensors training.order=shuffled training.epochs=20
+  distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\
+      training.learning_rate=0.001 training.batch_size=10 training.epochs=100
+
+The config is that which the artifact was made with. A group that is named takes its values from conf/
+instead, as trainer and logger always do. Without baselines only the test set is read.
+`distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has those that `distill`
+has not.\
+"""
+
+
+def help_page() -> str:
+    lines = []
+    for group in GROUP_NAMES:
+        lines.append(f"\n{group}")
+        lines += [f"  {choice:<20} {what}" for choice, what in choices(group).items()]
+    return HEAD + "\n".join(lines) + "\n" + TAIL

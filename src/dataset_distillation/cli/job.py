@@ -1,0 +1,123 @@
+"""One job: a run in the folder that Hydra made for it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from dataset_distillation.errors import ConfigError, UserError, program
+from dataset_distillation.experiment import compose as experiment_config
+from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+from dataset_distillation.experiment.tree import Evaluate
+from dataset_distillation.pipeline.resume import check_folder, finished
+from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit_code, interruptible
+
+
+def run_job(config: DictConfig) -> float | None:
+    """One run, in the folder Hydra made for it; returns the validation metric, which sweepers optimise."""
+    from dataset_distillation.files import write
+    from dataset_distillation.pipeline.distill import assist, distill
+    from dataset_distillation.pipeline.evaluate import evaluate
+    from dataset_distillation.report import page
+    from dataset_distillation.report.methods import show_methods
+    from dataset_distillation.run import processes
+    from dataset_distillation.run.heartbeat import going_on, published
+    from dataset_distillation.run.run import Run
+
+    log = logging.getLogger("distill")
+    run = Run(**_asked(config))
+    if processes.rank(config.trainer.devices):
+        with interruptible():
+            assist(experiment_config.read(config), run)
+        return None
+    check_folder(run.folder, run.config)  # before anything is written there
+    if process := going_on(run.folder):
+        raise UserError(f"{run.folder}: {process} runs there; wait for it, or take another folder")
+    try:
+        if result := finished(run.folder):
+            log.info("finished already: there is nothing to do")
+        else:
+            write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+            run.keep_changes()
+            with interruptible(), published(run.folder, run.progress, run.overrides):
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    processes.check(config.trainer.devices)
+                experiment = experiment_config.read(config)
+                if isinstance(experiment, Evaluate):
+                    result = evaluate(experiment, run)
+                else:
+                    result = distill(experiment, run)
+    except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # the last: submitit has its own way to leave
+        with contextlib.suppress(UserError):
+            run.record({"status": "interrupted"})
+        log.error("interrupted (%s); to go on: %s resume=%s", end, program(), run.folder)
+        sys.exit(end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", INTERRUPTED))
+    except Exception as error:
+        with contextlib.suppress(UserError):  # on a full disk
+            run.record_failure(error)
+        told = isinstance(error, (UserError, OSError))
+        log.error("%s" if told else "the run failed: %s", error, exc_info=not told)
+        if HydraConfig.get().mode == RunMode.RUN:
+            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
+        raise
+    if result["evaluation"]:
+        show_methods(result, run.choices["dataset"])
+    make_page(page.write_run, run.folder)
+    if result["status"] == "interrupted":
+        log.error("interrupted (%s); to go on: %s resume=%s", result["signal"], program(), run.folder)
+        sys.exit(exit_code(result["signal"]))  # and with it the multirun: nobody wants to interrupt each job
+    log.info("%s: %s", result["status"], run.folder)
+    validation: float | None = result.get(f"validation_{result['metric']}")
+    return validation
+
+
+def _asked(config: DictConfig) -> dict[str, Any]:
+    """The fields of `Run`."""
+    hydra_config = HydraConfig.get()
+    return {
+        "folder": Path(hydra_config.runtime.output_dir),
+        "config": resolved(config),
+        "choices": chosen(hydra_config.runtime.choices),
+        "overrides": list(hydra_config.overrides.task),
+        "command": _command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
+    }
+
+
+def _command(hydra_config: HydraConf, program: str) -> str:
+    """What repeats this run alone, typed in a shell; workers of a launcher have another command line."""
+    asked = hydra_config.overrides
+    by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in asked.hydra
+    # An experiment that is a multirun would be one again.
+    return shlex.join([program, *asked.task, *(["hydra.mode=RUN"] if by_itself else [])])
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(resolved)
+
+
+def chosen(chosen: Any) -> dict[str, str]:
+    """The chosen file of each group; Hydra would also take a list of them, `dataset=[mnist,usps]`."""
+    for group in experiment_config.GROUPS:
+        if not isinstance(chosen.get(group), str):
+            raise ConfigError(f"{group}: takes one of {', '.join(choices(group))}")
+    nested = [group for group in chosen if "@" in group]  # dataset@init.source
+    return {group: choice for group in (*GROUP_NAMES, *nested) if (choice := chosen.get(group))}
+
+
+def make_page(write: Callable[[Path], Path], folder: Path) -> None:
+    try:
+        write(folder)
+    except Exception:  # what has run is finished and its result written, whatever is wrong with its page
+        log = logging.getLogger("distill")
+        log.exception("no page was made; when that is repaired: distill-report %s", folder)

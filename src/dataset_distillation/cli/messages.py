@@ -1,0 +1,49 @@
+"""Errors in one line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from dataset_distillation.errors import ConfigError, UserError, program
+
+#: What composing a config raises for what a user typed; Hydra has ValueError for `dataset=null`.
+EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
+
+
+def complain(error: BaseException) -> int:
+    print(f"{program()}: {_one_line(error)}", file=sys.stderr)
+    if isinstance(error, UserError):
+        return error.exit_code
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return UserError.exit_code
+    return ConfigError.exit_code
+
+
+def _one_line(error: BaseException) -> str:
+    """Hydra's and OmegaConf's errors take several lines; the user reads one."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        extra = {"hydra/launcher": "cluster", "hydra/sweeper": "search"}.get(group)
+        more = f"; for others, pip install 'dataset-distillation[{extra}]'" if extra else ""
+        return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
+    cause = error.__cause__
+    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
+        return " ".join(str(error).split())
+    if cause.full_key == "init.source":
+        return "init.source: is chosen as a group; for example dataset@init.source=usps"
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        return f"{cause.full_key}: no such key{_hint(cause)}"
+    return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+
+
+def _hint(cause: OmegaConfBaseException) -> str:
+    """The key that was meant, or else the keys there are."""
+    keys = [str(key) for key in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
+    if close := difflib.get_close_matches(str(cause.key), keys, 1):
+        return f"; did you mean {close[0]}?"
+    return f"; the keys are {', '.join(keys)}" if keys else ""

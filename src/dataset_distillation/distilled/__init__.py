@@ -1,0 +1,1 @@
+"""The distilled data: x̃ and η̃."""

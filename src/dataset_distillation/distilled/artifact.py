@@ -1,0 +1,188 @@
+"""`distilled.safetensors`: the distilled data in a file that explains itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dataset_distillation import inner_optimizers
+from dataset_distillation.architectures import Weights
+from dataset_distillation.distilled.data import pixels, sequence
+from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.files import write
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import checksum, load_weights
+from dataset_distillation.objectives import LOSSES
+
+FORMAT = 2  # raised when the meaning of a field changes; older files stay readable: 1 had no checksum
+_INITIAL = "initial_weights/"
+#: Where the header has the SHA-256 of the file, which is taken with zeros in its place.
+_SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
+#: Metadata that every reader needs.
+_KINDS = {
+    "class_names": list, "mean": list, "std": list,
+    "architecture": str, "inner_optimizer": str, "config": dict,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled data set.
+
+    images:          (steps, n, channels, height, width), normalised: (pixel − mean) / std
+    labels:          (steps, n), int64; where they were learned (steps, n, outputs of the network), float
+    learning_rates:  (epochs, steps)
+    initial_weights: θ0 by parameter name, if it was made for one fixed initialization, else empty
+    metadata:        normalisation, class names, what it was made for and how; see `describe` in pipeline.py
+    """
+
+    images: Tensor
+    labels: Tensor
+    learning_rates: Tensor
+    initial_weights: Weights
+    metadata: dict[str, Any]
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """The inner steps in the order they are meant for: all steps of an epoch, epoch after epoch."""
+        return sequence(self.images, self.labels, self.learning_rates)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The images in the pixel space of the data set, where real images lie in [0, 1]."""
+        return pixels(self.images, self.metadata["mean"], self.metadata["std"])
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        """What the set takes, in bytes as its file holds them, beside the real train set it was made of.
+
+        The real set is counted at a byte a pixel and channel, as it comes, and 8 bytes a label.
+        """
+        parts = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
+        sizes = {f"{name}_bytes": tensor.nbytes for name, tensor in parts.items()}
+        images, number = self.images.flatten(0, 1), self.metadata.get("train_images")
+        real = number and number * (images[0].numel() + 8)
+        return {
+            **sizes,
+            "bytes": sum(sizes.values()),
+            "images": len(images),
+            "images_per_class": len(images) / len(self.metadata["class_names"]),
+            "real_images": number,
+            "real_bytes": real,
+            "share_of_real_images": number and len(images) / number,
+            "share_of_real_bytes": real and sum(sizes.values()) / real,
+        }
+
+    def train(self, network: nn.Module) -> nn.Module:
+        """Run the inner steps on `network`, in place, and return it.
+
+        Starts from `initial_weights` where the set has them (their names must be the network's), else
+        from the weights that `network` has, which must be those it was made for if these are known.
+        """
+        if self.initial_weights:
+            expected = {name: parameter.shape for name, parameter in network.named_parameters()}
+            found = {name: weight.shape for name, weight in self.initial_weights.items()}
+            if found != expected:
+                name = next(n for n in [*found, *expected] if found.get(n) != expected.get(n))
+                raise ValueError(
+                    "the network's parameters do not match the fixed initialization this set was made for "
+                    f"(architecture={self.metadata['architecture']}, see metadata['config']): {name} has "
+                    f"shape {_shape(expected.get(name))} here and {_shape(found.get(name))} there"
+                )
+            load_weights(network, self.initial_weights)
+        elif self.metadata.get("initial_weights_sha256") not in (
+            None,
+            checksum(dict(network.named_parameters())),
+        ):
+            raise ValueError(
+                "the network does not have the weights this set was made for, of which it holds the checksum "
+                f"alone: load those of metadata['config']['init'], {self.metadata['config']['init']}"
+            )
+        options = self.metadata["config"].get("inner_optimizer", {})
+        optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"], options)
+        # Files from before there were several losses do not name it.
+        loss = LOSSES[self.metadata.get("loss", "cross_entropy")]
+        return training.train(network, self.steps, optimizer, loss)
+
+    def save(self, path: Path) -> None:
+        """Write the set to `path`, whole or not at all."""
+        tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
+        tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        marks = {"format": FORMAT, "sha256": "0" * 64}
+        metadata = {name: json.dumps(value) for name, value in {**marks, **self.metadata}.items()}
+        content = _in_order(safetensors.torch.save(tensors, metadata))
+        write(Path(path), _SEAL.sub(_checksum(content).encode(), content, count=1))
+
+    def check(self) -> None:
+        """Raise ValueError unless the tensors and the metadata that everybody needs fit together."""
+        for name, kind in _KINDS.items():
+            if not isinstance(self.metadata.get(name), kind):
+                raise ValueError(f"metadata {name}: no {kind.__name__}")
+        images, labels, rates = self.images, self.labels, self.learning_rates
+        numbers = labels.is_floating_point() and labels.ndim == 3
+        classes = labels.dtype == torch.int64 and labels.ndim == 2
+        if images.ndim != 5 or not (numbers or classes) or labels.shape[:2] != images.shape[:2]:
+            raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
+        if classes and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.metadata["class_names"]):
+            raise ValueError("a label of no class")
+        if rates.ndim != 2 or rates.shape[1] != len(images):
+            raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
+        if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
+            raise ValueError("mean and std are not those of the images' channels")
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes the metadata in a random order.
+
+    The header is JSON behind its length (8 bytes, little endian), padded so that the tensors are aligned.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def _checksum(content: bytes) -> str:
+    """The SHA-256 of an artifact, by which its header is sealed."""
+    return hashlib.sha256(_SEAL.sub(b"0" * 64, content, count=1)).hexdigest()
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
+
+
+def load_distilled(path: str | Path) -> DistilledSet:
+    """Read a distilled data set; runs no code of the file. Raises UserError, one line, for anything else."""
+    try:
+        content = Path(path).read_bytes()
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = {name: json.loads(value) for name, value in header["__metadata__"].items()}
+        if (form := metadata.pop("format")) > FORMAT:
+            raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
+        seal = metadata.pop("sha256", None)
+        if (form > 1 or seal) and seal != _checksum(content):
+            raise ValueError("its checksum does not match")
+        initial = {
+            name.removeprefix(_INITIAL): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith(_INITIAL)
+        }
+        distilled = DistilledSet(**tensors, initial_weights=initial, metadata=metadata)
+        distilled.check()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, safetensors.SafetensorError, RuntimeError, *DAMAGED) as error:
+        raise UserError(f"{path}: not a distilled data set, or damaged ({error})") from error
+    return distilled

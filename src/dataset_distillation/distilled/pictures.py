@@ -1,0 +1,135 @@
+"""The distilled images as a person sees them."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.data import pixels
+from dataset_distillation.distilled.start import choose
+from dataset_distillation.files import write
+from dataset_distillation.randomness import stream
+
+ENLARGED = 112  # pixels of a tile's side in the picture of a step, at least
+COLUMNS = 20  # images in a row of a picture, at most
+EXAMPLES = 2  # real images of a class to compare with
+
+
+def visible(pixels: Tensor) -> Tensor:
+    """Pixels mapped to [0, 1] for the eye: 1 % of them may be darker and 1 % brighter than can be shown.
+
+    Distilled pixels are not bound to the range of real ones; one scale for all keeps images comparable.
+    """
+    values = pixels.flatten()
+    low, high = (values.kthvalue(max(1, round(q * len(values)))).values for q in (0.01, 0.99))
+    return ((pixels - low) / (high - low).clamp(min=1e-8)).clamp(0, 1)
+
+
+def tile(image: Tensor) -> np.ndarray:
+    """(channels, height, width) in [0, 1] to (height, width, 3) uint8, enlarged without smoothing."""
+    factor = math.ceil(ENLARGED / image.shape[-1])
+    image = image.expand(3, -1, -1).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return (image * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def mosaic(images: Tensor) -> np.ndarray:
+    """A step's images (n, channels, height, width) in [0, 1] side by side, at most COLUMNS in a row."""
+    columns = min(len(images), COLUMNS)
+    tiles = [np.pad(tile(image), ((4, 4), (4, 4), (0, 0)), constant_values=255) for image in images]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    return np.concatenate(rows)
+
+
+def step_picture(images: Tensor) -> bytes:
+    """One PNG of a step's images."""
+    buffer = io.BytesIO()
+    Image.fromarray(mosaic(images)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def grid(distilled: DistilledSet) -> bytes:
+    """One PNG of the whole set: a row a step with its learning rates, the images with their classes."""
+    rows = [mosaic(images) for images in visible(distilled.pixels)]  # one axis each: axes are what takes time
+    columns, lines = min(distilled.images.shape[1], COLUMNS), -(-distilled.images.shape[1] // COLUMNS)
+    height = max(0.95 * lines, 0.14 * (len(distilled.learning_rates) + 1))  # inches: room for a line an epoch
+    size = (0.9 * columns + 1.8, height * len(rows) + 0.5)
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    for step, axis in enumerate(figure.subplots(len(rows), 1, squeeze=False)[:, 0]):
+        axis.imshow(rows[step])
+        axis.set(xticks=[], yticks=[])
+        if lines == 1:
+            _name_classes(axis, distilled, step, rows[step].shape[1] / columns)
+        rates = "\n".join(f"{rate:.4f}" for rate in distilled.learning_rates[:, step])
+        axis.set_ylabel(f"step {step}\n{rates}", rotation=0, ha="right", va="center", fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
+    """What the images of a step are labelled: classes (n,), or learned weights of them or numbers (n, k)."""
+    if not labels.is_floating_point():
+        return [class_names[label] for label in labels.tolist()]
+    if labels.shape[1] == 1:
+        return [f"{number:.3g}" for number in labels.flatten().tolist()]
+    weights, classes = labels.detach().max(dim=1)
+    return [f"{class_names[c]} {w:.2f}" for w, c in zip(weights.tolist(), classes.tolist(), strict=True)]
+
+
+def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
+    """Every image of all steps, (channels, height, width) in [0, 1], and what it is called, for a logger."""
+    names = [
+        f"step {step}: {name}" for step, wanted in enumerate(labels) for name in captions(wanted, class_names)
+    ]
+    return list(visible(pixels).flatten(0, 1)), names
+
+
+def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:
+    names = captions(distilled.labels[step], distilled.metadata["class_names"])
+    names = [textwrap.fill(name, 15) for name in names]  # as wide as a tile
+    axis.set_xticks([width * (i + 0.5) for i in range(len(names))], names, fontsize=8, parse_math=False)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+
+
+def write_real(split: Split, seed: int, folder: Path) -> None:
+    """`folder/real.png`: a column a class, a row an example, at the images' own size, up to ENLARGED pixels.
+
+    At random, the same images for each run on the same data with the same seed. Nothing where labels are
+    numbers, or a class has no image.
+    """
+    specification = split.specification
+    if split.labels.is_floating_point() or len(split.labels.unique()) < specification.classes:
+        return
+    rows = 1 if specification.classes > 20 else EXAMPLES
+    classes = torch.arange(specification.classes).repeat(rows)
+    images = split.batch(choose(split.labels, classes, stream(seed, "real examples"))).images
+    shown = pixels(images, specification.mean, specification.std).clamp(0, 1)
+    if shown.shape[-1] > ENLARGED:
+        shown = functional.interpolate(shown, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
+    shown = (
+        shown.expand(-1, 3, -1, -1).unflatten(0, (rows, -1)).permute(0, 3, 1, 4, 2)
+    )  # row, y, class, x, colour
+    buffer = io.BytesIO()
+    sprite = (shown.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
+    Image.fromarray(sprite).save(buffer, format="PNG")
+    write(folder / "real.png", buffer.getvalue())
+
+
+def write_images(distilled: DistilledSet, folder: Path) -> None:
+    """`folder/step_00.png`, ... and `folder/grid.png`."""
+    for step, images in enumerate(visible(distilled.pixels)):
+        write(folder / f"step_{step:02}.png", step_picture(images))
+    write(folder / "grid.png", grid(distilled))

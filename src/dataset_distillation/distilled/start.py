@@ -1,0 +1,85 @@
+"""The distilled data before the first outer step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.randomness import stream
+
+if TYPE_CHECKING:
+    from dataset_distillation.datasets.data import Split
+    from dataset_distillation.distilled.options import Distilled
+
+
+def start(options: Distilled, train: Split, seed: int) -> DistilledData:
+    """The distilled data before the first outer step.
+
+    Images are noise N(0, 1), real ones of the train split, or the centroids of its classes.
+    Learned labels of classes start as these classes, with the weight 1; numbers start as the images do.
+    """
+    specification = train.specification
+    numbers = train.labels.is_floating_point()
+    labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
+    labels = labels.repeat(options.steps, 1)
+    generator = stream(seed, "distilled start")
+    if options.start == "k_means":
+        centers = partial(centroids, seed=generator.initial_seed())
+        images, targets = by_class(train, options, centers), labels.flatten()
+    elif options.start == "real":
+        classes = torch.zeros(len(train), dtype=torch.long) if numbers else train.labels
+        images, targets = train.batch(choose(classes, labels.flatten(), generator))
+        images = images.view(*labels.shape, *specification.shape)
+    else:
+        images = torch.randn(*labels.shape, *specification.shape, generator=generator)
+        targets = torch.randn(labels.numel(), 1, generator=generator) if numbers else labels
+    if numbers:
+        labels = targets.view(*labels.shape, 1)
+    elif options.labels == "learned":
+        labels = functional.one_hot(labels, specification.classes).float()
+    return DistilledData(images, labels, torch.full((options.epochs, options.steps), options.learning_rate))
+
+
+def choose(labels: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """For each entry of `wanted` (k,) the index of an example of that class, each once while they last."""
+    chosen = torch.empty_like(wanted)
+    for label in wanted.unique():
+        places = (wanted == label).nonzero().flatten()
+        examples = (labels == label).nonzero().flatten()
+        rounds = -(-len(places) // len(examples))
+        order = torch.cat([torch.randperm(len(examples), generator=generator) for _ in range(rounds)])
+        chosen[places] = examples[order[: len(places)]]
+    return chosen
+
+
+def by_class(train: Split, options: Distilled, choose_some: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Images (steps, n, channels, height, width) as the distilled ones, found for each class by itself.
+
+    `choose_some(images (N, d) of a class, number)` gives (m, d), spread over the steps in that order. Where
+    it gives fewer than `number` they are repeated.
+    """
+    number, columns = options.images_per_class * options.steps, []
+    for label in range(train.specification.classes):
+        images = train.batch((train.labels == label).nonzero().flatten()).images
+        chosen = choose_some(images.flatten(1), number)
+        chosen = chosen[torch.arange(number) % len(chosen)]
+        columns.append(chosen.view(options.steps, options.images_per_class, *images.shape[1:]))
+    return torch.cat(columns, dim=1)
+
+
+def centroids(points: Tensor, number: int, seed: int) -> Tensor:
+    """`number` centroids of the `points` (n, d), or n if there are fewer, by scikit-learn."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    # scikit-learn takes seeds below 2³².
+    clusters = KMeans(min(number, len(points)), n_init=1, random_state=seed % 2**32)
+    with threadpool_limits(torch.get_num_threads()):
+        clusters.fit(points.numpy())
+    return torch.from_numpy(clusters.cluster_centers_).to(points)

@@ -1,0 +1,64 @@
+"""The options of the evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataset_distillation.errors import one_of, positive, refuse
+
+#: What `evaluation.baselines=all` stands for, the cheap ones first: their rows are there while others run.
+#: closed_form, of linear regression, is another world.
+BASELINES = (
+    "random_real",
+    "average_real",
+    "herding",
+    "k_center",
+    "k_means",
+    "optimized_real",
+    "nearest_neighbour_random_real",
+    "nearest_neighbour_k_means",
+    "full_training",
+)
+
+
+@dataclass
+class Evaluation:
+    """Which networks judge the distilled data, when, and against what."""
+
+    networks: int = 20
+    baselines: Any = field(default_factory=list)  # a list of names, one name, or all
+    selection: str = "validation"
+    validation_networks: int = 8
+    validation_images: int = 2000
+    validation_every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.networks < 0:
+            raise refuse("evaluation.networks", self.networks, "must be 0 (none) or more")
+        for name in ("validation_networks", "validation_images", "validation_every"):
+            positive(f"evaluation.{name}", getattr(self, name))
+        one_of("evaluation.selection", self.selection, ("validation", "paper"))
+        names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
+        for name in names:
+            one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
+        self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
+
+
+@dataclass
+class Training:
+    """How held-out networks are trained on an artifact; None: as it was made for."""
+
+    epochs: int | None = None
+    order: str = "learned"
+    learning_rate: float | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of("training.order", self.order, ("learned", "shuffled"))
+        for name in ("epochs", "learning_rate", "batch_size"):
+            if (value := getattr(self, name)) is not None:
+                positive(f"training.{name}", value)
+        if self.batch_size and not self.learning_rate:
+            allowed = "the learned rates belong to the distilled steps"
+            raise refuse("training.batch_size", self.batch_size, allowed, "set training.learning_rate too")

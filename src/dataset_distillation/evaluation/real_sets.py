@@ -1,0 +1,91 @@
+"""Real images instead of distilled ones: as many of each class, in as many steps.
+
+What compares images does so in the pixels of the data set as the networks see them, normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dataset_distillation.distilled.start import by_class, centroids, choose
+from dataset_distillation.problem import Problem
+from dataset_distillation.randomness import stream
+
+
+class RealSet(NamedTuple):
+    """Images (steps, n, channels, height, width), normalised, and labels (steps, n), as distilled ones."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def labels_of(problem: Problem) -> Tensor:
+    """(steps, n): in each step, `images_per_class` of every class."""
+    distilled = problem.experiment.distilled
+    classes = torch.arange(problem.data.specification.classes)
+    return classes.repeat_interleave(distilled.images_per_class).repeat(distilled.steps, 1)
+
+
+def random_real(problem: Problem, number: int) -> list[RealSet]:
+    """Random images of the train split, in `number` sets; the first ones are the same for any number."""
+    train, labels = problem.data.train, labels_of(problem)
+    sets = []
+    for j in range(number):
+        generator = stream(problem.experiment.seed, "random real", j)
+        images = train.batch(choose(train.labels, labels.flatten(), generator)).images
+        sets.append(RealSet(images.view(*labels.shape, *images.shape[1:]), labels))
+    return sets
+
+
+def k_means(problem: Problem, number: int) -> list[RealSet]:
+    """The centroids of k-means in each class, as many as there are images of it, from `number` starts."""
+    seeds = [stream(problem.experiment.seed, "k-means", j).initial_seed() for j in range(number)]
+    return [_by_class(problem, partial(centroids, seed=seed)) for seed in seeds]
+
+
+def average_real(problem: Problem) -> RealSet:
+    """The mean image of each class, again and again."""
+    return _by_class(problem, lambda images, _: images.mean(dim=0, keepdim=True))
+
+
+def herding(problem: Problem) -> RealSet:
+    """Welling 2009: each next image brings the mean of the chosen ones closest to the mean of the class."""
+    return _by_class(problem, lambda images, wanted: images[herd(images, wanted)])
+
+
+def k_center(problem: Problem) -> RealSet:
+    """Gonzalez 1985, greedily: each next image is the one farthest from the chosen ones of its class."""
+    return _by_class(problem, lambda images, wanted: images[spread(images, wanted)])
+
+
+def herd(points: Tensor, number: int) -> list[int]:
+    """Indices of `number` of the `points` (n, d), or of all, in the order in which herding takes them."""
+    mean, total = points.mean(dim=0), torch.zeros_like(points[0])
+    chosen: list[int] = []
+    for size in range(1, min(number, len(points)) + 1):
+        distance = (mean - (total + points) / size).norm(dim=1)
+        distance[chosen] = torch.inf
+        chosen.append(int(distance.argmin()))
+        total += points[chosen[-1]]
+    return chosen
+
+
+def spread(points: Tensor, number: int) -> list[int]:
+    """Indices of `number` of the `points` (n, d), or of all, the one nearest to the mean first."""
+    chosen = [int((points - points.mean(dim=0)).norm(dim=1).argmin())]
+    nearest = (points - points[chosen[0]]).norm(dim=1)
+    while len(chosen) < min(number, len(points)):
+        nearest[chosen] = -1  # a point that equals a chosen one is farther than this
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (points - points[chosen[-1]]).norm(dim=1))
+    return chosen
+
+
+def _by_class(problem: Problem, choose_some: Callable[[Tensor, int], Tensor]) -> RealSet:
+    images = by_class(problem.data.train, problem.experiment.distilled, choose_some)
+    return RealSet(images, labels_of(problem))

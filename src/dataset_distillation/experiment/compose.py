@@ -1,0 +1,115 @@
+"""The typed tree of one experiment, and the checks that cross its groups.
+
+The YAML files in `conf/` say what; the dataclasses say of what kind. A group whose choices differ in
+kind (dataset, architecture, ...) is a package here with one file and one dataclass a choice; deriving
+from the group's base class is what makes it known. `read` turns a composed config into such objects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.resources import files
+from types import ModuleType
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dataset_distillation import architectures, datasets, init, inner_optimizers, loggers, objectives, unroll
+from dataset_distillation.architectures import Architecture
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.errors import ConfigError, refuse
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.init import Init
+from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.loggers import Logger
+from dataset_distillation.objectives import Objective
+from dataset_distillation.unroll import Unroll
+
+#: The groups whose choices differ in kind: their package and the class their choices derive from.
+GROUPS: dict[str, tuple[ModuleType, type]] = {
+    "dataset": (datasets, Dataset),
+    "architecture": (architectures, Architecture),
+    "init": (init, Init),
+    "objective": (objectives, Objective),
+    "unroll": (unroll, Unroll),
+    "inner_optimizer": (inner_optimizers, InnerOptimizer),
+    "logger": (loggers, Logger),
+}
+
+
+def register(kind: type[Experiment] = Experiment) -> None:
+    """Make the types known to Hydra, as the groups `schema/...`, out of sight of `--help` and completion."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="experiment", node=kind, package="_global_")
+    for group, (package, base) in GROUPS.items():
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+        for choice in _descendants(base):
+            store.store(group=f"schema/{group}", name=choice.__module__.rpartition(".")[2], node=choice)
+
+
+def _descendants(kind: type) -> Iterator[type]:
+    child: type
+    for child in kind.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+def read(config: DictConfig) -> Experiment:
+    """Check a composed config and turn it into objects. Raises ConfigError, one line."""
+    _refuse_unknown_keys(config, "")
+    try:
+        _refuse_infinite(OmegaConf.to_container(config, resolve=True), "")
+        if missing := sorted(OmegaConf.missing_keys(config)):
+            raise refuse(missing[0], "???", "must be given on the command line")
+        experiment = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    assert isinstance(experiment, Experiment)
+    return experiment
+
+
+def _refuse_infinite(value: Any, key: str) -> None:
+    """The files of a run are JSON, which has finite numbers alone."""
+    if isinstance(value, dict | list):
+        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_infinite(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise refuse(key, value, "must be a finite number")
+
+
+def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
+    """`+group.typo=1` passes Hydra, and `to_object` would drop it in silence."""
+    kind: Any = OmegaConf.get_type(node)
+    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
+    for key in map(str, node):
+        if known is not None and key not in known:
+            raise refuse(f"{prefix}{key}", node[key], "no such key", f"the keys are {', '.join(known)}")
+        child: Any = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _refuse_unknown_keys(child, f"{prefix}{key}.")
+
+
+GROUP_NAMES = ["experiment", *(field.name for field in fields(Experiment) if field.name != "seed")]
+
+
+def choices(group: str) -> dict[str, str]:
+    """Each choice of a group, with the comment at the head of its file, which says what it is."""
+    folder = files("dataset_distillation.conf") / group
+    return {
+        file.name.removesuffix(".yaml"): _head(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".yaml")
+    }
+
+
+def _head(yaml: str) -> str:
+    # Hydra wants its `# @package` line first.
+    return next(line for line in yaml.splitlines() if not line.startswith("# @package")).lstrip("# ")

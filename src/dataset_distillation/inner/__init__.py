@@ -1,0 +1,1 @@
+"""One inner step and its vector-Jacobian product."""

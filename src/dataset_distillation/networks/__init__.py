@@ -1,0 +1,1 @@
+"""Networks: their weights, their ordinary training, pools of pretrained ones."""

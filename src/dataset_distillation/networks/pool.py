@@ -1,0 +1,196 @@
+"""Pools of pretrained networks: trained once, kept on disk, shared by all runs that ask for the same."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.data import Data
+from dataset_distillation.files import write, write_json
+from dataset_distillation.networks.options import Pretraining
+from dataset_distillation.networks.pretraining import train_members
+from dataset_distillation.networks.weights import checksum
+
+log = logging.getLogger(__name__)
+
+# Networks that a GPU trains as one batched program. On a CPU batching costs time (LeNet, batch 128, eight
+# networks: 1.6 times as long per network), and the cores train different networks instead.
+GPU_NETWORKS = 32
+CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
+
+
+class Member(NamedTuple):
+    """A trained network: weights on the CPU, accuracy on the test split of the source."""
+
+    weights: Weights
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Networks of one architecture, trained on the train split of one source; one file a network.
+
+    Members are named; a member's name and `pretraining.seed` determine its weights, whoever trains it and
+    whatever else is in the pool.
+    """
+
+    architecture: Architecture
+    source: Dataset
+    pretraining: Pretraining
+    device: torch.device
+    progress_bar: bool
+
+    @cached_property
+    def data(self) -> Data:
+        return self.source.load(self.pretraining.seed)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        specification = self.data.specification
+        return self.architecture.build(specification.shape, specification.classes).to(self.device)
+
+    @cached_property
+    def made_of(self) -> dict[str, Any]:
+        """Everything that determines the weights."""
+        recipe = asdict(self.pretraining)
+        del recipe["folder"], recipe["workers"]
+        return {
+            "format": 2,
+            "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
+            "network": repr(self.network),
+            "code": self._code,
+            "source": asdict(self.data.specification) | {"checksum": self.data.checksum},
+            "border": self.source.border,
+            "validation": self.source.validation,
+            "pretraining": recipe,
+            "device": self.device.type,
+            "torch": torch.__version__,
+        }
+
+    @property
+    def _code(self) -> str:
+        """SHA-256 of the modules that make the network; of torch's no more than that of its own class."""
+        first = type(self.network).__module__
+        names = [first, *sorted(self.architecture.modules(self.network) - {first})]
+        return hashlib.sha256("".join(inspect.getsource(sys.modules[n]) for n in names).encode()).hexdigest()
+
+    @cached_property
+    def folder(self) -> Path:
+        key = hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()[:16]
+        kind = type(self.architecture).__name__.lower()
+        return Path(self.pretraining.folder, Path(f"{self.source.name.lower()}-{kind}-{key}").name).absolute()
+
+    def members(self, names: Sequence[str]) -> list[Member]:
+        """The members of these names, verified; those that are missing or damaged are trained first.
+
+        Of several jobs that ask for the same, one trains and the others wait.
+        """
+        found = self._sound(names)
+        if missing := [name for name in names if name not in found]:
+            write_json(self.folder / "pool.json", self.made_of)
+            with self._alone():
+                found |= self._sound(missing)
+                if missing := [name for name in missing if name not in found]:
+                    self._train(missing)
+                    found |= self._sound(missing)
+        return [found[name] for name in names]
+
+    def report(self, names: Sequence[str]) -> dict[str, Any]:
+        """What a run's result says of the pool: how good its networks are on the source's test split."""
+        accuracies = torch.tensor([member.accuracy for member in self.members(names)], dtype=torch.float64)
+        return {
+            "source": self.data.specification.name,
+            "networks": len(names),
+            "accuracy_mean": accuracies.mean().item(),
+            "accuracy_std": accuracies.std(correction=0).item(),
+            "accuracy_min": accuracies.min().item(),
+            "folder": str(self.folder),
+        }
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("another job trains the pool %s; waiting for it", self.folder)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _train(self, members: list[str]) -> None:
+        data, workers = self.data, self._workers(len(members))
+        log.info(
+            "training %d networks on %s in %d processes: %s",
+            len(members),
+            data.specification.name,
+            workers,
+            self.folder,
+        )
+        size = 1 if self.device.type == "cpu" else GPU_NETWORKS
+        groups = [members[i : i + size] for i in range(0, len(members), size)]
+        jobs = (joblib.delayed(train_members)(self, group) for group in groups)
+        # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
+        # swaps the weights of the network in place, and no two threads may share it.
+        done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
+        console = Console(stderr=True)  # stdout has the tables alone
+        hidden = not (self.progress_bar and console.is_terminal)
+        shown = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
+        for number, _ in enumerate(shown, 1):
+            if number % max(1, len(groups) // 10) == 0:
+                log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
+
+    def _workers(self, members: int) -> int:
+        if self.device.type != "cpu":
+            return 1
+        return min(self.pretraining.workers or joblib.cpu_count(), members)
+
+    def _path(self, member: str) -> Path:
+        return self.folder / f"{member.replace(' ', '-')}.safetensors"
+
+    def _sound(self, names: Sequence[str]) -> dict[str, Member]:
+        return {name: member for name in names if (member := self._read(name))}
+
+    def _read(self, name: str) -> Member | None:
+        """A member, verified; None where it is missing or damaged."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+            weights = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            metadata = json.loads(header["__metadata__"]["member"])
+            if metadata["sha256"] != checksum(weights):
+                raise ValueError("its checksum is not that of its weights")
+            ordered = {parameter: weights[parameter] for parameter, _ in self.network.named_parameters()}
+            return Member(ordered, float(metadata["accuracy"]))
+        except FileNotFoundError:
+            return None
+        except CANNOT_BE_TRUSTED as error:
+            log.warning("%s is damaged (%s); training it again", path, error)
+            return None
+
+    def save(self, member: str, weights: Weights, accuracy: float) -> None:
+        # One key: safetensors writes several in an order that changes from call to call.
+        metadata = json.dumps({"accuracy": accuracy, "sha256": checksum(weights)})
+        write(self._path(member), safetensors.torch.save(weights, {"member": metadata}))

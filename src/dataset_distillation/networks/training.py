@@ -1,0 +1,79 @@
+"""Ordinary training and testing of a network: what evaluation and a user of the distilled data do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from dataset_distillation.datasets.data import Split
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
+from dataset_distillation.objectives import Objective
+from dataset_distillation.randomness import stream
+
+# Images that pass a network at once where nothing but time depends on it. On a CPU, what one operation writes
+# should still be in the cache for the next. Forward and backward of 256 images in chunks of 32, over at once:
+# 0.87 on LeNet, 0.56 on ConvNet-3 of width 32, 0.68 of width 128 (one thread; of 16: 1.09, 0.54, 0.65).
+CPU_CHUNK = 32
+CHUNK = 256  # on a GPU, and of a network whose BatchNorm would see other statistics
+
+
+def few_at_once(network: nn.Module) -> bool:
+    """Whether images should pass `network` in chunks of CPU_CHUNK: on a CPU, if they do not meet in it."""
+    meet = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    return next(network.parameters()).device.type == "cpu" and not meet
+
+
+def train(
+    network: nn.Module,
+    steps: Iterable[Step],
+    optimizer: InnerOptimizer,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+) -> nn.Module:
+    """Run the inner steps on `network`, in place, each with its own learning rate; no graph is kept."""
+    for _ in descent(network, steps, optimizer, loss):
+        pass
+    return network
+
+
+def descent(
+    network: nn.Module,
+    steps: Iterable[Step],
+    optimizer: InnerOptimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Iterator[int]:
+    """`train`, step by step: yields how many steps `network` has taken."""
+    inner = optimizer.build(network.parameters())
+    like = next(network.parameters())  # the device and the precision
+    for taken, (images, labels, learning_rate) in enumerate(steps, start=1):
+        for group in inner.param_groups:
+            group["lr"] = learning_rate.item()
+        inner.zero_grad()
+        with torch.enable_grad():
+            loss(network(images.detach().to(like)), labels.to(like.device)).backward()
+        inner.step()
+        yield taken
+    inner.zero_grad()
+
+
+def test(network: nn.Module, split: Split, objective: Objective) -> dict[str, float]:
+    """The objective's metrics and loss on `split`."""
+    return measure(*outputs(network, split), objective)
+
+
+def measure(outputs: Tensor, labels: Tensor, objective: Objective) -> dict[str, float]:
+    """The objective's metrics and loss of `outputs` (n, classes)."""
+    outcome = objective.outcome(outputs, labels)
+    return {name: value.item() for name, value in {**outcome.metrics, "loss": outcome.loss}.items()}
+
+
+@torch.no_grad()
+def outputs(network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+    """The network's outputs (N, classes) for all of `split` and its labels (N,), in one random order."""
+    device = next(network.parameters()).device
+    # Cut evenly, in a random order: a network with batch statistics must meet no class, and no image, alone.
+    order = torch.randperm(len(split), generator=stream(0, "test order"))
+    chunks = order.tensor_split(-(-len(split) // (CPU_CHUNK if few_at_once(network) else CHUNK)))
+    found = torch.cat([network(split.batch(indices).images.to(device)) for indices in chunks])
+    return found, split.labels[order].to(device)

@@ -1,0 +1,1 @@
+"""Algorithm 1: the optimization of the distilled data."""

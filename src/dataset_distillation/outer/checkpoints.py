@@ -1,0 +1,186 @@
+"""Checkpoints: a run that was killed goes on from the last one, and ends with the bits it would have had.
+
+A checkpoint holds the state between two outer steps, whole: distilled data, the outer optimiser, its
+schedule, the counters, the best distilled data so far. There is no random state in it, since each draw is
+named by its step. Two are kept, so that a damaged one has another before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import pickle
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.files import write
+from dataset_distillation.objectives import best
+from dataset_distillation.run.interruption import listeners
+
+log = logging.getLogger(__name__)
+
+_DIGEST = hashlib.sha256().digest_size
+_KEPT = 2
+_KEYS = {
+    "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step",
+    "skipped", "checksum",
+}  # fmt: skip
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; runs no code of the file. Raises UserError where it is not as it was written."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+            raise UserError(f"{path}: a damaged checkpoint, its checksum does not match")
+        checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if missing := _KEYS - checkpoint.keys():
+            raise ValueError(f"it has no {min(missing)}")
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, *DAMAGED) as error:
+        raise UserError(f"{path}: not a checkpoint ({error})") from error
+    return checkpoint
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints, each with its SHA-256 behind it, and written whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write(Path(path), content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        return load(Path(path))
+
+
+def newest(folder: Path, checksum: str) -> Path | None:
+    """The last checkpoint in `folder` that is not damaged. Raises UserError if it is of another problem."""
+    for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
+        try:
+            checkpoint = load(path)
+        except UserError as error:
+            log.warning("%s; going on from what was before it", error)
+            continue
+        if checkpoint["checksum"] != checksum:
+            changed = "the config, the data, or the weights of θ0, are no longer those that the run began"
+            raise UserError(f"{path}: {changed} with; start a new one")
+        return path
+    return None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """How many outer steps were done when it was written."""
+    return int(checkpoint.stem.removeprefix("step_")) if checkpoint else 0
+
+
+class Checkpoints(Callback):
+    """Writes a checkpoint every `seconds`, when training ends, and before a signal does what it does.
+
+    A signal waits for the end of the outer step, and of the validation that follows it. The second one of
+    its kind does not wait.
+    """
+
+    def __init__(self, folder: Path, seconds: float, last: Path | None, saved: Callable[[int], None]) -> None:
+        self.folder, self.seconds, self.saved = folder, seconds, saved
+        self.kept = [last] if last else []
+        self.written = self.begun = time.monotonic()
+        self.before = 0.0  # seconds of earlier attempts
+        self.listeners = listeners()
+        self.received: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed": self.elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = state_dict["elapsed"]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of distilling, in all attempts."""
+        return self.before + time.monotonic() - self.begun
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.written = time.monotonic()
+        # Over Lightning's own handler of SIGTERM, which would end the run without a checkpoint. Lightning's
+        # teardown puts back those that were here before.
+        self._listen(self._note)
+
+    def _listen(self, listener: Any = None) -> None:
+        for signum, theirs in self.listeners.items():
+            signal.signal(signum, listener or theirs)
+
+    def _note(self, signum: int, _: Any) -> None:
+        self.received = signum
+        signal.signal(signum, self.listeners[signum])
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        # Lightning's restart in mid-epoch counts one step too many, for logs and for validation.
+        loop = trainer.fit_loop.epoch_loop
+        loop._batches_that_stepped = trainer.global_step
+        loop.batch_progress.total.ready = trainer.global_step + 1
+        due = self.received is not None or time.monotonic() - self.written >= self.seconds
+        if trainer.global_step and trainer.strategy.reduce_boolean_decision(due, all=False):
+            self._save(trainer)
+            self._listen(self._note)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._listen()
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self.folder / f"step_{trainer.global_step:08}.ckpt"
+        for logger in trainer.loggers:
+            logger.save()  # the curves reach at least as far as the checkpoint
+        trainer.save_checkpoint(path, weights_only=False)
+        self.written = time.monotonic()
+        if trainer.is_global_zero:
+            self.kept = [*(kept for kept in self.kept if kept != path), path][-_KEPT:]
+            # Those that a killed attempt has half-written, too: nobody else writes here.
+            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.kept):
+                old.unlink()
+            self.saved(trainer.global_step)
+        # Whoever listens to the signal that has come does what it does, and training goes on if it returns.
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            signum, self.received = self.received or signal.SIGTERM, None
+            self.listeners[signum](signum, None)
+
+
+class Best(Callback):
+    """Keeps the distilled data that validate best by `metric`, the earliest of equal ones.
+
+    A loss that is not finite is no best one.
+
+    In the checkpoint, not in a file of its own: the two could not be replaced in one stroke.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.value: float | None = None
+        self.distilled: dict[str, Tensor] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        value = float(trainer.callback_metrics[f"validation/{self.metric}"])
+        if not math.isfinite(value):
+            return
+        if self.value is None or best(self.metric)(value, self.value) != self.value:
+            self.value = value
+            self.distilled = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "distilled": self.distilled}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.value, self.distilled = state_dict["value"], state_dict["distilled"]

@@ -1,0 +1,129 @@
+"""L(θT(x̃, η̃; θ0); x, y) of Eq 3 for the networks of one outer step, and what its gradient is held to."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from dataset_distillation.architectures import Weights
+from dataset_distillation.datasets.data import Batch
+from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.inner import batched
+from dataset_distillation.inner.batched import BatchedTraining
+from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.step import InnerTraining, Loss
+from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import stack, unstack
+from dataset_distillation.problem import Problem
+from dataset_distillation.unroll import Unroll
+
+log = logging.getLogger(__name__)
+
+
+class ClippedGradient(torch.autograd.Function):
+    """The tensors for each of `networks`, stacked along a new first dimension.
+
+    On the way back each network's gradient is scaled down to a joint norm over all tensors of at most
+    `maximum`, and then they are added up. The norms before that (networks,) are appended to `norms`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, networks: int, maximum: float, norms: list[Tensor], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.maximum, ctx.norms = maximum, norms
+        return tuple(tensor.expand(networks, *tensor.shape).clone() for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        ctx.norms.append(norms)
+        scale = (ctx.maximum / norms).clamp(max=1.0)
+        return None, None, None, *(torch.tensordot(scale, gradient, 1) for gradient in gradients)
+
+
+class OuterLoss:
+    """One loss a network of a population of `networks`; together or one by one, whichever is faster."""
+
+    def __init__(self, problem: Problem, distilled: DistilledData, networks: int) -> None:
+        self.problem, self.distilled = problem, distilled
+        self.norms: list[Tensor] = []  # of each network's meta-gradient, before the clip; the caller clears
+        e, choice = problem.experiment, problem.experiment.unroll.batch_networks
+        # For the inner steps and for the real batch, each by itself.
+        self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
+        self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else e.outer.batch_size
+        self.programs = Programs() if e.unroll.compile else None
+        self.real_together = self.together and batched.pays(problem.network, self.images(e.outer.batch_size))
+
+    def _together(self, images_per_step: int, choice: str) -> bool:
+        """Whether the inner steps of all networks run as one program. Raises ConfigError."""
+        network, images = self.problem.network, self.images(images_per_step)
+        if choice == "auto" and not batched.pays(network, images):
+            return False
+        try:
+            batched.check(network, images.shape[1:])
+        except ConfigError as error:
+            if choice == "on":
+                raise
+            log.info("one network after the other: %s", error)
+            return False
+        return True
+
+    def images(self, number: int) -> Tensor:
+        """Images to try a network with."""
+        like = next(self.problem.network.parameters())
+        return like.new_zeros(number, *self.problem.data.specification.shape)
+
+    def __call__(self, population: Sequence[Weights], step: int, real: Batch) -> Tensor:
+        """L(θT; x, y) of each network (networks,) at outer `step`; their mean has the clipped gradients."""
+        e = self.problem.experiment
+        maximum = math.inf if e.outer.clip is None else e.outer.clip / len(population)
+        meta = ClippedGradient.apply(len(population), maximum, self.norms, *self.distilled.parameters())
+        engine = e.unroll.at(e, step)
+        unrolled = self._unrolled_together if self.together else self._unrolled_one_by_one
+        outputs = self._outputs(unrolled(engine, population, meta), real.images)
+        return torch.stack([e.objective.outcome(each, real.labels).loss for each in outputs])
+
+    def _unrolled_together(
+        self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
+    ) -> list[Weights]:
+        images, rates, *labels = meta
+        learned = [each.movedim(0, 1) for each in labels]
+        steps = list(self.distilled.steps(images.movedim(0, 1), rates.movedim(0, -1), *learned))
+        if not learned:
+            shape = len(population), *steps[0].labels.shape
+            steps = [step._replace(labels=step.labels.expand(shape)) for step in steps]
+        inner = BatchedTraining(self.problem.network, stack(population), *self._how)
+        return unstack(engine.unroll(inner, steps))
+
+    def _unrolled_one_by_one(
+        self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
+    ) -> list[Weights]:
+        network = self.problem.network
+        return [
+            engine.unroll(InnerTraining(network, weights, *self._how), list(self.distilled.steps(*own)))
+            for weights, *own in zip(population, *meta, strict=True)
+        ]
+
+    @property
+    def _how(self) -> tuple[InnerOptimizer, Loss, Programs | None]:
+        e = self.problem.experiment
+        return e.inner_optimizer, e.objective.training_loss, self.programs
+
+    def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
+        """What each network says to the real images."""
+        network = self.problem.network
+        if self.real_together:
+            return batched.outputs(network, stack(population), images)
+        return (
+            torch.cat([functional_call(network, weights, (part,)) for part in images.split(self.chunk)])
+            for weights in population
+        )

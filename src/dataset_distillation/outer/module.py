@@ -1,0 +1,131 @@
+"""Algorithm 1 as a LightningModule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dataset_distillation.datasets.data import Batch
+from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives import shown
+from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.problem import Problem
+from dataset_distillation.randomness import stream
+
+
+class DistillationModule(pl.LightningModule):
+    """x̃, η̃ ← argmin E_{θ0} L(θT(x̃, η̃; θ0)).
+
+    The distilled data are the only parameters: the network is no child, so `state_dict` holds nothing of
+    it. Lightning does the backward pass, the optimiser and the schedule.
+    """
+
+    def __init__(self, problem: Problem, distilled: DistilledData) -> None:
+        super().__init__()
+        self.problem = problem
+        self.distilled = distilled
+        self.skipped = 0  # outer steps without a finite meta-gradient, in all
+        self.skipped_in_a_row = 0
+        # Of each process; Lightning takes the mean of their gradients.
+        self.networks = problem.experiment.init.networks // problem.experiment.trainer.devices
+        self.outer_loss = OuterLoss(problem, distilled, self.networks)
+
+    def training_step(self, batch: Tensor, _: int) -> Tensor:
+        e = self.problem.experiment
+        population = self.problem.population("init", e.init.networks, self.global_step)
+        mine = population[self.global_rank :: e.trainer.devices]
+        loss = self.outer_loss(mine, self.global_step, self.real_batch()).mean()
+        self.log("outer/loss", loss.detach(), prog_bar=True, sync_dist=True)
+        for name, value in e.unroll.at(e, self.global_step).diagnostics().items():
+            self.log(f"unroll/{name}", value)
+        return loss
+
+    def real_batch(self) -> Batch:
+        """x_t of Algorithm 1: a function of the seed and the outer step."""
+        e, train = self.problem.experiment, self.problem.data.train
+        indices = torch.randint(
+            len(train), (e.outer.batch_size,), generator=stream(e.seed, "real batch", self.global_step)
+        )
+        images, labels = train.batch(indices)
+        return Batch(images.to(self.device), labels.to(self.device))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of a network's meta-gradient; take no step along a gradient that is not finite."""
+        norms: Any = self.all_gather(torch.cat(self.outer_loss.norms) * self.networks)
+        norms = norms.flatten()  # of the networks of all processes
+        self.outer_loss.norms.clear()
+        self.log("outer/meta_gradient_norm", norms.mean())
+        self.log("outer/meta_gradient_norm_max", norms.max())
+        self.log("outer/meta_gradient_norm_variance", norms.var(correction=0))  # over the networks
+        finite = bool(norms.isfinite().all())
+        self.skipped += not finite
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        self.log("outer/skipped_share", self.skipped / (self.global_step + 1))
+        if finite:
+            return
+        optimizer.zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
+        if self.skipped_in_a_row >= (limit := self.problem.experiment.outer.max_skipped):
+            raise UserError(
+                f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
+                f"{self.global_step}; lower distilled.learning_rate or the outer learning rates"
+            )
+
+    def validation_step(self, batch: Tensor, _: int) -> None:
+        number = self.problem.experiment.evaluation.validation_networks
+        metric = self.problem.experiment.objective.metric
+        networks = self.problem.population("validation", number)
+        results = held_out(self.problem, self.problem.validation, networks, [self.steps()]).runs
+        for name in shown(metric, results.drop(columns=["set", "network"])):
+            self.log(f"validation/{name}", results[name].mean(), prog_bar=name == metric)
+        self.log(f"validation/{metric}_std", results[metric].std(ddof=0))
+        self.log("validation/loss", results["loss"].mean())
+        for (epoch, step), rate in _enumerate(self.distilled.learning_rates):
+            self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
+        self.log("outer/skipped_steps", float(self.skipped))
+
+    def steps(self) -> list[Step]:
+        """The inner steps of the distilled data as they are now, without a graph."""
+        with torch.no_grad():
+            return list(self.distilled.steps(*self.distilled.parameters()))
+
+    def configure_optimizers(self) -> Any:
+        outer = self.problem.experiment.outer
+        rates = {
+            "images": outer.learning_rate,
+            "raw_learning_rates": outer.learning_rate_of_rates,
+            "labels": outer.learning_rate_of_labels,
+        }
+        groups = [{"params": [p], "lr": rates[name]} for name, p in self.distilled.named_parameters()]
+        optimizer = torch.optim.Adam(groups, betas=(outer.betas[0], outer.betas[1]))
+        if outer.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / outer.steps, 1)))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
+        checkpoint["checksum"] = self.problem.checksum
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
+
+    # The loaders only count: every batch is drawn by name and step, not by the order of a loader.
+    def train_dataloader(self) -> DataLoader[int]:
+        return DataLoader(range(self.problem.experiment.outer.steps))  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[int]:
+        return DataLoader(range(1))  # type: ignore[arg-type]
+
+
+def _enumerate(rates: Tensor) -> Any:
+    return (((e, s), rates[e, s]) for e in range(rates.shape[0]) for s in range(rates.shape[1]))

@@ -1,0 +1,1 @@
+"""The road from a dataset to a report."""

@@ -1,0 +1,114 @@
+"""distill-evaluate: an artifact on held-out networks, however long after it was made, or baselines alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from dataset_distillation.architectures import Weights
+from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
+from dataset_distillation.distilled.pictures import panel, write_real
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.comparison import compare, records
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.experiment.tree import Evaluate
+from dataset_distillation.files import write
+from dataset_distillation.pipeline.prepare import prepare, pretrain
+from dataset_distillation.problem import Problem
+from dataset_distillation.report.shown import show
+from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.provenance import provenance
+from dataset_distillation.run.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(e: Evaluate, run: Run) -> dict[str, Any]:
+    """Judge what `e` asks for; returns the outcome, which `result.json` holds too."""
+    run.progress.metric = e.objective.metric
+    shown = None
+    with Attempts(run) as attempts:
+        distilled = load_distilled(e.artifact) if e.artifact else None
+        kept = run.folder / "distilled.safetensors" if e.artifact else None
+        if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
+            write(kept, Path(e.artifact).read_bytes())
+        problem = prepare(e, test_only=not e.evaluation.baselines)
+        origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
+        again = len(attempts.record["attempts"]) > 1
+        e.logger.open(run, {**run.config, "provenance": origin})
+        try:
+            if distilled:
+                write_real(problem.data.test, e.seed, run.folder / "images")
+                pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
+                e.logger.images(*pictures, step=0)
+            networks, pool = _networks(problem, distilled, run)
+            table = _table(problem, e, distilled, networks, run, resumed=again)
+            evaluation = records(table, e.objective.metric)
+            shown = show(problem, evaluation, table, run.folder)
+        finally:
+            e.logger.finish(shown, kept, attempts.cost(), succeeded=shown is not None)
+        attempts.end("finished")
+    result = {
+        "status": "finished",
+        "artifact": str(Path(e.artifact).absolute()) if e.artifact else None,
+        "class_names": list(problem.data.specification.class_names),
+        "metric": e.objective.metric,
+        "selection": e.evaluation.selection,
+        "evaluation": evaluation,
+        "storage": distilled.storage if distilled else None,
+        "pool": pool,
+        "provenance": {
+            "command": run.command,
+            **origin,
+            **attempts.cost(),
+            "attempts": attempts.record["attempts"],
+        },
+    }
+    run.record(result)
+    return result
+
+
+def _table(
+    problem: Problem,
+    e: Evaluate,
+    distilled: DistilledSet | None,
+    networks: Sequence[Weights],
+    run: Run,
+    resumed: bool,
+) -> pandas.DataFrame:
+    if distilled is None:
+        return compare(problem, networks, run.folder, [], None, resumed)
+    if distilled.images.shape[2:] != problem.data.specification.shape:
+        ours, theirs = tuple(distilled.images.shape[2:]), problem.data.specification.shape
+        raise UserError(f"{e.artifact}: its images are {ours}, and those of {e.dataset.name} are {theirs}")
+    made_from = distilled.metadata.get("data_checksum")
+    if made_from and problem.data.checksum not in ("", made_from):  # a test split alone has none
+        log.warning("%s was made from other data than these of %s", e.artifact, e.dataset.name)
+    schedule = Schedule(distilled, e.training, e.seed, len(networks))
+    return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
+
+
+def _networks(
+    problem: Problem, distilled: DistilledSet | None, run: Run
+) -> tuple[list[Weights], dict[str, Any] | None]:
+    """Those that judge, and what is known of the pool that they come from.
+
+    The known network that the artifact was made for, if it holds one and no other is asked for.
+    """
+    if distilled and distilled.initial_weights and not _others(distilled, run):
+        device = next(problem.network.parameters()).device
+        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}], None
+    pool = pretrain(problem, held_out_alone=True)
+    return problem.population("held-out", problem.experiment.evaluation.networks), pool
+
+
+def _others(distilled: DistilledSet, run: Run) -> bool:
+    """Whether other networks are asked for than the one that the artifact holds."""
+    asked = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
+    drawn = run.choices["init"] == "fixed" and run.config["seed"] != distilled.metadata["seed"]
+    return drawn or bool(asked & {"experiment", "architecture", "init"})

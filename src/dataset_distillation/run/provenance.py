@@ -1,0 +1,95 @@
+"""What was asked for, by which code, on which machine: the part of a result that repeats it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from dataset_distillation.problem import Problem
+    from dataset_distillation.run.run import Run
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit that runs, and how the files differ from it; nothing where the code is no checkout."""
+
+    commit: str | None = None
+    changes: bytes = b""
+
+    @classmethod
+    def running(cls) -> Code:
+        """The code as it is now: a later commit, or edit, is not what has been imported."""
+        try:
+            _git("ls-files", "--error-unmatch", __file__)  # a .venv may lie in the checkout of something else
+            commit = _git("rev-parse", "HEAD").decode().strip()
+            top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
+            changes = _git("diff", "HEAD", "--binary", "--no-ext-diff", top=top)
+            new = _git("ls-files", "-z", "--others", "--exclude-standard", "src", "conf", top=top)
+            for path in filter(None, new.decode().split("\0")):  # with code 1: it differs from nothing
+                changes += _git("diff", "--no-index", "--binary", os.devnull, path, top=top, codes=(0, 1))
+        except (OSError, subprocess.CalledProcessError):
+            return cls()
+        return cls(commit, changes)
+
+
+def _git(*arguments: str, top: Path | None = None, codes: tuple[int, ...] = (0,)) -> bytes:
+    command = ["git", "-C", str(top or Path(__file__).parent), *arguments]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    if ended.returncode not in codes:
+        raise subprocess.CalledProcessError(ended.returncode, command)
+    return ended.stdout
+
+
+def provenance(problem: Problem, run: Run) -> dict[str, Any]:
+    """What is needed to repeat the run. No times: a resumed run has the bits of another."""
+    import torch
+
+    device = next(problem.network.parameters()).device
+    return {
+        "git_commit": run.code.commit,
+        "git_dirty": bool(run.code.changes),
+        "versions": versions(),
+        "platform": platform.platform(),
+        "hardware": hardware(device),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "data_checksum": problem.data.checksum,
+        "seed": problem.experiment.seed,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this package and of what it requires."""
+    ours = "dataset-distillation"
+    required = [re.split(r"[^\w.-]", line)[0] for line in requires(ours) or [] if "extra ==" not in line]
+    return {"python": platform.python_version(), **{name: version(name) for name in (ours, *required)}}
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the numbers were computed on; memory in GiB."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 2**30),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        names = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

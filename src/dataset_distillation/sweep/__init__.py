@@ -1,0 +1,1 @@
+"""Multiruns and the state of their jobs."""

@@ -1,0 +1,132 @@
+"""The multirun that this process starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from dataset_distillation.errors import program, refuse
+from dataset_distillation.files import write
+from dataset_distillation.run.heartbeat import LOST, Heartbeat
+from dataset_distillation.run.records import read
+from dataset_distillation.sweep.jobs import OPEN, jobs_of
+from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
+
+
+class Multirun:
+    """The multirun of this process: `sweep.json` names its jobs, and shows that it goes on."""
+
+    def __init__(self, config: DictConfig) -> None:
+        hydra = config.hydra
+        self.folder, self.launcher = Path(hydra.sweep.dir), hydra.launcher._target_
+        overrides = _overrides(hydra)
+        self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
+        # A search finds its jobs as it goes.
+        self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
+        self.path = self.folder / "sweep.json"
+        self.ended = False
+        self.before = self.path.read_bytes() if self.path.exists() else None
+        self.starts, self.earlier = self._starts(), submitted(self.folder)
+        self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # of a job
+        self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, and when
+        self.heartbeat = Heartbeat(self.path, self._tell)
+
+    def _tell(self) -> dict[str, Any]:
+        if "Slurm" in self.launcher:
+            self._let_go()
+        return {
+            "command": shlex.join([program(), *sys.argv[1:]]),
+            "launcher": self.launcher,
+            "swept": self.swept,
+            "jobs": self.announced,
+            "submitted": self.submitted(),
+            "uid": os.getuid(),
+            "ended": self.ended,
+        }
+
+    def submitted(self) -> list[str]:
+        """The ids of the jobs that the launcher has handed over, in order."""
+        return [job for job in submitted(self.folder) if job not in self.earlier]
+
+    def _let_go(self) -> None:
+        """Of jobs that left SLURM's queue so long ago that what they left in files would be seen."""
+        if not (ours := self.submitted()) or (held := slurm_holds(os.getuid())) is None:
+            return
+        now = time.monotonic()
+        self.gone = {job: self.gone.get(job, now) for job in ours if job not in held}
+        for job, left in self.gone.items():
+            if now - left > LOST:
+                give_up(self.folder, job, self.tasks)
+
+    def _starts(self) -> dict[Path, int]:
+        # Hydra writes these as a job starts, wherever that is; compared with themselves, no clock matters.
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
+
+    def same_as_before(self) -> None:
+        """Refuse to go on with the sweep in this folder by a command that does not ask for all its jobs."""
+        before, now = read(self.path).get("jobs") or [], self.announced or []
+        for number, (there, here) in enumerate(zip(before, now, strict=False)):
+            asked = " ".join(override for override in there if override not in here)
+            other = " ".join(override for override in here if override not in there)
+            if asked or other:
+                differs = f"{asked}, not {other}" if asked and other else asked or f"no {other}"
+                self._refuse(f"its job {number} has {differs}")
+        if len(now) < len(before):
+            self._refuse(f"it has {len(before)} jobs, not {len(now)}")
+
+    def _refuse(self, allowed: str) -> NoReturn:
+        raise refuse("sweep.resume", self.folder, allowed, "give the command that began it")
+
+    def started(self) -> bool:
+        """Whether any job has begun, or waits in a queue."""
+        return self._starts() != self.starts or bool(self.submitted())
+
+    def wait(self) -> None:
+        """Until no job is queued or running: submitit gives up at the first that it loses."""
+        told = False
+        while "submitit" in self.launcher and any(job.state in OPEN for job in jobs_of(self.folder)):
+            if not told:
+                print("a job was lost; waiting for the others (Ctrl-C leaves them alone)", file=sys.stderr)
+            told = True
+            time.sleep(2)
+
+    def end(self, interrupted: bool) -> None:
+        """Say that no job is to come any more; after Ctrl-C there may be, of those handed over."""
+        self.heartbeat.stop()
+        self.ended = not (interrupted and "submitit" in self.launcher)
+        self.heartbeat.write()
+
+    def withdraw(self) -> None:
+        """Remove what was written for a multirun that was refused before its first job."""
+        self.heartbeat.stop()
+        with contextlib.suppress(OSError):
+            if self.before is None:
+                self.path.unlink()
+                (self.folder / "multirun.yaml").unlink(missing_ok=True)
+                self.folder.rmdir()
+            else:
+                write(self.path, self.before)
+
+
+def _overrides(hydra: DictConfig) -> list[Override]:
+    """What was asked for, in the config and on the command line, as Hydra's sweepers read it."""
+    swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    return parser.parse_overrides([*swept, *hydra.overrides.task])
+
+
+def _jobs(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of each job, by its number."""
+    [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [[override for override in job if not override.startswith("hydra.")] for job in combinations]

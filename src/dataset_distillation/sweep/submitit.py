@@ -1,0 +1,79 @@
+"""The jobs that submitit has handed over: SLURM, or this machine, runs them whoever waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset_distillation.files import write
+from dataset_distillation.run.heartbeat import alive
+
+
+def submitted(sweep: Path) -> list[str]:
+    """The ids of all jobs handed over, in order; `.submitit` has a folder of that name for each."""
+    names = {path.parent.name for path in sweep.glob(".submitit/*/*_submitted.pkl")}
+    ids = [name for name in names if re.fullmatch(r"\d+(_\d+)?", name)]
+    return sorted(ids, key=lambda name: [int(number) for number in name.split("_")])
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Which jobs of a sweep may still begin, or begin again."""
+
+    open: bool  # whether the multirun goes on
+    submitted: list[str]  # ids, by number of the job
+    held: set[str] | None  # ids of jobs that wait, run or end; None where nobody can be asked
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Queue:
+        """That of the sweep whose `sweep.json` is `told`."""
+        slurm, ids = "Slurm" in str(told.get("launcher")), list(map(str, told.get("submitted", [])))
+        # What SLURM holds stays there, whether or not anybody waits for it.
+        goes_on = bool(told) and not told["ended"] and (slurm or alive(told))
+        if not goes_on:
+            return cls(False, ids, set())
+        return cls(True, ids, slurm_holds(told["uid"]) if slurm else _machine_holds(told, ids))
+
+    def holds(self, number: int) -> bool | None:
+        """Whether job `number` waits or runs; None where that is not known."""
+        if self.held is None or number >= len(self.submitted):
+            return None
+        return self.submitted[number] in self.held
+
+    def may_begin(self, number: int) -> bool:
+        return self.open if (held := self.holds(number)) is None else held
+
+
+def slurm_holds(uid: int) -> set[str] | None:
+    """The ids of a user's jobs that SLURM's queue holds, none that has ended; None if it is silent."""
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={int(uid)}"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(told.stdout.split())
+
+
+def _machine_holds(told: dict[str, Any], ids: list[str]) -> set[str]:
+    """On one machine submitit names a job by its process."""
+    for pid in map(int, ids):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # a child that has died is there until somebody asks
+    return {pid for pid in ids if alive({**told, "pid": int(pid)})}
+
+
+def give_up(sweep: Path, job: str, tasks: int) -> None:
+    """Leave the results that submitit waits for in the name of a job that has ended without.
+
+    It asks `sacct` alone, which is silent where SLURM has no data base, and then waits for ever.
+    """
+    for task in range(tasks):
+        path = sweep / ".submitit" / job / f"{job}_{task}_result.pkl"
+        if not path.exists():
+            write(path, pickle.dumps(("error", f"job {job} has left SLURM's queue without a word")))
