@@ -40,6 +40,11 @@ def positive(key: str, value: float) -> None:
         raise refuse(key, value, "must be greater than 0")
 
 
+def choice_of(option: object) -> str:
+    """The name of `option` among the choices of its group, as in `init=random`: that of its file."""
+    return type(option).__module__.rpartition(".")[2]
+
+
 def program() -> str:
     """The command that runs, for messages; a worker process of a launcher does its work for `distill`."""
     name = Path(sys.argv[0]).name

@@ -1,67 +1,85 @@
-"""One experiment with its data and its network: what distillation and evaluation have in common."""
+"""What distillation and evaluation have in common: data, a network, p(θ0), an objective, a seed."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from dataset_distillation.architectures import Weights
+from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
-from dataset_distillation.errors import refuse
-from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.init.pooled import Pooled
-from dataset_distillation.networks.pool import Pool
-from dataset_distillation.networks.weights import checksum
+from dataset_distillation.errors import choice_of, refuse
+from dataset_distillation.init import Init, Origin
+from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.objectives import Objective
 from dataset_distillation.randomness import stream
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def check_parts(
+    dataset: Dataset, architecture: Architecture, init: Init, objective: Objective, stored: bool = False
+) -> None:
+    """Raise ConfigError unless these fit each other; `stored`: an artifact may hold θ0."""
+    size, name = dataset.image_size, f"dataset.name={dataset.name}"
+    architecture.check((dataset.channels, size, size))
+    if objective.numbers and not dataset.numbers:
+        allowed, remedy = f"predicts numbers, and {name} has classes", "use objective=standard"
+        raise refuse("objective", choice_of(objective), allowed, remedy)
+    if dataset.numbers and not objective.numbers:
+        allowed, remedy = f"is about classes, and {name} has numbers", "use objective=regression"
+        raise refuse("objective", choice_of(objective), allowed, remedy)
+    init.check(dataset, stored)
+    if objective.trained_init and not init.trained:
+        other = " dataset@init.source=..." if objective.other_source else ""
+        remedy = f"use init=pretrained{other}"
+        raise refuse("objective", choice_of(objective), "is of trained networks", remedy)
+    if objective.other_source and init.trained_on(dataset):
+        remedy = "choose another, for example dataset@init.source=usps, or objective=standard"
+        raise refuse("init.source", dataset.name, "is the dataset that is distilled", remedy)
+    if dataset.class_names:
+        objective.check(dataset.class_names)
 
 
 @dataclass(frozen=True)
 class Problem:
     """`network` gives the form of θ; its own weights mean nothing."""
 
-    experiment: Experiment
     data: Data
     network: nn.Module
+    architecture: Architecture
+    init: Init  # bound to the dataset
+    objective: Objective  # bound to the classes
+    inner_optimizer: InnerOptimizer
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     @cached_property
-    def checksum(self) -> str:
-        """SHA-256 of what a run depends on: its config, the data, and the weights of a θ0 that is known."""
-        known = [checksum(w) for w in self.population("init", 1)] if self.experiment.init.known else []
-        parts = [repr(self.experiment), self.data.checksum, *known]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-
-    @cached_property
-    def validation(self) -> Split:
-        """The part of the validation split that checkpoints and learning rates are chosen on."""
-        e, split = self.experiment, self.data.validation
-        # At random: many sources are sorted by class.
-        order = torch.randperm(len(split), generator=stream(e.seed, "validation images"))
-        return split.subset(order[: e.evaluation.validation_images])
+    def origin(self) -> Origin:
+        """What samples of θ0 depend on."""
+        return Origin(self.architecture, self.network, self.data.specification, self.seed)
 
     def population(self, purpose: str, number: int, step: int = 0) -> list[Weights]:
         """`number` initial weights θ0 for `purpose` at outer `step`, on the network's device."""
-        device = next(self.network.parameters()).device
-        weights = self.experiment.init.population(self, purpose, number, step)
-        return [{name: tensor.to(device) for name, tensor in w.items()} for w in weights]
+        population = self.init.population(self.origin, purpose, number, step)
+        return [{name: tensor.to(self.device) for name, tensor in weights.items()} for weights in population]
 
-    @cached_property
-    def pool(self) -> Pool:
-        """The pretrained networks that an init with a source draws from. Raises ConfigError."""
-        e, init = self.experiment, self.experiment.init
-        assert isinstance(init, Pooled)
-        source = init.source or e.dataset
-        device = next(self.network.parameters()).device
-        pool = Pool(e.architecture, source, init.pretraining, device, e.trainer.progress_bar)
-        if (theirs := pool.data.specification.classes) != (ours := self.data.specification.classes):
-            allowed = f"has {theirs} classes, and {e.dataset.name} has {ours}: one network cannot have both"
-            raise refuse("init.source", source.name, allowed)
-        return pool
+    @property
+    def known(self) -> Weights | None:
+        """θ0, where it is one known sample."""
+        return self.population("init", 1)[0] if self.init.known else None
 
-    def draw(self, purpose: str, step: int = 0) -> Weights:
-        """One sample of the architecture's own distribution of weights, on the CPU."""
-        e = self.experiment
-        return e.architecture.draw(self.network, stream(e.seed, purpose, step), self.data.specification)
+    def validation(self, images: int) -> Split:
+        """`images` of the validation split, that checkpoints and learning rates are chosen on."""
+        import torch
+
+        split = self.data.validation
+        # At random: many sources are sorted by class.
+        order = torch.randperm(len(split), generator=stream(self.seed, "validation images"))
+        return split.subset(order[:images])

@@ -8,8 +8,10 @@ draws as one that was not, and two methods that ask for the same name are compar
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def stream(seed: int, purpose: str, step: int = 0) -> torch.Generator:
@@ -17,5 +19,7 @@ def stream(seed: int, purpose: str, step: int = 0) -> torch.Generator:
 
     Draws are made on the CPU and moved to the device, so that they are the same on every device.
     """
+    import torch
+
     digest = hashlib.sha256(f"{seed}/{purpose}/{step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -35,6 +35,11 @@ class Architecture:
     def __post_init__(self) -> None:
         one_of("architecture.weights", self.weights, WEIGHT_SCHEMES)
 
+    @property
+    def linear(self) -> bool:
+        """Whether the outputs are linear in the pixels, without a bias."""
+        return False
+
     def check(self, shape: tuple[int, int, int]) -> None:
         """Raise ConfigError if images of `shape` (channels, height, width) do not fit this network."""
 

@@ -18,6 +18,10 @@ class Linear(Architecture):
 
     bias: bool = True
 
+    @property
+    def linear(self) -> bool:
+        return not self.bias
+
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn
 

@@ -69,7 +69,7 @@ def pretrain() -> None:
             experiment = experiment_config.read(hydra.compose("config", sys.argv[1:]))
         from dataset_distillation.pipeline.prepare import prepare, pretrain
 
-        report = pretrain(prepare(experiment))
+        report = pretrain(prepare(experiment), experiment)
         if report is None:
             raise ConfigError(
                 "init: there is nothing to train; take init=pretrained or init=fixed_pretrained"

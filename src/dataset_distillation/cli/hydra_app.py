@@ -18,7 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation.cli.job import chosen, make_page, resolved, run_job
+from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain
 from dataset_distillation.cli.resume import resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
@@ -49,7 +49,7 @@ class Check(Callback):
             with open_dict(task):
                 del task["hydra"]
             experiment_config.read(task)
-            check_folder(Path(config.hydra.run.dir), resolved(task))
+            check_folder(Path(config.hydra.run.dir), task)
         except (UserError, OmegaConfBaseException) as error:
             sys.exit(complain(error))
 

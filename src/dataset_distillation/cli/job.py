@@ -40,7 +40,7 @@ def run_job(config: DictConfig) -> float | None:
         with interruptible():
             assist(experiment_config.read(config), run)
         return None
-    check_folder(run.folder, run.config)  # before anything is written there
+    check_folder(run.folder, config)  # before anything is written there
     if process := going_on(run.folder):
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or take another folder")
     try:
@@ -86,7 +86,7 @@ def _asked(config: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     return {
         "folder": Path(hydra_config.runtime.output_dir),
-        "config": resolved(config),
+        "config": experiment_config.resolved(config),
         "choices": chosen(hydra_config.runtime.choices),
         "overrides": list(hydra_config.overrides.task),
         "command": _command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
@@ -99,11 +99,6 @@ def _command(hydra_config: HydraConf, program: str) -> str:
     by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in asked.hydra
     # An experiment that is a multirun would be one again.
     return shlex.join([program, *asked.task, *(["hydra.mode=RUN"] if by_itself else [])])
-
-
-def resolved(config: DictConfig) -> dict[str, Any]:
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    return dict(resolved)
 
 
 def chosen(chosen: Any) -> dict[str, str]:

@@ -45,6 +45,11 @@ class DistilledData(nn.Module):
     def learning_rates(self) -> Tensor:
         return functional.softplus(self.raw_learning_rates)
 
+    @property
+    def inner_steps(self) -> int:
+        """T, how many steps train a network: all steps of all epochs."""
+        return self.raw_learning_rates.numel()
+
     def steps(
         self, images: Tensor, raw_learning_rates: Tensor, labels: Tensor | None = None
     ) -> Iterator[Step]:

@@ -31,7 +31,7 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     generator = stream(seed, "distilled start")
     if options.start == "k_means":
         centers = partial(centroids, seed=generator.initial_seed())
-        images, targets = by_class(train, options, centers), labels.flatten()
+        images, targets = by_class(train, options.images_per_class, options.steps, centers), labels.flatten()
     elif options.start == "real":
         classes = torch.zeros(len(train), dtype=torch.long) if numbers else train.labels
         images, targets = train.batch(choose(classes, labels.flatten(), generator))
@@ -58,18 +58,20 @@ def choose(labels: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor
     return chosen
 
 
-def by_class(train: Split, options: Distilled, choose_some: Callable[[Tensor, int], Tensor]) -> Tensor:
+def by_class(
+    train: Split, images_per_class: int, steps: int, choose_some: Callable[[Tensor, int], Tensor]
+) -> Tensor:
     """Images (steps, n, channels, height, width) as the distilled ones, found for each class by itself.
 
     `choose_some(images (N, d) of a class, number)` gives (m, d), spread over the steps in that order. Where
     it gives fewer than `number` they are repeated.
     """
-    number, columns = options.images_per_class * options.steps, []
+    number, columns = images_per_class * steps, []
     for label in range(train.specification.classes):
         images = train.batch((train.labels == label).nonzero().flatten()).images
         chosen = choose_some(images.flatten(1), number)
         chosen = chosen[torch.arange(number) % len(chosen)]
-        columns.append(chosen.view(options.steps, options.images_per_class, *images.shape[1:]))
+        columns.append(chosen.view(steps, images_per_class, *images.shape[1:]))
     return torch.cat(columns, dim=1)
 
 

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation import closed_form, real_sets
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.real_sets import RealSet
+from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.selection import (
     Grid,
-    best,
     gradient_trial,
     neighbour_trial,
     score,
     select,
-    settings,
+    validated,
 )
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import load_weights
@@ -38,110 +39,119 @@ FULL_TRAINING_EPOCHS = 10
 
 
 @dataclass(frozen=True)
-class Setting:
+class BaselineContext:
     """What all baselines have in common: the held-out networks, and what gradient descent may try.
 
-    `learning_rates` are those of the distilled data (epochs, steps), or None if there are none: their mean
-    and their number of epochs are tried too.
+    `size` is that of the distilled data. `learning_rates` are theirs (epochs, steps), or None if there are
+    none: their mean and their number of epochs are tried too.
     """
 
     problem: Problem
+    evaluation: Evaluation
     networks: Sequence[Weights]
+    size: Size
     learning_rates: Tensor | None = None
 
     @property
+    def train(self) -> Split:
+        return self.problem.data.train
+
+    @property
     def grid(self) -> Grid:
-        epochs = self.problem.experiment.objective.baseline_epochs
+        epochs = self.problem.objective.baseline_epochs
         if self.learning_rates is None:
             return {"learning_rate": LEARNING_RATES, "epochs": epochs}
-        ours = float(self.learning_rates.mean())
+        learned = float(self.learning_rates.mean())
         return {
-            "learning_rate": (ours, *LEARNING_RATES),
+            "learning_rate": (learned, *LEARNING_RATES),
             "epochs": sorted({*epochs, len(self.learning_rates)}),
         }
 
     @cached_property
     def random_real(self) -> list[RealSet]:
-        return real_sets.random_real(self.problem, SETS)
+        return real_sets.random_real(self.train, self.size, self.problem.seed, SETS)
 
     @cached_property
     def k_means(self) -> list[RealSet]:
-        return real_sets.k_means(self.problem, SETS)
+        return real_sets.k_means(self.train, self.size, self.problem.seed, SETS)
 
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Networks trained on real images in place of the distilled ones."""
-        return select(self.problem, self.networks, gradient_trial(self.problem, real), self.grid)
+        trial = gradient_trial(self.problem, real)
+        return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
     def by_neighbours(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """The nearest real images, instead of a network, classify."""
         grid = {"distance": ("l1", "l2"), "k": tuple(k for k in (1, 3) if k <= real[0].labels.numel())}
-        return select(self.problem, self.networks, neighbour_trial(self.problem, real), grid)
+        trial = neighbour_trial(self.problem, real)
+        return select(self.problem, self.evaluation, self.networks, trial, grid)
 
     def optimized_real(self) -> list[RealSet]:
         """The best of many random sets, judged on images of the train split.
 
         By the first held-out networks, at the settings that suit random sets on the validation split.
         """
-        problem, grid = self.problem, self.grid
-        e, train = problem.experiment, problem.data.train
-        candidates = real_sets.random_real(problem, CANDIDATE_SETS)
-        others = problem.population("validation", e.evaluation.validation_networks)
-        tried = gradient_trial(problem, candidates)(problem.validation, others, grid)
-        at = settings(best(tried, grid, e.objective), grid)
-        order = torch.randperm(len(train), generator=stream(e.seed, "optimized real"))
+        problem, grid, train = self.problem, self.grid, self.train
+        candidates = real_sets.random_real(train, self.size, problem.seed, CANDIDATE_SETS)
+        chosen = validated(problem, self.evaluation, gradient_trial(problem, candidates), grid)
+        order = torch.randperm(len(train), generator=stream(problem.seed, "optimized real"))
         judging, judges = train.subset(order[:JUDGING_IMAGES]), self.networks[:JUDGING_NETWORKS]
 
         def judged(candidate: RealSet) -> float:
-            return score(gradient_trial(problem, [candidate])(judging, judges, at), grid, e.objective)
+            runs = gradient_trial(problem, [candidate])(judging, judges, chosen)
+            return score(runs, grid, problem.objective)
 
         return sorted(candidates, key=judged, reverse=True)[:SETS]
 
 
-def full_training(setting: Setting) -> pandas.DataFrame:
+def full_training(context: BaselineContext) -> pandas.DataFrame:
     """Ten epochs of Adam (0.001, cosine, batches of 128) on the whole train split: the upper bound."""
-    problem, rows = setting.problem, []
-    for j, weights in enumerate(setting.networks[:FULL_TRAINING_NETWORKS]):
+    problem, rows = context.problem, []
+    for j, weights in enumerate(context.networks[:FULL_TRAINING_NETWORKS]):
         load_weights(problem.network, weights)
         _train_on_everything(problem, j)
-        tested = training.test(problem.network, problem.data.test, problem.experiment.objective)
+        tested = training.test(problem.network, problem.data.test, problem.objective)
         rows.append({"set": 0, "network": j, **tested})
     return pandas.DataFrame(rows)
 
 
 def _train_on_everything(problem: Problem, j: int) -> None:
-    e, network, train = problem.experiment, problem.network, problem.data.train
-    device = next(network.parameters()).device
+    objective, network, train = problem.objective, problem.network, problem.data.train
+    device = problem.device
     batches = [
         indices
         for epoch in range(FULL_TRAINING_EPOCHS)
-        for indices in torch.randperm(len(train), generator=stream(e.seed, f"full {j}", epoch)).split(128)
+        for indices in torch.randperm(len(train), generator=stream(problem.seed, f"full {j}", epoch)).split(
+            128
+        )
     ]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
     for indices in batches:
         images, labels = (tensor.to(device) for tensor in train.batch(indices))
         optimizer.zero_grad()
-        e.objective.training_loss(network(images), e.objective.relabel(labels)).backward()
+        objective.training_loss(network(images), objective.relabel(labels)).backward()
         optimizer.step()
         schedule.step()
 
 
-def _closed_form(setting: Setting) -> pandas.DataFrame:
-    data, distilled = setting.problem.data, setting.problem.experiment.distilled
-    pairs = closed_form.steps(data.train, distilled.images_per_class)
-    return held_out(setting.problem, data.test, setting.networks, [pairs]).runs
+def _closed_form(context: BaselineContext) -> pandas.DataFrame:
+    pairs = closed_form.steps(context.train, context.size.images_per_class)
+    return held_out(context.problem, context.problem.data.test, context.networks, [pairs]).runs
 
 
 #: The runs of each baseline on the test split: set, network, metrics, and what was chosen.
-BASELINES: dict[str, Callable[[Setting], pandas.DataFrame]] = {
-    "random_real": lambda setting: setting.by_gradient(setting.random_real),
-    "average_real": lambda setting: setting.by_gradient([real_sets.average_real(setting.problem)]),
-    "herding": lambda setting: setting.by_gradient([real_sets.herding(setting.problem)]),
-    "k_center": lambda setting: setting.by_gradient([real_sets.k_center(setting.problem)]),
-    "k_means": lambda setting: setting.by_gradient(setting.k_means),
-    "optimized_real": lambda setting: setting.by_gradient(setting.optimized_real()),
-    "nearest_neighbour_random_real": lambda setting: setting.by_neighbours(setting.random_real),
-    "nearest_neighbour_k_means": lambda setting: setting.by_neighbours(setting.k_means),
+BASELINES: dict[str, Callable[[BaselineContext], pandas.DataFrame]] = {
+    "random_real": lambda context: context.by_gradient(context.random_real),
+    "average_real": lambda context: context.by_gradient(
+        [real_sets.average_real(context.train, context.size)]
+    ),
+    "herding": lambda context: context.by_gradient([real_sets.herding(context.train, context.size)]),
+    "k_center": lambda context: context.by_gradient([real_sets.k_center(context.train, context.size)]),
+    "k_means": lambda context: context.by_gradient(context.k_means),
+    "optimized_real": lambda context: context.by_gradient(context.optimized_real()),
+    "nearest_neighbour_random_real": lambda context: context.by_neighbours(context.random_real),
+    "nearest_neighbour_k_means": lambda context: context.by_neighbours(context.k_means),
     "full_training": full_training,
     "closed_form": _closed_form,
 }

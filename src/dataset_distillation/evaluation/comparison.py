@@ -6,15 +6,17 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import DAMAGED
-from dataset_distillation.evaluation.baselines import BASELINES, Setting
+from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.statistics import difference, plain, spread
 from dataset_distillation.files import write, write_json
 from dataset_distillation.inner_optimizers import Step
@@ -26,42 +28,52 @@ log = logging.getLogger(__name__)
 SETTINGS = {"learning_rate": "Float64", "epochs": "Int64", "distance": "string", "k": "Int64"}
 
 
+class Comparison(NamedTuple):
+    """One row per run, and by method the mean confusion matrix [true][predicted], where there are classes."""
+
+    runs: pandas.DataFrame
+    confusion: dict[str, list[list[float]]]
+
+
 def compare(
     problem: Problem,
+    evaluation: Evaluation,
     networks: Sequence[Weights],
-    folder: Path,
     sets: Sequence[Sequence[Step]],
+    size: Size,
     learning_rates: Tensor | None,
+    folder: Path | None = None,
     resumed: bool = False,
-) -> pandas.DataFrame:
+) -> Comparison:
     """Every method on the test split: untrained networks, the distilled `sets` of steps, and the baselines.
 
-    Without distilled sets there is no such row. Returns one row a run: method, set, network, the metrics,
-    the settings, and the method's seconds. Written to `evaluation.csv` as each method is finished, and if
-    `resumed` baselines that stand there are not made again; `confusion.json` has the mean confusion matrices,
-    if there are classes.
+    Without distilled sets there is no such row. A row has the method, set, network, the metrics, the
+    settings, and the method's seconds. Written to `evaluation.csv` in the `folder`, if any, as each method is
+    finished, and if `resumed` baselines that stand there are not made again; `confusion.json` has the
+    confusion matrices.
     """
-    earlier = _read(folder) if resumed else None
+    earlier = _read(folder) if folder and resumed else None
     finished, matrices = [], {}
-    for method, taken in {"before_training": [()], "distilled": sets}.items():
-        if taken:
+    for method, of_method in {"before_training": [()], "distilled": sets}.items():
+        if of_method:
             began = time.perf_counter()
-            runs, confusion = held_out(problem, problem.data.test, networks, taken)
+            runs, confusion = held_out(problem, problem.data.test, networks, of_method)
             # Orders of the same images are no other sets.
             finished.append(_named(method, runs.assign(set=0), began))
             if confusion is not None:
                 matrices[method] = confusion.tolist()
-    write_json(folder / "confusion.json", matrices)
-    setting = Setting(problem, networks, learning_rates)
-    for method in problem.experiment.evaluation.baselines:
+    if folder:
+        write_json(folder / "confusion.json", matrices)
+    context = BaselineContext(problem, evaluation, networks, size, learning_rates)
+    for method in evaluation.baselines:
         if earlier is not None and method in set(earlier["method"]):
             finished.append(earlier[earlier["method"] == method])
             continue
         log.info("baseline: %s", method.replace("_", " "))
         began = time.perf_counter()
-        finished.append(_named(method, BASELINES[method](setting), began))
-        _write(pandas.concat(finished, ignore_index=True), folder)
-    return _write(pandas.concat(finished, ignore_index=True), folder)
+        finished.append(_named(method, BASELINES[method](context), began))
+        _write(finished, folder)
+    return Comparison(_write(finished, folder), matrices)
 
 
 def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFrame:
@@ -82,8 +94,10 @@ def _read(folder: Path) -> pandas.DataFrame | None:
         return None
 
 
-def _write(table: pandas.DataFrame, folder: Path) -> pandas.DataFrame:
-    write(folder / "evaluation.csv", table.to_csv(index=False).encode())
+def _write(finished: Sequence[pandas.DataFrame], folder: Path | None) -> pandas.DataFrame:
+    table = pandas.concat(finished, ignore_index=True)
+    if folder:
+        write(folder / "evaluation.csv", table.to_csv(index=False).encode())
     return table
 
 

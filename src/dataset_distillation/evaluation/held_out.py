@@ -36,14 +36,14 @@ def held_out(
 
     Two calls with the same networks are paired run by run.
     """
-    e, network = problem.experiment, problem.network
+    objective, network = problem.objective, problem.network
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
-        training.train(network, sets[i], e.inner_optimizer, e.objective.training_loss)
+        training.train(network, sets[i], problem.inner_optimizer, objective.training_loss)
         outputs, labels = training.outputs(network, split)
-        rows.append({"set": i, "network": j, **training.measure(outputs, labels, e.objective)})
-        if not e.objective.numbers:
+        rows.append({"set": i, "network": j, **training.measure(outputs, labels, objective)})
+        if not objective.numbers:
             matrices.append(confusion(outputs, labels))
     return Judged(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
 

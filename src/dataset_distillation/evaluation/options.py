@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataset_distillation.architectures import Architecture
+from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.objectives import Objective
 
 #: What `evaluation.baselines=all` stands for, the cheap ones first: their rows are there while others run.
 #: closed_form, of linear regression, is another world.
@@ -43,6 +46,29 @@ class Evaluation:
         for name in names:
             one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
         self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
+
+    def check(
+        self, objective: Objective, dataset: str, distilled: Distilled, architecture: Architecture
+    ) -> None:
+        """Raise ConfigError unless the baselines fit the targets, classes or numbers, of the dataset."""
+        key, name = "evaluation.baselines", f"dataset.name={dataset}"
+        for other in self.baselines if objective.numbers else []:
+            if other != "closed_form":
+                allowed, remedy = f"is about classes, and {name} has numbers", "use [closed_form] or []"
+                raise refuse(key, other, allowed, remedy)
+        if "closed_form" not in self.baselines:
+            return
+        if not objective.numbers:
+            allowed = f"is of linear regression, and {name} has classes"
+            raise refuse(key, "closed_form", allowed, "leave it out")
+        for one, value in {"steps": distilled.steps, "epochs": distilled.epochs}.items():
+            if value != 1:
+                raise refuse(f"distilled.{one}", value, "must be 1 with evaluation.baselines=[closed_form]")
+        if not architecture.linear:
+            allowed = "must be false with evaluation.baselines=[closed_form]"
+            raise refuse(
+                "architecture.bias", True, allowed, "use architecture=linear architecture.bias=false"
+            )
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.start import by_class, centroids, choose
-from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 
 
@@ -24,43 +24,47 @@ class RealSet(NamedTuple):
     labels: Tensor
 
 
-def labels_of(problem: Problem) -> Tensor:
-    """(steps, n): in each step, `images_per_class` of every class."""
-    distilled = problem.experiment.distilled
-    classes = torch.arange(problem.data.specification.classes)
-    return classes.repeat_interleave(distilled.images_per_class).repeat(distilled.steps, 1)
+class Size(NamedTuple):
+    """How many images of each class a set has in each of its steps."""
+
+    images_per_class: int
+    steps: int
+
+    def labels(self, classes: int) -> Tensor:
+        """(steps, n): in each step, `images_per_class` of every class."""
+        return torch.arange(classes).repeat_interleave(self.images_per_class).repeat(self.steps, 1)
 
 
-def random_real(problem: Problem, number: int) -> list[RealSet]:
+def random_real(train: Split, size: Size, seed: int, number: int) -> list[RealSet]:
     """Random images of the train split, in `number` sets; the first ones are the same for any number."""
-    train, labels = problem.data.train, labels_of(problem)
+    labels = size.labels(train.specification.classes)
     sets = []
     for j in range(number):
-        generator = stream(problem.experiment.seed, "random real", j)
+        generator = stream(seed, "random real", j)
         images = train.batch(choose(train.labels, labels.flatten(), generator)).images
         sets.append(RealSet(images.view(*labels.shape, *images.shape[1:]), labels))
     return sets
 
 
-def k_means(problem: Problem, number: int) -> list[RealSet]:
+def k_means(train: Split, size: Size, seed: int, number: int) -> list[RealSet]:
     """The centroids of k-means in each class, as many as there are images of it, from `number` starts."""
-    seeds = [stream(problem.experiment.seed, "k-means", j).initial_seed() for j in range(number)]
-    return [_by_class(problem, partial(centroids, seed=seed)) for seed in seeds]
+    seeds = [stream(seed, "k-means", j).initial_seed() for j in range(number)]
+    return [_by_class(train, size, partial(centroids, seed=seed)) for seed in seeds]
 
 
-def average_real(problem: Problem) -> RealSet:
+def average_real(train: Split, size: Size) -> RealSet:
     """The mean image of each class, again and again."""
-    return _by_class(problem, lambda images, _: images.mean(dim=0, keepdim=True))
+    return _by_class(train, size, lambda images, _: images.mean(dim=0, keepdim=True))
 
 
-def herding(problem: Problem) -> RealSet:
+def herding(train: Split, size: Size) -> RealSet:
     """Welling 2009: each next image brings the mean of the chosen ones closest to the mean of the class."""
-    return _by_class(problem, lambda images, wanted: images[herd(images, wanted)])
+    return _by_class(train, size, lambda images, wanted: images[herd(images, wanted)])
 
 
-def k_center(problem: Problem) -> RealSet:
+def k_center(train: Split, size: Size) -> RealSet:
     """Gonzalez 1985, greedily: each next image is the one farthest from the chosen ones of its class."""
-    return _by_class(problem, lambda images, wanted: images[spread(images, wanted)])
+    return _by_class(train, size, lambda images, wanted: images[spread(images, wanted)])
 
 
 def herd(points: Tensor, number: int) -> list[int]:
@@ -86,6 +90,6 @@ def spread(points: Tensor, number: int) -> list[int]:
     return chosen
 
 
-def _by_class(problem: Problem, choose_some: Callable[[Tensor, int], Tensor]) -> RealSet:
-    images = by_class(problem.data.train, problem.experiment.distilled, choose_some)
-    return RealSet(images, labels_of(problem))
+def _by_class(train: Split, size: Size, choose_some: Callable[[Tensor, int], Tensor]) -> RealSet:
+    images = by_class(train, size.images_per_class, size.steps, choose_some)
+    return RealSet(images, size.labels(train.specification.classes))

@@ -17,6 +17,7 @@ from torch.nn import functional
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import pairs
+from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
@@ -29,18 +30,25 @@ Grid = Mapping[str, Sequence[Any]]
 Trial = Callable[[Split, Sequence[Weights], Grid], pandas.DataFrame]
 
 
-def select(problem: Problem, networks: Sequence[Weights], trial: Trial, grid: Grid) -> pandas.DataFrame:
+def select(
+    problem: Problem, evaluation: Evaluation, networks: Sequence[Weights], trial: Trial, grid: Grid
+) -> pandas.DataFrame:
     """The runs of `networks` on the test split with the best settings of the grid.
 
     validation: the settings with the best score on the validation split, of other networks.
     paper: those with the best score that there is to report.
     """
-    e, data = problem.experiment, problem.data
-    if e.evaluation.selection == "paper":
-        return best(trial(data.test, networks, grid), grid, e.objective)
-    others = problem.population("validation", e.evaluation.validation_networks)
-    tried = best(trial(problem.validation, others, grid), grid, e.objective)
-    return trial(data.test, networks, settings(tried, grid))
+    test, objective = problem.data.test, problem.objective
+    if evaluation.selection == "paper":
+        return best(trial(test, networks, grid), grid, objective)
+    return trial(test, networks, validated(problem, evaluation, trial, grid))
+
+
+def validated(problem: Problem, evaluation: Evaluation, trial: Trial, grid: Grid) -> Grid:
+    """The settings with the best score on the validation split, of networks of its own."""
+    networks = problem.population("validation", evaluation.validation_networks)
+    runs = trial(problem.validation(evaluation.validation_images), networks, grid)
+    return settings(best(runs, grid, problem.objective), grid)
 
 
 def best(runs: pandas.DataFrame, grid: Grid, objective: Objective) -> pandas.DataFrame:
@@ -62,22 +70,24 @@ def settings(runs: pandas.DataFrame, grid: Grid) -> Grid:
 
 def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     """Gradient descent on real images, with one learning rate for all steps."""
-    e, network = problem.experiment, problem.network
+    objective, network = problem.objective, problem.network
 
     def trial(split: Split, networks: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
         rows = []
         for rate in grid["learning_rate"]:
             for i, j in pairs(len(sets), len(networks)):
                 load_weights(network, networks[j])
-                images, labels = sets[i].images, e.objective.relabel(sets[i].labels)
+                images, labels = sets[i].images, objective.relabel(sets[i].labels)
                 epoch = [Step(*batch, torch.tensor(rate)) for batch in zip(images, labels, strict=True)]
                 steps = chain.from_iterable(repeat(epoch, max(grid["epochs"])))
                 run = {"learning_rate": rate, "set": i, "network": j}
                 # The longest training passes through the shorter ones.
-                for taken in training.descent(network, steps, e.inner_optimizer, e.objective.training_loss):
+                for taken in training.descent(
+                    network, steps, problem.inner_optimizer, objective.training_loss
+                ):
                     epochs, rest = divmod(taken, len(epoch))
                     if not rest and epochs in grid["epochs"]:
-                        tested = training.test(network, split, e.objective)
+                        tested = training.test(network, split, objective)
                         rows.append({**run, "epochs": epochs, **tested})
         return pandas.DataFrame(rows)
 
@@ -86,7 +96,7 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
 
 def neighbour_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     """The majority of the K nearest of the real images, l1 or l2 apart; one run a set, without a network."""
-    objective = problem.experiment.objective
+    objective = problem.objective
 
     def trial(split: Split, _: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
         rows = []

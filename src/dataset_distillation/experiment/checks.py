@@ -1,29 +1,26 @@
-"""Checks that cross the groups of an experiment."""
+"""Checks that cross the groups of an experiment: each group is asked with the facts of the others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dataset_distillation.errors import refuse
+from dataset_distillation.experiment.tree import Evaluate, Experiment
+from dataset_distillation.problem import check_parts
 
-if TYPE_CHECKING:
-    from dataset_distillation.experiment.tree import Experiment
+
+def check(e: Experiment) -> None:
+    """Raise ConfigError unless the groups of `e` fit each other."""
+    stored = isinstance(e, Evaluate) and e.artifact is not None  # the artifact may hold θ0
+    check_parts(e.dataset, e.architecture, e.init, e.objective, stored)
+    e.distilled.check(e.objective, e.dataset.name)
+    e.unroll.check(e.distilled.inner_steps)
+    e.trainer.check(e.init.networks)
+    e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
+    if isinstance(e, Evaluate):
+        _check_evaluate(e)
 
 
-def check_baselines(experiment: Experiment) -> None:
-    """Raise ConfigError unless the baselines fit what the data set's targets are, classes or numbers."""
-    numbers, ours = experiment.dataset.numbers, experiment.evaluation.baselines
-    key, name = "evaluation.baselines", f"dataset.name={experiment.dataset.name}"
-    for other in ours if numbers else []:
-        if other != "closed_form":
-            raise refuse(key, other, f"is about classes, and {name} has numbers", "take [closed_form] or []")
-    if "closed_form" not in ours:
-        return
-    if not numbers:
-        raise refuse(key, "closed_form", f"is of linear regression, and {name} has classes", "leave it out")
-    for one in ("steps", "epochs"):
-        if (value := getattr(experiment.distilled, one)) != 1:
-            raise refuse(f"distilled.{one}", value, "must be 1 with evaluation.baselines=[closed_form]")
-    if getattr(experiment.architecture, "bias", True):
-        allowed = "must be false with evaluation.baselines=[closed_form]"
-        raise refuse("architecture.bias", True, allowed, "take architecture=linear architecture.bias=false")
+def _check_evaluate(e: Evaluate) -> None:
+    if e.artifact is None and not e.evaluation.baselines:
+        raise refuse("artifact", "null", "there is nothing to evaluate", "give its path, or baselines=all")
+    if e.evaluation.networks == 0:
+        raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")

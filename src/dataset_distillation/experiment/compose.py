@@ -25,6 +25,7 @@ from dataset_distillation import architectures, datasets, init, inner_optimizers
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import ConfigError, refuse
+from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -73,7 +74,14 @@ def read(config: DictConfig) -> Experiment:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(experiment, Experiment)
+    check(experiment)
     return experiment
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The values of a config as Python's own."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(values)
 
 
 def _refuse_infinite(value: Any, key: str) -> None:

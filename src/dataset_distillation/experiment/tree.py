@@ -11,9 +11,7 @@ from omegaconf import MISSING
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.options import Evaluation, Training
-from dataset_distillation.experiment.checks import check_baselines
 from dataset_distillation.init import Init
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.loggers import Logger
@@ -39,37 +37,6 @@ class Experiment:
     logger: Logger = MISSING
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        size = self.dataset.image_size
-        self.architecture.check((self.dataset.channels, size, size))
-        self._check_targets()
-        self.init.check(self)
-        self.objective.check(self)
-        self.unroll.check(self)
-        if self.init.networks % self.trainer.devices:
-            allowed = (
-                f"must be a multiple of trainer.devices={self.trainer.devices}, which share the networks"
-            )
-            raise refuse("init.networks", self.init.networks, allowed)
-        check_baselines(self)
-
-    def _check_targets(self) -> None:
-        """Classes or numbers: data set, objective and labels must agree."""
-        dataset = f"dataset.name={self.dataset.name}"
-        if self.objective.numbers and not self.dataset.numbers:
-            allowed, remedy = f"predicts numbers, and {dataset} has classes", "take objective=standard"
-        elif self.dataset.numbers and not self.objective.numbers:
-            allowed, remedy = f"is about classes, and {dataset} has numbers", "take objective=regression"
-        elif self.dataset.numbers and self.distilled.labels == "fixed":
-            allowed = f"{dataset} has numbers, and no class that one could be fixed to"
-            raise refuse("distilled.labels", "fixed", allowed, "take distilled.labels=learned")
-        elif self.dataset.numbers and self.distilled.start == "k_means":
-            allowed = f"{dataset} has numbers, and no classes to find centroids of"
-            raise refuse("distilled.start", "k_means", allowed, "take noise or real")
-        else:
-            return
-        raise refuse("objective", type(self.objective).__module__.rpartition(".")[2], allowed, remedy)
-
 
 @dataclass
 class Evaluate(Experiment):
@@ -82,10 +49,3 @@ class Evaluate(Experiment):
     def __post_init__(self) -> None:
         if self.baselines is not None:
             self.evaluation = dataclasses.replace(self.evaluation, baselines=self.baselines)
-        super().__post_init__()
-        if self.artifact is None and not self.evaluation.baselines:
-            raise refuse(
-                "artifact", "null", "there is nothing to evaluate", "give its path, or baselines=all"
-            )
-        if self.evaluation.networks == 0:
-            raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")

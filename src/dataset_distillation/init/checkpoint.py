@@ -9,15 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dataset_distillation.architectures import Weights
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.init import Origin
 from dataset_distillation.init.fixed import Fixed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.experiment.tree import Experiment
-    from dataset_distillation.problem import Problem
 
 
 log = logging.getLogger(__name__)
@@ -42,18 +41,18 @@ class Checkpoint(Fixed):
     fresh_layer: str | None = None
     store: bool = False
 
-    def check(self, experiment: Experiment) -> None:
+    def check(self, dataset: Dataset, stored: bool = False) -> None:
         if (self.path is None) == (self.weights is None):
             allowed = f"init.weights is {self.weights}"
             raise refuse("init.path", self.path, allowed, "give a file or torchvision's weights by name")
-        held = self.store and getattr(experiment, "artifact", None)  # which has θ0, wherever it was from
+        held = self.store and stored  # the artifact has θ0, wherever it was from
         if self.path is not None and not held and not Path(self.path).expanduser().is_file():
             raise refuse("init.path", self.path, "no such file")
         if self.weights is not None:
             _url(self.weights)
 
-    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        return [{name: weight.clone() for name, weight in self._fitted(problem.network).items()}]
+    def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        return [{name: weight.clone() for name, weight in self._fitted(origin.network).items()}]
 
     def stored(self, weights: Weights) -> Weights:
         return weights if self.store else {}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import refuse
-from dataset_distillation.init import Init
-
-if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.problem import Problem
+from dataset_distillation.init import Init, Origin
 
 
 @dataclass
@@ -26,5 +23,5 @@ class Fixed(Init):
                 "init.networks", self.networks, "a fixed initialization is one network", "use init=random"
             )
 
-    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        return [problem.draw("fixed init")]
+    def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        return [origin.draw("fixed init")]

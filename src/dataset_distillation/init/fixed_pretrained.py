@@ -1,16 +1,13 @@
-"""One network trained beforehand on a source data set, the same in distillation and in evaluation."""
+"""One network trained beforehand on a source dataset, the same in distillation and in evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import Weights
+from dataset_distillation.init import Origin
 from dataset_distillation.init.fixed import Fixed
 from dataset_distillation.init.pooled import Pooled
-
-if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.problem import Problem
 
 
 @dataclass
@@ -20,5 +17,5 @@ class FixedPretrained(Pooled, Fixed):
     def members(self, validation_networks: int) -> list[str]:
         return ["fixed"]
 
-    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        return [member.weights for member in problem.pool.members(["fixed"])]
+    def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        return [member.weights for member in self.pool(origin).members(["fixed"])]

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
-from dataset_distillation.init import Init
+from dataset_distillation.init import Init, Origin
 from dataset_distillation.networks.options import Pretraining
 
 if TYPE_CHECKING:
-    from dataset_distillation.experiment.tree import Experiment
+    from dataset_distillation.networks.pool import Pool
 
 
 @dataclass
 class Pooled(Init):
-    """θ0 from a pool of networks (pool.py), all trained in the same way."""
+    """θ0 from a pool of networks (networks/pool.py), all trained in the same way."""
 
     trained: ClassVar[bool] = True
 
-    source: Dataset | None = None  # null: the data set that is distilled
+    source: Dataset | None = None  # null: the dataset that is distilled
     pretraining: Pretraining = field(default_factory=Pretraining)
 
-    def check(self, experiment: Experiment) -> None:
-        target = experiment.dataset
-        if (trained_on := self.source or target).numbers:
-            raise refuse(
-                "init.source", trained_on.name, "only classifiers are pretrained", "take init=random"
-            )
+    def check(self, dataset: Dataset, stored: bool = False) -> None:
+        if (trained_on := self.source or dataset).numbers:
+            raise refuse("init.source", trained_on.name, "only classifiers are pretrained", "use init=random")
         if self.source is None:
             return
-        for key in ("channels", "image_size"):
-            if (theirs := getattr(self.source, key)) != (ours := getattr(target, key)):
-                raise refuse(
-                    f"init.source.{key}",
-                    theirs,
-                    f"dataset.{key} is {ours}, and one network takes both",
-                    f"set init.source.{key} and dataset.{key} to the same value",
-                )
+        sides = {
+            "channels": (self.source.channels, dataset.channels),
+            "image_size": (self.source.image_size, dataset.image_size),
+        }
+        for key, (of_source, of_dataset) in sides.items():
+            if of_source != of_dataset:
+                allowed = f"dataset.{key} is {of_dataset}, and one network takes both"
+                remedy = f"set init.source.{key} and dataset.{key} to the same value"
+                raise refuse(f"init.source.{key}", of_source, allowed, remedy)
+
+    def bind(self, dataset: Dataset) -> Pooled:
+        return replace(self, source=self.source or dataset)
+
+    def trained_on(self, dataset: Dataset) -> bool:
+        return self.source in (None, dataset)
+
+    def prepare(
+        self, origin: Origin, members: Sequence[str], progress_bar: bool = False
+    ) -> dict[str, Any] | None:
+        return self.pool(origin, progress_bar).report(members) if members else None
+
+    def pool(self, origin: Origin, progress_bar: bool = False) -> Pool:
+        """The pool that `origin`'s networks are trained in, made once. Raises ConfigError."""
+        if "_pool" not in vars(self):
+            from dataset_distillation.networks.pool import Pool
+
+            assert self.source is not None, "an init is bound to its dataset before it is asked for networks"
+            device = next(origin.network.parameters()).device
+            pool = Pool(origin.architecture, self.source, self.pretraining, device, progress_bar)
+            if (of_source := pool.data.specification.classes) != (classes := origin.specification.classes):
+                name = origin.specification.name
+                allowed = f"has {of_source} classes, and {name} has {classes}: one network cannot have both"
+                raise refuse("init.source", self.source.name, allowed)
+            self._pool = pool
+        return self._pool

@@ -1,16 +1,14 @@
-"""Networks trained beforehand on a source data set: a pool for distillation, others for evaluation."""
+"""Networks trained beforehand on a source dataset: a pool for distillation, others for evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import positive, refuse
+from dataset_distillation.init import Origin
 from dataset_distillation.init.pooled import Pooled
-
-if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.problem import Problem
+from dataset_distillation.randomness import stream
 
 
 @dataclass
@@ -36,16 +34,14 @@ class Pretrained(Pooled):
             *(f"held-out {j}" for j in range(self.held_out)),
         ]
 
-    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
+    def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
         from torch import randperm
 
-        from dataset_distillation.randomness import stream
-
         if purpose == "init":
-            draw = stream(problem.experiment.seed, "pool", step)
-            chosen = randperm(self.pool_size, generator=draw)[:number].tolist()
+            generator = stream(origin.seed, "pool", step)
+            chosen = randperm(self.pool_size, generator=generator)[:number].tolist()
         elif purpose == "held-out" and number > self.held_out:
             raise refuse("init.held_out", self.held_out, f"evaluation needs {number} networks")
         else:
             chosen = list(range(number))
-        return [member.weights for member in problem.pool.members([f"{purpose} {j}" for j in chosen])]
+        return [member.weights for member in self.pool(origin).members([f"{purpose} {j}" for j in chosen])]

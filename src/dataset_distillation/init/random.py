@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from dataset_distillation.init import Init
-
-if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.problem import Problem
+from dataset_distillation.architectures import Weights
+from dataset_distillation.init import Init, Origin
 
 
 @dataclass
 class Random(Init):
-    """Section 3.5, random initialization."""
+    """Section 3.5, random initialization.
 
-    def population(self, problem: Problem, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        # One stream a network: network j is the same one however many are asked for.
-        return [problem.draw(f"{purpose} {j}", step) for j in range(number)]
+    All weights are drawn anew by the architecture's scheme (`weights`, Xavier's by default). The values
+    that a network of your own had are not used: only its shapes are.
+    """
+
+    def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
+        # One stream per network: network j is the same one however many are asked for.
+        return [origin.draw(f"{purpose} {j}", step) for j in range(number)]

@@ -5,29 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dataset_distillation.errors import refuse
+from dataset_distillation.inner.step import Function, InnerTraining
 from dataset_distillation.inner_optimizers import Step
 
-if TYPE_CHECKING:
-    from dataset_distillation.inner.step import InnerTraining
-
-
 log = logging.getLogger(__name__)
-
-#: Of (training, point, step, t, adjoint or nothing); what it returns has no graph.
-Function = Callable[..., Sequence[Tensor]]
 
 # Of what a compiled step changes, without and with autocast: more is not rounding.
 ERROR = {False: 1e-2, True: 0.5}
 
 
-class Programs:
+class CompiledSteps:
     """Functions of an inner step, each traced at its first call, with the autograd in it, and compiled.
 
     torch.compile by itself takes no gradient of a gradient. What changes between the steps and between the
@@ -65,7 +59,7 @@ class Programs:
         learned = [tensor.requires_grad for tensor in step]
 
         def of_tensors(frozen: Any, point: Any, values: Any, number: Tensor, *more: Any) -> list[Tensor]:
-            own = dataclasses.replace(training, weights=frozen, programs=None)
+            own = dataclasses.replace(training, weights=frozen, compiled=None)
             tensors = (v.detach().requires_grad_(wanted) for v, wanted in zip(values, learned, strict=True))
             return list(function(own, point, Step(*tensors), number, *more))
 

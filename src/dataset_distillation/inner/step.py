@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.inner.compiled import Function, Programs
 from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+#: Of (training, point, step, t, adjoint or nothing); what it returns has no graph.
+Function = Callable[..., Sequence[Tensor]]
 
 #: Where the inner training is: the trained weights, then what the optimiser remembers of each of them.
 Point = list[Tensor]
@@ -33,7 +35,7 @@ class InnerTraining:
     weights: Weights
     optimizer: InnerOptimizer
     loss: Loss
-    programs: Programs | None = None  # where its steps without a graph are compiled
+    compiled: Function | None = None  # what runs the functions of its steps without a graph, see compiled.py
 
     @cached_property
     def names(self) -> list[str]:
@@ -90,7 +92,7 @@ class InnerTraining:
         return tuple(self._by(_vector_jacobian)(self, point, step, t, adjoint))
 
     def _by(self, function: Function) -> Function:
-        return functools.partial(self.programs, function) if self.programs else function
+        return functools.partial(self.compiled, function) if self.compiled else function
 
 
 def _advance(training: InnerTraining, point: Point, step: Step, t: int) -> Point:

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.loggers import Logger, Shown
+from dataset_distillation.loggers import EvaluationView, Logger, Title
 
 if TYPE_CHECKING:
     import pytorch_lightning.loggers
     from torch import Tensor
-
-    from dataset_distillation.run.run import Run
 
 
 @dataclass
 class Tensorboard(Logger):
     """Curves, images, config and final table in `tensorboard/` in the run folder."""
 
-    def open(self, run: Run, config: dict[str, Any]) -> list[pytorch_lightning.loggers.Logger]:
+    def open(
+        self, folder: Path, config: dict[str, Any], title: Title
+    ) -> list[pytorch_lightning.loggers.Logger]:
         from omegaconf import OmegaConf
         from pytorch_lightning.loggers import TensorBoardLogger
 
         try:
-            logger = TensorBoardLogger(run.folder, name="tensorboard", version="")
+            logger = TensorBoardLogger(folder, name="tensorboard", version="")
             self._writer = logger.experiment
         except ModuleNotFoundError as error:
             remedy = "pip install 'dataset-distillation[tensorboard]'"
@@ -39,7 +39,7 @@ class Tensorboard(Logger):
         self._writer.add_images("distilled", torch.stack(images), step)  # side by side; it has no captions
 
     def finish(
-        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+        self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
     ) -> None:
         if evaluation is not None:
             text = evaluation.methods.to_string(index=False)

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.errors import ConfigError, UserError, one_of
-from dataset_distillation.loggers import Logger, Shown
-from dataset_distillation.sweep.jobs import swept
+from dataset_distillation.loggers import EvaluationView, Logger, Title
 
 if TYPE_CHECKING:
     import pytorch_lightning.loggers
     from torch import Tensor
-
-    from dataset_distillation.run.run import Run
 
 
 IMAGES = 108  # what W&B shows of one panel
@@ -31,36 +28,37 @@ class Wandb(Logger):
     def __post_init__(self) -> None:
         one_of("logger.mode", self.mode, ("offline", "online"))
 
-    def open(self, run: Run, config: dict[str, Any]) -> list[pytorch_lightning.loggers.Logger]:
+    def open(
+        self, folder: Path, config: dict[str, Any], title: Title
+    ) -> list[pytorch_lightning.loggers.Logger]:
         from pytorch_lightning.loggers import WandbLogger
 
-        self._run = self._start(run, config)
+        self._run = self._start(folder, config, title)
         # What WandbLogger does for the runs that it starts itself; tables of runs sort by the best value.
         axis = "trainer/global_step"
         self._run.define_metric(axis)
         self._run.define_metric("*", step_metric=axis, step_sync=True, summary="min,max,last")
         return [WandbLogger(experiment=self._run)]
 
-    def _start(self, run: Run, config: dict[str, Any]) -> Any:
+    def _start(self, folder: Path, config: dict[str, Any], title: Title) -> Any:
         import wandb
 
         if self.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise ConfigError(
                 "logger.mode=online: no W&B key here; set WANDB_API_KEY or take logger.mode=offline"
             )
-        its_own = swept(run.folder, run.overrides)
-        earlier = _earlier(run.folder)
+        earlier = _earlier(folder)
         try:
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
                 mode="online" if self.mode == "online" else "offline",
-                dir=run.folder,
+                dir=folder,
                 id=earlier,
                 resume="allow" if earlier and self.mode == "online" else None,
-                name=" ".join(its_own or []) or f"{run.folder.parent.name}/{run.folder.name}",
-                group=None if its_own is None else run.folder.parent.name,
-                tags=[run.choices[group] for group in ("dataset", "architecture", "init", "objective")],
+                name=title.name,
+                group=title.group,
+                tags=title.tags,
                 config=config,
                 reinit="finish_previous",
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
@@ -77,7 +75,7 @@ class Wandb(Logger):
         self._run.log({"distilled/images": panel[:IMAGES], "trainer/global_step": step})
 
     def finish(
-        self, evaluation: Shown | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
+        self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
     ) -> None:
         import wandb
         from omegaconf import OmegaConf
@@ -97,7 +95,7 @@ class Wandb(Logger):
         self._run.summary.update({f"cost/{key}": value for key, value in cost.items()})
         self._run.finish(exit_code=0 if succeeded else 1)
 
-    def _show(self, evaluation: Shown) -> None:
+    def _show(self, evaluation: EvaluationView) -> None:
         """Tables, charts, and values for tables of runs and for searches: `evaluation/distilled/mean`, ..."""
         import wandb
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
@@ -12,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
 import joblib
 import safetensors.torch
@@ -22,12 +24,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data
 from dataset_distillation.files import write, write_json
 from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pretraining import train_members
+from dataset_distillation.networks.pretraining import Member, train_members
 from dataset_distillation.networks.weights import checksum
 
 log = logging.getLogger(__name__)
@@ -36,13 +38,6 @@ log = logging.getLogger(__name__)
 # networks: 1.6 times as long per network), and the cores train different networks instead.
 GPU_NETWORKS = 32
 CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
-
-
-class Member(NamedTuple):
-    """A trained network: weights on the CPU, accuracy on the test split of the source."""
-
-    weights: Weights
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Pool:
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
         return {
-            "format": 2,
+            "format": 3,
             "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
             "network": repr(self.network),
             "code": self._code,
@@ -88,10 +83,13 @@ class Pool:
 
     @property
     def _code(self) -> str:
-        """SHA-256 of the modules that make the network; of torch's no more than that of its own class."""
+        """SHA-256 of the modules that make the network; of torch's no more than that of its own class.
+
+        Comments and docstrings are left out: a pool does not depend on their wording.
+        """
         first = type(self.network).__module__
         names = [first, *sorted(self.architecture.modules(self.network) - {first})]
-        return hashlib.sha256("".join(inspect.getsource(sys.modules[n]) for n in names).encode()).hexdigest()
+        return hashlib.sha256("".join(_statements(sys.modules[n]) for n in names).encode()).hexdigest()
 
     @cached_property
     def folder(self) -> Path:
@@ -150,7 +148,7 @@ class Pool:
         )
         size = 1 if self.device.type == "cpu" else GPU_NETWORKS
         groups = [members[i : i + size] for i in range(0, len(members), size)]
-        jobs = (joblib.delayed(train_members)(self, group) for group in groups)
+        jobs = (joblib.delayed(self._train_group)(group) for group in groups)
         # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
         # swaps the weights of the network in place, and no two threads may share it.
         done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
@@ -160,6 +158,13 @@ class Pool:
         for number, _ in enumerate(shown, 1):
             if number % max(1, len(groups) // 10) == 0:
                 log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
+
+    def _train_group(self, names: list[str]) -> None:
+        members = train_members(
+            self.architecture, self.network, self.data, self.pretraining, self.device, names
+        )
+        for name, member in zip(names, members, strict=True):
+            self.save(name, member)
 
     def _workers(self, members: int) -> int:
         if self.device.type != "cpu":
@@ -190,7 +195,19 @@ class Pool:
             log.warning("%s is damaged (%s); training it again", path, error)
             return None
 
-    def save(self, member: str, weights: Weights, accuracy: float) -> None:
+    def save(self, name: str, member: Member) -> None:
         # One key: safetensors writes several in an order that changes from call to call.
-        metadata = json.dumps({"accuracy": accuracy, "sha256": checksum(weights)})
-        write(self._path(member), safetensors.torch.save(weights, {"member": metadata}))
+        metadata = json.dumps({"accuracy": member.accuracy, "sha256": checksum(member.weights)})
+        write(self._path(name), safetensors.torch.save(member.weights, {"member": metadata}))
+
+
+def _statements(module: ModuleType) -> str:
+    """The source of `module` without comments and docstrings."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

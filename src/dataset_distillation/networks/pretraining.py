@@ -2,73 +2,94 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from dataset_distillation.architectures import Weights
+from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.datasets.data import Data, Specification
 from dataset_distillation.errors import refuse
 from dataset_distillation.networks import training
 from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.networks.weights import load_weights, stack, unstack
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.randomness import stream
 
-if TYPE_CHECKING:
-    from dataset_distillation.networks.pool import Pool
+
+class Member(NamedTuple):
+    """A trained network: weights on the CPU, accuracy on the test split of the source."""
+
+    weights: Weights
+    accuracy: float
 
 
-def train_members(pool: Pool, members: list[str]) -> None:
-    """Train some members, as one batched program if they are several, and save each."""
+def train_members(
+    architecture: Architecture,
+    network: nn.Module,
+    data: Data,
+    recipe: Pretraining,
+    device: torch.device,
+    names: Sequence[str],
+) -> list[Member]:
+    """Train the members of these names, as one batched program if they are several."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one network a core; and its bits do not depend on how many there are
+    torch.set_num_threads(1)  # one network per core; and its bits do not depend on how many there are
     try:
-        trained = _trained(pool, members)
+        start = start_of(architecture, network, data.specification, recipe, names)
+        stacked = trained(
+            network, {name: tensor.to(device) for name, tensor in start.items()}, data, recipe, names
+        )
     finally:
         torch.set_num_threads(threads)
-    for j, member in enumerate(members):
-        weights = {name: tensor[j].clone() for name, tensor in trained.items()}
-        load_weights(pool.network, weights)
-        accuracy = training.test(pool.network, pool.data.test, Standard())["accuracy"]
-        pool.save(member, {name: tensor.cpu() for name, tensor in weights.items()}, accuracy)
+    return [_tested(network, weights, data) for weights in unstack(stacked)]
 
 
-def _trained(pool: Pool, members: list[str]) -> Weights:
-    """The members' weights after pretraining, stacked along a first dimension.
+def _tested(network: nn.Module, weights: Weights, data: Data) -> Member:
+    load_weights(network, weights)
+    accuracy = training.test(network, data.test, Standard())["accuracy"]
+    return Member({name: tensor.clone().cpu() for name, tensor in weights.items()}, accuracy)
 
-    The sum of the members' losses has each member's own gradient, and an optimiser that works element by
+
+def start_of(
+    architecture: Architecture,
+    network: nn.Module,
+    specification: Specification,
+    recipe: Pretraining,
+    names: Sequence[str],
+) -> Weights:
+    """θ0 of the members, stacked; what the network's author froze stays as it is drawn."""
+    drawn = [
+        architecture.draw(network, stream(recipe.seed, f"pretrained {name}"), specification) for name in names
+    ]
+    return stack(drawn)
+
+
+def trained(
+    network: nn.Module, start: Weights, data: Data, recipe: Pretraining, names: Sequence[str]
+) -> Weights:
+    """The members' weights after pretraining from `start`, stacked along a first dimension.
+
+    The sum of the members' losses has each member's own gradient, and an optimizer that works element by
     element takes each member's own step.
     """
-    recipe, train = pool.pretraining, pool.data.train
-    stacked = _start(pool, members)
+    learned = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    stacked = {name: tensor.requires_grad_(learned[name]) for name, tensor in start.items()}
+    device = next(iter(stacked.values())).device
     optimizer = _optimizer(recipe, [tensor for tensor in stacked.values() if tensor.requires_grad])
-    batches = [_batches(pool, member) for member in members]
+    batches = [_batches(data, recipe, name) for name in names]
     schedule = _one_cycle(optimizer, recipe.learning_rate, len(batches[0]))
     for indices in map(torch.stack, zip(*batches, strict=True)):  # (members, batch)
-        images, labels = (tensor.to(pool.device) for tensor in train.batch(indices.flatten()))
-        outputs = _forward(pool.network, stacked, images.unflatten(0, indices.shape))
+        images, labels = (tensor.to(device) for tensor in data.train.batch(indices.flatten()))
+        outputs = _forward(network, stacked, images.unflatten(0, indices.shape))
         optimizer.zero_grad()
-        (nn.functional.cross_entropy(outputs.flatten(0, 1), labels) * len(members)).backward()
+        (nn.functional.cross_entropy(outputs.flatten(0, 1), labels) * len(names)).backward()
         optimizer.step()
         schedule.step()
     return {name: tensor.detach() for name, tensor in stacked.items()}
-
-
-def _start(pool: Pool, members: list[str]) -> Weights:
-    """θ0 of the members, stacked; what the network's author froze stays as it is drawn."""
-    drawn = [
-        pool.architecture.draw(
-            pool.network, stream(pool.pretraining.seed, f"pretrained {member}"), pool.data.specification
-        )
-        for member in members
-    ]
-    return {
-        name: torch.stack([d[name] for d in drawn]).to(pool.device).requires_grad_(parameter.requires_grad)
-        for name, parameter in pool.network.named_parameters()
-    }
 
 
 def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
@@ -84,14 +105,14 @@ def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
     return batched
 
 
-def _batches(pool: Pool, member: str) -> list[Tensor]:
+def _batches(data: Data, recipe: Pretraining, name: str) -> list[Tensor]:
     """The indices of each step: every epoch in a new order, without its last, smaller batch."""
-    recipe, size = pool.pretraining, len(pool.data.train)
+    size = len(data.train)
     if size < recipe.batch_size:
-        allowed = f"{pool.source.name} has {size} images to train on"
+        allowed = f"{data.specification.name} has {size} images to train on"
         raise refuse("init.pretraining.batch_size", recipe.batch_size, allowed)
     orders = [
-        torch.randperm(size, generator=stream(recipe.seed, f"pretraining {member}", epoch))
+        torch.randperm(size, generator=stream(recipe.seed, f"pretraining {name}", epoch))
         for epoch in range(recipe.epochs)
     ]
     return [b for order in orders for b in order.split(recipe.batch_size) if len(b) == recipe.batch_size]

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dataset_distillation.experiment.tree import Experiment
-
 
 class Outcome(NamedTuple):
     """The loss (scalar, with its graph) and the metrics (scalars, detached) of a batch."""
@@ -62,12 +60,16 @@ class Objective:
     loss: ClassVar[str] = "cross_entropy"
     #: The first of the metrics of `outcome`: checkpoints are chosen by it, and tables show it.
     metric: ClassVar[str] = "accuracy"
-
+    #: Whether θ0 must come from training, and then from that on another dataset.
+    trained_init: ClassVar[bool] = False
+    other_source: ClassVar[bool] = False
+    #: Whether the distilled data are for a single inner step.
+    single_step: ClassVar[bool] = False
     #: Passes over its images that a gradient baseline tries (Section 4).
     baseline_epochs: ClassVar[tuple[int, ...]] = (1, 3, 5)
 
-    def check(self, experiment: Experiment) -> None:
-        """Raise ConfigError if this objective does not fit the rest of the experiment."""
+    def check(self, class_names: Sequence[str]) -> None:
+        """Raise ConfigError if this objective names other classes than these."""
 
     def bind(self, class_names: Sequence[str]) -> Objective:
         """This objective for a data set of these classes. Raises ConfigError if it names others."""

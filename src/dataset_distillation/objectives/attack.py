@@ -12,27 +12,20 @@ from dataset_distillation.objectives import Objective, Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dataset_distillation.experiment.tree import Experiment
-
 
 @dataclass
 class Attack(Objective):
     """Section 3.6, Eq 10: cross-entropy with the labels of class K changed to T, θ0 well trained."""
 
+    trained_init: ClassVar[bool] = True
+    single_step: ClassVar[bool] = True
     baseline_epochs: ClassVar[tuple[int, ...]] = (1,)  # a single step (Section 4)
 
     attacked_class: str = "0"
     target_class: str = "1"
 
-    def check(self, experiment: Experiment) -> None:
-        if not experiment.init.trained:
-            raise refuse("objective", "attack", "is on trained networks", "take init=pretrained")
-        if experiment.dataset.class_names:
-            self._indices(experiment.dataset.class_names)
-        steps, epochs = experiment.distilled.steps, experiment.distilled.epochs
-        if (steps, epochs) != (1, 1):
-            allowed = f"an attack is one gradient step (Eq 10), and distilled.epochs is {epochs}"
-            raise refuse("distilled.steps", steps, allowed, "set both to 1")
+    def check(self, class_names: Sequence[str]) -> None:
+        self._indices(class_names)
 
     def bind(self, class_names: Sequence[str]) -> Attack:
         attacked, target = self._indices(class_names)

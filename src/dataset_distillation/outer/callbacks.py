@@ -15,14 +15,14 @@ from dataset_distillation.distilled.data import pixels
 from dataset_distillation.distilled.pictures import panel
 from dataset_distillation.loggers import Logger
 from dataset_distillation.outer.checkpoints import Best
-from dataset_distillation.run import heartbeat
+from dataset_distillation.run.heartbeat import Progress
 
 
-class Progress(TQDMProgressBar):
+class ProgressBar(TQDMProgressBar):
     """Outer loss, validation metric, speed and time left; rarely refreshed where nobody watches."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=1 if sys.stdout.isatty() else 200)
+        super().__init__(refresh_rate=1 if _watched() else 200)
 
     def init_validation_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)  # a validation takes a second
@@ -45,6 +45,11 @@ class Progress(TQDMProgressBar):
         self.train_progress_bar.close()  # else the error would stand behind the bar
 
 
+def _watched() -> bool:
+    """Whether somebody looks at the output as it comes: in a terminal or a notebook."""
+    return sys.stdout.isatty() or "ipykernel" in sys.modules
+
+
 class ValidateAtTheEnd(Callback):
     """The last outer step is validated too, whether or not `validation_every` divides their number."""
 
@@ -56,17 +61,24 @@ class ValidateAtTheEnd(Callback):
 class Publish(Callback):
     """Tells those who watch from outside how far the run is (status.py)."""
 
-    def __init__(self, progress: heartbeat.Progress, best: Best) -> None:
+    def __init__(self, progress: Progress, best: Best) -> None:
         self.progress, self.best = progress, best
+        self.begun = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this process began to distil."""
+        return time.monotonic() - self.begun
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.begun, self.first = time.monotonic(), trainer.global_step
+        self.first = trainer.global_step
+        self.begun = time.monotonic()
         self.progress.step, self.progress.steps = trainer.global_step, int(trainer.max_steps)
-        self.progress.metric = pl_module.problem.experiment.objective.metric
+        self.progress.metric = pl_module.problem.objective.metric
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.step = trainer.global_step
-        self.progress.steps_per_second = (trainer.global_step - self.first) / (time.monotonic() - self.begun)
+        self.progress.steps_per_second = (trainer.global_step - self.first) / self.elapsed
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.progress.validation = self.best.value

@@ -66,7 +66,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         return load(Path(path))
 
 
-def newest(folder: Path, checksum: str) -> Path | None:
+def newest(folder: Path, key: str) -> Path | None:
     """The last checkpoint in `folder` that is not damaged. Raises UserError if it is of another problem."""
     for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
         try:
@@ -74,7 +74,7 @@ def newest(folder: Path, checksum: str) -> Path | None:
         except UserError as error:
             log.warning("%s; going on from what was before it", error)
             continue
-        if checkpoint["checksum"] != checksum:
+        if checkpoint["checksum"] != key:
             changed = "the config, the data, or the weights of θ0, are no longer those that the run began"
             raise UserError(f"{path}: {changed} with; start a new one")
         return path
@@ -93,13 +93,18 @@ class Checkpoints(Callback):
     its kind does not wait.
     """
 
-    def __init__(self, folder: Path, seconds: float, last: Path | None, saved: Callable[[int], None]) -> None:
-        self.folder, self.seconds, self.saved = folder, seconds, saved
+    def __init__(
+        self, folder: Path, key: str, seconds: float, last: Path | None, saved: Callable[[int], None]
+    ) -> None:
+        self.folder, self.key, self.seconds, self.saved = folder, key, seconds, saved
         self.kept = [last] if last else []
         self.written = self.begun = time.monotonic()
         self.before = 0.0  # seconds of earlier attempts
         self.listeners = listeners()
         self.received: int | None = None
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        checkpoint["checksum"] = self.key
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed": self.elapsed}

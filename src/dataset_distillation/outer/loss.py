@@ -17,13 +17,14 @@ from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.inner import batched
 from dataset_distillation.inner.batched import BatchedTraining
-from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.compiled import CompiledSteps
 from dataset_distillation.inner.step import InnerTraining, Loss
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import stack, unstack
+from dataset_distillation.outer.options import Outer
 from dataset_distillation.problem import Problem
-from dataset_distillation.unroll import Unroll
+from dataset_distillation.unroll import Moment, Unroll
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +54,18 @@ class ClippedGradient(torch.autograd.Function):
 class OuterLoss:
     """One loss a network of a population of `networks`; together or one by one, whichever is faster."""
 
-    def __init__(self, problem: Problem, distilled: DistilledData, networks: int) -> None:
+    def __init__(
+        self, problem: Problem, distilled: DistilledData, outer: Outer, unroll: Unroll, networks: int
+    ) -> None:
         self.problem, self.distilled = problem, distilled
+        self.outer, self.unroll, self.networks = outer, unroll, networks
         self.norms: list[Tensor] = []  # of each network's meta-gradient, before the clip; the caller clears
-        e, choice = problem.experiment, problem.experiment.unroll.batch_networks
+        choice = unroll.batch_networks
         # For the inner steps and for the real batch, each by itself.
         self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
-        self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else e.outer.batch_size
-        self.programs = Programs() if e.unroll.compile else None
-        self.real_together = self.together and batched.pays(problem.network, self.images(e.outer.batch_size))
+        self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else outer.batch_size
+        self.compiled = CompiledSteps() if unroll.compile else None
+        self.real_together = self.together and batched.pays(problem.network, self.images(outer.batch_size))
 
     def _together(self, images_per_step: int, choice: str) -> bool:
         """Whether the inner steps of all networks run as one program. Raises ConfigError."""
@@ -84,13 +88,17 @@ class OuterLoss:
 
     def __call__(self, population: Sequence[Weights], step: int, real: Batch) -> Tensor:
         """L(θT; x, y) of each network (networks,) at outer `step`; their mean has the clipped gradients."""
-        e = self.problem.experiment
-        maximum = math.inf if e.outer.clip is None else e.outer.clip / len(population)
+        maximum = math.inf if self.outer.clip is None else self.outer.clip / len(population)
         meta = ClippedGradient.apply(len(population), maximum, self.norms, *self.distilled.parameters())
-        engine = e.unroll.at(e, step)
+        engine = self.engine(step)
         unrolled = self._unrolled_together if self.together else self._unrolled_one_by_one
         outputs = self._outputs(unrolled(engine, population, meta), real.images)
-        return torch.stack([e.objective.outcome(each, real.labels).loss for each in outputs])
+        return torch.stack([self.problem.objective.outcome(each, real.labels).loss for each in outputs])
+
+    def engine(self, step: int) -> Unroll:
+        """How the inner steps of outer `step` are unrolled."""
+        moment = Moment(step, self.outer.steps, self.distilled.inner_steps, self.problem.seed)
+        return self.unroll.at(moment)
 
     def _unrolled_together(
         self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
@@ -114,9 +122,8 @@ class OuterLoss:
         ]
 
     @property
-    def _how(self) -> tuple[InnerOptimizer, Loss, Programs | None]:
-        e = self.problem.experiment
-        return e.inner_optimizer, e.objective.training_loss, self.programs
+    def _how(self) -> tuple[InnerOptimizer, Loss, CompiledSteps | None]:
+        return self.problem.inner_optimizer, self.problem.objective.training_loss, self.compiled
 
     def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
         """What each network says to the real images."""

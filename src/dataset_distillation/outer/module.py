@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,15 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dataset_distillation.datasets.data import Batch
+from dataset_distillation.datasets.data import Batch, Split
 from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.objectives import shown
 from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.outer.options import Outer, Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
+from dataset_distillation.unroll import Unroll
 
 
 class DistillationModule(pl.LightningModule):
@@ -28,32 +32,38 @@ class DistillationModule(pl.LightningModule):
     it. Lightning does the backward pass, the optimiser and the schedule.
     """
 
-    def __init__(self, problem: Problem, distilled: DistilledData) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        distilled: DistilledData,
+        outer: Outer,
+        unroll: Unroll,
+        evaluation: Evaluation,
+        trainer: Trainer,
+    ) -> None:
         super().__init__()
-        self.problem = problem
-        self.distilled = distilled
+        self.problem, self.distilled = problem, distilled
+        self.outer, self.evaluation, self.devices = outer, evaluation, trainer.devices
         self.skipped = 0  # outer steps without a finite meta-gradient, in all
         self.skipped_in_a_row = 0
         # Of each process; Lightning takes the mean of their gradients.
-        self.networks = problem.experiment.init.networks // problem.experiment.trainer.devices
-        self.outer_loss = OuterLoss(problem, distilled, self.networks)
+        self.networks = problem.init.networks // trainer.devices
+        self.outer_loss = OuterLoss(problem, distilled, outer, unroll, self.networks)
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
-        e = self.problem.experiment
-        population = self.problem.population("init", e.init.networks, self.global_step)
-        mine = population[self.global_rank :: e.trainer.devices]
+        population = self.problem.population("init", self.problem.init.networks, self.global_step)
+        mine = population[self.global_rank :: self.devices]
         loss = self.outer_loss(mine, self.global_step, self.real_batch()).mean()
         self.log("outer/loss", loss.detach(), prog_bar=True, sync_dist=True)
-        for name, value in e.unroll.at(e, self.global_step).diagnostics().items():
+        for name, value in self.outer_loss.engine(self.global_step).diagnostics().items():
             self.log(f"unroll/{name}", value)
         return loss
 
     def real_batch(self) -> Batch:
         """x_t of Algorithm 1: a function of the seed and the outer step."""
-        e, train = self.problem.experiment, self.problem.data.train
-        indices = torch.randint(
-            len(train), (e.outer.batch_size,), generator=stream(e.seed, "real batch", self.global_step)
-        )
+        train = self.problem.data.train
+        generator = stream(self.problem.seed, "real batch", self.global_step)
+        indices = torch.randint(len(train), (self.outer.batch_size,), generator=generator)
         images, labels = train.batch(indices)
         return Batch(images.to(self.device), labels.to(self.device))
 
@@ -72,17 +82,21 @@ class DistillationModule(pl.LightningModule):
         if finite:
             return
         optimizer.zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
-        if self.skipped_in_a_row >= (limit := self.problem.experiment.outer.max_skipped):
+        if self.skipped_in_a_row >= (limit := self.outer.max_skipped):
             raise UserError(
                 f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
                 f"{self.global_step}; lower distilled.learning_rate or the outer learning rates"
             )
 
+    @cached_property
+    def validation(self) -> Split:
+        """The part of the validation split that checkpoints are chosen on."""
+        return self.problem.validation(self.evaluation.validation_images)
+
     def validation_step(self, batch: Tensor, _: int) -> None:
-        number = self.problem.experiment.evaluation.validation_networks
-        metric = self.problem.experiment.objective.metric
-        networks = self.problem.population("validation", number)
-        results = held_out(self.problem, self.problem.validation, networks, [self.steps()]).runs
+        metric = self.problem.objective.metric
+        networks = self.problem.population("validation", self.evaluation.validation_networks)
+        results = held_out(self.problem, self.validation, networks, [self.steps()]).runs
         for name in shown(metric, results.drop(columns=["set", "network"])):
             self.log(f"validation/{name}", results[name].mean(), prog_bar=name == metric)
         self.log(f"validation/{metric}_std", results[metric].std(ddof=0))
@@ -97,7 +111,7 @@ class DistillationModule(pl.LightningModule):
             return list(self.distilled.steps(*self.distilled.parameters()))
 
     def configure_optimizers(self) -> Any:
-        outer = self.problem.experiment.outer
+        outer = self.outer
         rates = {
             "images": outer.learning_rate,
             "raw_learning_rates": outer.learning_rate_of_rates,
@@ -114,14 +128,13 @@ class DistillationModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
-        checkpoint["checksum"] = self.problem.checksum
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
 
     # The loaders only count: every batch is drawn by name and step, not by the order of a loader.
     def train_dataloader(self) -> DataLoader[int]:
-        return DataLoader(range(self.problem.experiment.outer.steps))  # type: ignore[arg-type]
+        return DataLoader(range(self.outer.steps))  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(1))  # type: ignore[arg-type]

@@ -67,3 +67,9 @@ class Trainer:
             positive("trainer.threads", self.threads)
         if self.checkpoint_seconds < 0:
             raise refuse("trainer.checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more")
+
+    def check(self, networks: int) -> None:
+        """Raise ConfigError unless the devices can share so many networks."""
+        if networks % self.devices:
+            allowed = f"must be a multiple of trainer.devices={self.devices}, which share the networks"
+            raise refuse("init.networks", networks, allowed)

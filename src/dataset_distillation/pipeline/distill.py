@@ -1,30 +1,33 @@
-"""The road from a data set to a report, one arrow a line: see `run`."""
+"""The road from a dataset to a report, one arrow per line: see `_run`."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-import pandas
-
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import write_images, write_real
 from dataset_distillation.distilled.start import start
-from dataset_distillation.evaluation.comparison import compare, records
+from dataset_distillation.evaluation.comparison import Comparison, compare, records
+from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.outer import memory
-from dataset_distillation.outer.checkpoints import newest
+from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.describe import describe
-from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.fit import Store, fit
+from dataset_distillation.outer.memory import log_memory_estimate
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.pipeline.prepare import prepare, pretrain
+from dataset_distillation.pipeline.prepare import key_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
-from dataset_distillation.report.shown import show
+from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.history import History
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
+
+#: Choices that the metadata of an artifact name on their own, too.
+NAMED = ("architecture", "init", "objective", "inner_optimizer")
 
 
 def distill(experiment: Experiment, run: Run) -> dict[str, Any]:
@@ -34,10 +37,13 @@ def distill(experiment: Experiment, run: Run) -> dict[str, Any]:
     """
     with Attempts(run) as attempts:
         problem = prepare(experiment)
-        pool = pretrain(problem)
+        pool = pretrain(problem, experiment)
         problem.population("init", 1)  # what cannot be had is said before anything starts
-        origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
-        result = {**_run(problem, run, origin, attempts), "pool": pool}
+        origin = {
+            "overrides": attempts.record["overrides"],
+            **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
+        }
+        result = {**_run(experiment, problem, run, origin, attempts), "pool": pool}
         attempts.end(result["status"])
     result["provenance"] = {
         "command": run.command,
@@ -53,40 +59,63 @@ def assist(experiment: Experiment, run: Run) -> None:
     """What the other processes of a run on several devices do: distil with the first, which does all else."""
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
-    module = DistillationModule(problem, start(experiment.distilled, problem.data.train, experiment.seed))
-    fit(module, None, run.folder, newest(run.folder / "checkpoints", problem.checksum))
+    folder, key = run.folder / "checkpoints", key_of(experiment, problem)
+    fit(_module(experiment, problem), experiment.trainer, store=Store(folder, key, newest(folder, key)))
 
 
-def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> dict[str, Any]:
-    e, artifact = problem.experiment, run.folder / "distilled.safetensors"
-    last = newest(run.folder / "checkpoints", problem.checksum)
-    lightning_loggers = e.logger.open(run, {**run.config, "provenance": origin})
+def _module(e: Experiment, problem: Problem) -> DistillationModule:
+    distilled = start(e.distilled, problem.data.train, e.seed)
+    return DistillationModule(problem, distilled, e.outer, e.unroll, e.evaluation, e.trainer)
+
+
+def _run(
+    e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts
+) -> dict[str, Any]:
+    artifact, key = run.folder / "distilled.safetensors", key_of(e, problem)
+    last = newest(run.folder / "checkpoints", key)
+    curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
     evaluation: list[dict[str, Any]] = []
     shown, succeeded = None, False
     try:
-        distilled = start(e.distilled, problem.data.train, e.seed)
-        module = DistillationModule(problem, distilled)
-        number = distilled.images.shape[:2].numel()
+        module = _module(e, problem)
+        number = module.distilled.images.shape[:2].numel()
         log.info("distilling %s into %s images", problem.data.specification.name, number)
-        memory_estimate = memory.tell(module.outer_loss, module.networks)
+        memory_estimate = log_memory_estimate(module.outer_loss, e.trainer.devices)
         try:
-            distilling = fit(module, lightning_loggers, run.folder, last, attempts.save, run.progress)
+            fitted = fit(
+                module,
+                e.trainer,
+                store=Store(run.folder / "checkpoints", key, last, attempts.save),
+                curves=[*curves, History(run.folder, step_of(last))],
+                logger=e.logger,
+                progress=run.progress,
+            )
         finally:  # whatever ended it, what was learned until then is kept
             if module.global_step:
-                distilled_set = describe(problem, distilled, run, origin)
+                choices = {group: run.choices[group] for group in NAMED}
+                more = {**choices, "choices": run.choices, "config": run.config, **origin}
+                distilled_set = describe(problem, module.distilled, more)
                 distilled_set.save(artifact)
                 write_images(distilled_set, run.folder / "images")
                 write_real(problem.data.train, e.seed, run.folder / "images")
-        if distilling["status"] == "finished" and e.evaluation.networks:
-            table = judge(problem, distilled_set, run, resumed=last is not None)
-            evaluation = records(table, e.objective.metric)
-            shown = show(problem, evaluation, table, run.folder)
+        if not fitted.signal and e.evaluation.networks:
+            comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
+            evaluation = records(comparison.runs, e.objective.metric)
+            class_names = problem.data.specification.class_names
+            shown = view(comparison, evaluation, e.objective.metric, e.evaluation.selection, class_names)
         succeeded = True
     finally:
         kept = artifact if artifact.exists() else None
         e.logger.finish(shown, kept, attempts.cost(), succeeded)
     return {
-        **distilling,
+        "status": "interrupted" if fitted.signal else "finished",
+        **({"signal": fitted.signal} if fitted.signal else {}),
+        "metric": e.objective.metric,
+        f"validation_{e.objective.metric}": fitted.validation,
+        "outer_steps": fitted.outer_steps,
+        "skipped_steps": fitted.skipped_steps,
+        "distillation_seconds": round(fitted.seconds, 2),
+        "outer_steps_per_second": round(fitted.outer_steps / fitted.seconds, 3),
         "memory_estimate_mb": round(memory_estimate / 1e6),
         "selection": e.evaluation.selection,
         "evaluation": evaluation,
@@ -94,8 +123,10 @@ def _run(problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts)
     }
 
 
-def judge(problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> pandas.DataFrame:
-    """Every method on the same held-out networks and the test split, one row a run."""
-    networks = problem.population("held-out", problem.experiment.evaluation.networks)
+def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:
+    """Every method on the same held-out networks and the test split, one row per run."""
+    networks = problem.population("held-out", e.evaluation.networks)
+    size = Size(e.distilled.images_per_class, e.distilled.steps)
     steps = list(distilled.steps)
-    return compare(problem, networks, run.folder, [steps], distilled.learning_rates, resumed)
+    rates = distilled.learning_rates
+    return compare(problem, e.evaluation, networks, [steps], size, rates, run.folder, resumed)

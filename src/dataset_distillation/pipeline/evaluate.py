@@ -8,19 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas
-
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import panel, write_real
 from dataset_distillation.errors import UserError
-from dataset_distillation.evaluation.comparison import compare, records
+from dataset_distillation.evaluation.comparison import Comparison, compare, records
+from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
-from dataset_distillation.pipeline.prepare import prepare, pretrain
+from dataset_distillation.pipeline.prepare import prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
-from dataset_distillation.report.shown import show
+from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.run import Run
@@ -38,18 +37,22 @@ def evaluate(e: Evaluate, run: Run) -> dict[str, Any]:
         if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
             write(kept, Path(e.artifact).read_bytes())
         problem = prepare(e, test_only=not e.evaluation.baselines)
-        origin = {"overrides": attempts.record["overrides"], **provenance(problem, run)}
+        origin = {
+            "overrides": attempts.record["overrides"],
+            **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
+        }
         again = len(attempts.record["attempts"]) > 1
-        e.logger.open(run, {**run.config, "provenance": origin})
+        e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
         try:
             if distilled:
                 write_real(problem.data.test, e.seed, run.folder / "images")
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
-            networks, pool = _networks(problem, distilled, run)
-            table = _table(problem, e, distilled, networks, run, resumed=again)
-            evaluation = records(table, e.objective.metric)
-            shown = show(problem, evaluation, table, run.folder)
+            networks, pool = _networks(e, problem, distilled, run)
+            comparison = _compare(e, problem, distilled, networks, run, resumed=again)
+            evaluation = records(comparison.runs, e.objective.metric)
+            class_names = problem.data.specification.class_names
+            shown = view(comparison, evaluation, e.objective.metric, e.evaluation.selection, class_names)
         finally:
             e.logger.finish(shown, kept, attempts.cost(), succeeded=shown is not None)
         attempts.end("finished")
@@ -73,16 +76,17 @@ def evaluate(e: Evaluate, run: Run) -> dict[str, Any]:
     return result
 
 
-def _table(
-    problem: Problem,
+def _compare(
     e: Evaluate,
+    problem: Problem,
     distilled: DistilledSet | None,
     networks: Sequence[Weights],
     run: Run,
     resumed: bool,
-) -> pandas.DataFrame:
+) -> Comparison:
+    size = Size(e.distilled.images_per_class, e.distilled.steps)
     if distilled is None:
-        return compare(problem, networks, run.folder, [], None, resumed)
+        return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed)
     if distilled.images.shape[2:] != problem.data.specification.shape:
         ours, theirs = tuple(distilled.images.shape[2:]), problem.data.specification.shape
         raise UserError(f"{e.artifact}: its images are {ours}, and those of {e.dataset.name} are {theirs}")
@@ -90,21 +94,21 @@ def _table(
     if made_from and problem.data.checksum not in ("", made_from):  # a test split alone has none
         log.warning("%s was made from other data than these of %s", e.artifact, e.dataset.name)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
-    return compare(problem, networks, run.folder, schedule, distilled.learning_rates, resumed)
+    rates = distilled.learning_rates
+    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
 
 
 def _networks(
-    problem: Problem, distilled: DistilledSet | None, run: Run
+    e: Evaluate, problem: Problem, distilled: DistilledSet | None, run: Run
 ) -> tuple[list[Weights], dict[str, Any] | None]:
     """Those that judge, and what is known of the pool that they come from.
 
     The known network that the artifact was made for, if it holds one and no other is asked for.
     """
     if distilled and distilled.initial_weights and not _others(distilled, run):
-        device = next(problem.network.parameters()).device
-        return [{name: weight.to(device) for name, weight in distilled.initial_weights.items()}], None
-    pool = pretrain(problem, held_out_alone=True)
-    return problem.population("held-out", problem.experiment.evaluation.networks), pool
+        return [{name: weight.to(problem.device) for name, weight in distilled.initial_weights.items()}], None
+    pool = pretrain(problem, e, held_out_alone=True)
+    return problem.population("held-out", e.evaluation.networks), pool
 
 
 def _others(distilled: DistilledSet, run: Run) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import logging
 import os
 from typing import Any
@@ -10,10 +10,15 @@ from typing import Any
 import torch
 
 from dataset_distillation.errors import refuse
+from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.loggers import Title
+from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.processes import rank
+from dataset_distillation.run.run import Run
+from dataset_distillation.sweep.jobs import swept
 
 log = logging.getLogger(__name__)
 
@@ -31,29 +36,48 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     data = dataset.load_test(experiment.seed) if test_only else dataset.load(experiment.seed)
     specification = data.specification
     network = experiment.architecture.build(specification.shape, specification.classes)
-    experiment = copy.copy(experiment)  # `replace` would check it again, and take a class's index for a name
-    experiment.objective = experiment.objective.bind(specification.class_names)
-    return Problem(experiment, data, network.to(device))
+    return Problem(
+        data,
+        network.to(device),
+        experiment.architecture,
+        experiment.init.bind(dataset),
+        experiment.objective.bind(specification.class_names),
+        experiment.inner_optimizer,
+        experiment.seed,
+    )
 
 
-def pretrain(problem: Problem, held_out_alone: bool = False) -> dict[str, Any] | None:
+def key_of(experiment: Experiment, problem: Problem) -> str:
+    """SHA-256 of what a run depends on: its config, the data, and the weights of a θ0 that is known."""
+    known = [checksum(problem.known)] if problem.known else []
+    parts = [digest(experiment), problem.data.checksum, *known]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def title_of(run: Run) -> Title:
+    """What dashboards call the run: by what it differs in from the others of its sweep, if it is in one."""
+    own, parent = swept(run.folder, run.overrides), run.folder.parent.name
+    tags = [run.choices[group] for group in ("dataset", "architecture", "init", "objective")]
+    name = " ".join(own or []) or f"{parent}/{run.folder.name}"
+    return Title(name, None if own is None else parent, tags)
+
+
+def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> dict[str, Any] | None:
     """Train the networks that the init needs and that are not on disk yet; what is known of them.
 
     `held_out_alone`: those that a known artifact is judged by. A baseline trains what else it asks for.
     """
-    e = problem.experiment
-    members = e.init.members(e.evaluation.validation_networks)
+    members = problem.init.members(experiment.evaluation.validation_networks)
     if held_out_alone:
         members = [member for member in members if member.startswith(("held-out", "fixed"))]
-    if not members:
-        return None
-    report = problem.pool.report(members)
-    log.info(
-        "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
-        report["networks"],
-        *(100 * report[f"accuracy_{name}"] for name in ("mean", "std", "min")),
-        report["source"],
-    )
+    report = problem.init.prepare(problem.origin, members, experiment.trainer.progress_bar)
+    if report is not None:
+        log.info(
+            "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
+            report["networks"],
+            *(100 * report[f"accuracy_{name}"] for name in ("mean", "std", "min")),
+            report["source"],
+        )
     return report
 
 

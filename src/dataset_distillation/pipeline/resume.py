@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from dataset_distillation.errors import DAMAGED, ConfigError, UserError
+from dataset_distillation.experiment.compose import read, resolved
+from dataset_distillation.experiment.digest import differences
 from dataset_distillation.run.attempts import begun
 
 
-def check_folder(folder: Path, config: dict[str, Any]) -> None:
+def check_folder(folder: Path, config: DictConfig) -> None:
     """Refuse `config` in a folder where a run with another one has left a checkpoint or a result."""
     record, result = begun(folder), finished(folder)
     if not result and not (record and list(folder.glob("checkpoints/*.ckpt"))):
         return
-    here, there = dict(_flat(config)), dict(_flat((record or result or {})["config"]))
-    differences = [
-        f"{key}={here.get(key)} (it has {there.get(key)})"
-        for key in dict.fromkeys([*here, *there])
-        if here.get(key) != there.get(key)
-    ]
-    if differences:
-        raise ConfigError(f"{folder} holds another run: {', '.join(differences)}; take another folder")
+    there = (record or result or {})["config"]
+    if found := differences(read(config), resolved(config), there):
+        raise ConfigError(f"{folder} holds another run: {', '.join(found)}; use another folder")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -43,17 +41,8 @@ def _read_whole(folder: Path, result: dict[str, Any]) -> None:
     from dataset_distillation.distilled.artifact import load_distilled
     from dataset_distillation.report import methods
 
-    dict(_flat(result["config"]))
     methods.protocol(result)
     methods.rows(result)
     if result["storage"]:
         methods.storage(result["storage"])
         load_distilled(folder / "distilled.safetensors")
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

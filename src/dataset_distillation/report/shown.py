@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
+from matplotlib.figure import Figure
 
-from dataset_distillation.evaluation.comparison import metrics
-from dataset_distillation.loggers import Shown
+from dataset_distillation.evaluation.comparison import Comparison, metrics
+from dataset_distillation.loggers import EvaluationView
 from dataset_distillation.objectives import shown
-from dataset_distillation.problem import Problem
+from dataset_distillation.report import charts
 
 
-def show(problem: Problem, evaluation: list[dict[str, Any]], runs: pandas.DataFrame, folder: Path) -> Shown:
-    """What `compare` left in `folder`, with its `records`, for a logger."""
-    e = problem.experiment
-    names = shown(e.objective.metric, metrics(runs))
-    matrices = json.loads((folder / "confusion.json").read_text())
-    return Shown(
-        pandas.DataFrame([_flat(record, names[1:]) for record in evaluation]).assign(
-            selection=e.evaluation.selection
-        ),
-        runs,
-        names,
-        {method: np.array(matrix) for method, matrix in matrices.items()},
-        problem.data.specification.class_names,
-    )
+def view(
+    comparison: Comparison,
+    records: list[dict[str, Any]],
+    metric: str,
+    selection: str,
+    class_names: Sequence[str],
+) -> EvaluationView:
+    """A comparison and its `records` for a logger, by the objective's `metric`."""
+    names = shown(metric, metrics(comparison.runs))
+    methods = pandas.DataFrame([_flat(record, names[1:]) for record in records])
+    confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
+
+    def drawn() -> dict[str, Figure]:
+        distributions = charts.distributions(comparison.runs, names, charts.PRINT)
+        confusions = charts.confusions(confusion, class_names, charts.PRINT)
+        return {
+            **{f"distribution/{name}": chart for name, chart in distributions.items()},
+            **{f"confusion/{method}": chart for method, chart in confusions.items()},
+        }
+
+    return EvaluationView(methods.assign(selection=selection), comparison.runs, names, drawn)
 
 
 def _flat(record: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:

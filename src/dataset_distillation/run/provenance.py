@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from dataset_distillation.problem import Problem
-    from dataset_distillation.run.run import Run
-
 
 @dataclass(frozen=True)
 class Code:
@@ -49,21 +46,20 @@ def _git(*arguments: str, top: Path | None = None, codes: tuple[int, ...] = (0,)
     return ended.stdout
 
 
-def provenance(problem: Problem, run: Run) -> dict[str, Any]:
+def provenance(device: torch.device, data_checksum: str, seed: int, code: Code) -> dict[str, Any]:
     """What is needed to repeat the run. No times: a resumed run has the bits of another."""
     import torch
 
-    device = next(problem.network.parameters()).device
     return {
-        "git_commit": run.code.commit,
-        "git_dirty": bool(run.code.changes),
+        "git_commit": code.commit,
+        "git_dirty": bool(code.changes),
         "versions": versions(),
         "platform": platform.platform(),
         "hardware": hardware(device),
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "data_checksum": problem.data.checksum,
-        "seed": problem.experiment.seed,
+        "data_checksum": data_checksum,
+        "seed": seed,
     }
 
 

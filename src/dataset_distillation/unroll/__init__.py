@@ -7,16 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import one_of
+from dataset_distillation.inner.memory import Memory
+from dataset_distillation.inner_optimizers import Step
 
 if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.experiment.tree import Experiment
-    from dataset_distillation.inner.memory import Memory
     from dataset_distillation.inner.step import InnerTraining
-    from dataset_distillation.inner_optimizers import Step
+
+
+class Moment(NamedTuple):
+    """An outer step: its number, how many there are of them and of inner steps, and the run's seed."""
+
+    step: int
+    outer_steps: int
+    inner_steps: int
+    seed: int
 
 
 @dataclass
@@ -29,11 +37,11 @@ class Unroll:
     def __post_init__(self) -> None:
         one_of("unroll.batch_networks", self.batch_networks, ("auto", "on", "off"))
 
-    def check(self, experiment: Experiment) -> None:
-        """Raise ConfigError if this engine does not fit `experiment`."""
+    def check(self, inner_steps: int) -> None:
+        """Raise ConfigError if this engine cannot unroll so many steps."""
 
-    def at(self, experiment: Experiment, step: int) -> Unroll:
-        """The engine as it is in outer step `step`."""
+    def at(self, moment: Moment) -> Unroll:
+        """The engine as it is in an outer step."""
         return self
 
     def diagnostics(self) -> dict[str, float]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import refuse
+from dataset_distillation.inner.memory import Memory
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.inner.memory import Memory
     from dataset_distillation.inner.step import InnerTraining
-    from dataset_distillation.inner_optimizers import Step
 
 
 @dataclass

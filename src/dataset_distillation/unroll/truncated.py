@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import positive, refuse
-from dataset_distillation.unroll import Unroll
+from dataset_distillation.inner.memory import Memory
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.randomness import stream
+from dataset_distillation.unroll import Moment, Unroll
 
 if TYPE_CHECKING:
-    from dataset_distillation.architectures import Weights
-    from dataset_distillation.experiment.tree import Experiment
-    from dataset_distillation.inner.memory import Memory
     from dataset_distillation.inner.step import InnerTraining
-    from dataset_distillation.inner_optimizers import Step
 
 
 STARTS = ("last", "random", "curriculum")
@@ -39,23 +39,22 @@ class Truncated(Unroll):
         if self.start not in STARTS and not self.start.isdecimal():
             raise refuse("unroll.start", self.start, f"must be {', '.join(STARTS)} or the number of a step")
 
-    def check(self, experiment: Experiment) -> None:
-        steps = experiment.distilled.inner_steps
-        if self.start.isdecimal() and int(self.start) >= steps:
-            allowed = f"must be below {steps}, the number of inner steps (distilled.steps × distilled.epochs)"
+    def check(self, inner_steps: int) -> None:
+        if self.start.isdecimal() and int(self.start) >= inner_steps:
+            allowed = (
+                f"must be below {inner_steps}, the number of inner steps (distilled.steps × distilled.epochs)"
+            )
             raise refuse("unroll.start", self.start, allowed)
 
-    def at(self, experiment: Experiment, step: int) -> Truncated:
-        last = max(0, experiment.distilled.inner_steps - self.window)
+    def at(self, moment: Moment) -> Truncated:
+        last = max(0, moment.inner_steps - self.window)
         if self.start == "random":
             import torch
 
-            from dataset_distillation.randomness import stream
-
-            generator = stream(experiment.seed, "window", step)
+            generator = stream(moment.seed, "window", moment.step)
             start = int(torch.randint(last + 1, (), generator=generator))
         elif self.start == "curriculum":  # from the first window to the last, evenly over the outer steps
-            start = round(last * step / max(1, experiment.outer.steps - 1))
+            start = round(last * moment.step / max(1, moment.outer_steps - 1))
         else:
             start = last if self.start == "last" else int(self.start)
         return dataclasses.replace(self, start=str(start))
