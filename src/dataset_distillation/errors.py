@@ -19,10 +19,6 @@ class ConfigError(UserError):
     exit_code = 2
 
 
-#: What making sense of a file of ours raises, where somebody, or a broken disk, has changed it.
-DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-
-
 def refuse(key: str, value: object, allowed: str, remedy: str = "") -> ConfigError:
     """The one form of every configuration error: the key, the value it got, what is allowed, what to do."""
     return ConfigError(f"{key}={value}: {allowed}" + (f"; {remedy}" if remedy else ""))

@@ -74,7 +74,7 @@ def pretrain() -> None:
             raise ConfigError(
                 "init: there is nothing to train; take init=pretrained or init=fixed_pretrained"
             )
-        print(report["folder"])
+        print(report.folder)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except EXPECTED as error:

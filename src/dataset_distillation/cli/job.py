@@ -20,7 +20,9 @@ from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.pipeline.resume import check_folder, finished
+from dataset_distillation.run.folder import CONFIG
 from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit_code, interruptible
+from dataset_distillation.run.records import Result
 
 
 def run_job(config: DictConfig) -> float | None:
@@ -31,7 +33,7 @@ def run_job(config: DictConfig) -> float | None:
     from dataset_distillation.report import page
     from dataset_distillation.report.methods import show_methods
     from dataset_distillation.run import processes
-    from dataset_distillation.run.heartbeat import going_on, published
+    from dataset_distillation.run.heartbeat import process_in, published
     from dataset_distillation.run.run import Run
 
     log = logging.getLogger("distill")
@@ -41,13 +43,13 @@ def run_job(config: DictConfig) -> float | None:
             assist(experiment_config.read(config), run)
         return None
     check_folder(run.folder, config)  # before anything is written there
-    if process := going_on(run.folder):
-        raise UserError(f"{run.folder}: {process} runs there; wait for it, or take another folder")
+    if process := process_in(run.folder):
+        raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
     try:
         if result := finished(run.folder):
             log.info("finished already: there is nothing to do")
         else:
-            write(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+            write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
             run.keep_changes()
             with interruptible(), published(run.folder, run.progress, run.overrides):
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -59,26 +61,25 @@ def run_job(config: DictConfig) -> float | None:
                     result = distill(experiment, run)
     except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # the last: submitit has its own way to leave
         with contextlib.suppress(UserError):
-            run.record({"status": "interrupted"})
+            run.record(Result(status="interrupted"))
         log.error("interrupted (%s); to go on: %s resume=%s", end, program(), run.folder)
         sys.exit(end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", INTERRUPTED))
     except Exception as error:
         with contextlib.suppress(UserError):  # on a full disk
             run.record_failure(error)
-        told = isinstance(error, (UserError, OSError))
-        log.error("%s" if told else "the run failed: %s", error, exc_info=not told)
+        foreseen = isinstance(error, (UserError, OSError))
+        log.error("%s" if foreseen else "the run failed: %s", error, exc_info=not foreseen)
         if HydraConfig.get().mode == RunMode.RUN:
             sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         raise
-    if result["evaluation"]:
+    if result.evaluation:
         show_methods(result, run.choices["dataset"])
     make_page(page.write_run, run.folder)
-    if result["status"] == "interrupted":
-        log.error("interrupted (%s); to go on: %s resume=%s", result["signal"], program(), run.folder)
-        sys.exit(exit_code(result["signal"]))  # and with it the multirun: nobody wants to interrupt each job
-    log.info("%s: %s", result["status"], run.folder)
-    validation: float | None = result.get(f"validation_{result['metric']}")
-    return validation
+    if result.signal:
+        log.error("interrupted (%s); to go on: %s resume=%s", result.signal, program(), run.folder)
+        sys.exit(exit_code(result.signal))  # and with it the multirun: nobody wants to interrupt each job
+    log.info("%s: %s", result.status, run.folder)
+    return result.validation
 
 
 def _asked(config: DictConfig) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from omegaconf.errors import OmegaConfBaseException
-
-from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.errors import UserError
+from dataset_distillation.run.folder import is_run
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +23,28 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     parser.add_argument("--output", type=Path, help="where the paper's tables and figures are written")
     asked = parser.parse_args(arguments)
     # Not before --help has been answered: they import torch.
-    from jinja2 import TemplateError
-
     from dataset_distillation.report import paper
     from dataset_distillation.report.runs import below
 
     for folder in asked.folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    try:
-        if asked.output:
-            return paper.write_all([run for folder in asked.folders for run in below(folder)], asked.output)
-        return [file for folder in asked.folders for file in pages(folder)]
-    except (*DAMAGED, OmegaConfBaseException, TemplateError) as error:
-        where = ", ".join(map(str, asked.folders))
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{where}: a file there is damaged ({told})") from error
+    if asked.output:
+        return paper.write_all([run for folder in asked.folders for run in below(folder)], asked.output)
+    return [file for folder in asked.folders for file in pages(folder)]
 
 
 def pages(folder: Path) -> list[Path]:
     """The page of a run; of a multirun, its page and those of its jobs."""
     from dataset_distillation.report import page
-    from dataset_distillation.report.runs import is_run, jobs
+    from dataset_distillation.report.runs import jobs
 
     if is_run(folder):
         return [page.write_run(folder)]
     try:
         started = jobs(folder)
     except UserError as error:
-        hint = "--output=FOLDER takes all runs below for the paper's tables"
+        hint = "--output=FOLDER uses all runs below for the paper's tables"
         raise UserError(f"{folder}: neither a run nor a multirun; {hint}") from error
     made = [page.write_sweep(folder)]
     for run in started:

@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from dataset_distillation.errors import UserError, program, refuse
 from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 from dataset_distillation.experiment.tree import Evaluate
-from dataset_distillation.run.attempts import begun
+from dataset_distillation.run.folder import RUN
+from dataset_distillation.run.records import RunRecord, read
 
 
 def resume_command(folder: Path, others: list[str]) -> list[str]:
@@ -24,10 +25,10 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     that it is imported from.
     """
     folder = folder.absolute()
-    if (record := begun(folder)) is None:
+    if (record := read(RunRecord, folder / RUN)) is None:
         raise UserError(f"resume={folder}: no run began here (no run.json)")
-    overrides, there = list(map(str, record["overrides"])), Path(record["cwd"])
-    importing = _importing(folder / "run.json", overrides)
+    overrides, there = record.overrides, Path(record.cwd)
+    importing = _importing(folder / RUN, overrides)
     if needless := [other for other in others if other not in importing]:
         raise refuse("resume", folder, "the run goes on as it began", f"leave out {shlex.join(needless)}")
     here = not there.is_dir() or there.samefile(".")

@@ -12,27 +12,39 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 from torch import Tensor, nn
 
 from dataset_distillation import inner_optimizers
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.data import pixels, sequence
-from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import checksum, load_weights
-from dataset_distillation.objectives import LOSSES
+from dataset_distillation.objectives import loss_by_name
+from dataset_distillation.run.records import Storage
 
 FORMAT = 2  # raised when the meaning of a field changes; older files stay readable: 1 had no checksum
 _INITIAL = "initial_weights/"
 #: Where the header has the SHA-256 of the file, which is taken with zeros in its place.
 _SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
-#: Metadata that every reader needs.
-_KINDS = {
-    "class_names": list, "mean": list, "std": list,
-    "architecture": str, "inner_optimizer": str, "config": dict,
-}  # fmt: skip
+_TENSORS = ("images", "labels", "learning_rates")
+
+
+class _Metadata(BaseModel):
+    """What every reader needs of the metadata; there may be more."""
+
+    format: int = Field(ge=1)
+    sha256: str | None = None
+    class_names: list[str] = Field(min_length=1)
+    mean: list[float]
+    std: list[float]
+    architecture: str
+    inner_optimizer: str
+    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class DistilledSet:
         return pixels(self.images, self.metadata["mean"], self.metadata["std"])
 
     @property
-    def storage(self) -> dict[str, Any]:
+    def storage(self) -> Storage:
         """What the set takes, in bytes as its file holds them, beside the real train set it was made of.
 
         The real set is counted at a byte a pixel and channel, as it comes, and 8 bytes a label.
@@ -72,16 +84,16 @@ class DistilledSet:
         sizes = {f"{name}_bytes": tensor.nbytes for name, tensor in parts.items()}
         images, number = self.images.flatten(0, 1), self.metadata.get("train_images")
         real = number and number * (images[0].numel() + 8)
-        return {
+        return Storage(
             **sizes,
-            "bytes": sum(sizes.values()),
-            "images": len(images),
-            "images_per_class": len(images) / len(self.metadata["class_names"]),
-            "real_images": number,
-            "real_bytes": real,
-            "share_of_real_images": number and len(images) / number,
-            "share_of_real_bytes": real and sum(sizes.values()) / real,
-        }
+            bytes=sum(sizes.values()),
+            images=len(images),
+            images_per_class=len(images) / len(self.metadata["class_names"]),
+            real_images=number,
+            real_bytes=real,
+            share_of_real_images=number and len(images) / number,
+            share_of_real_bytes=real and sum(sizes.values()) / real,
+        )
 
     def train(self, network: nn.Module) -> nn.Module:
         """Run the inner steps on `network`, in place, and return it.
@@ -111,7 +123,7 @@ class DistilledSet:
         options = self.metadata["config"].get("inner_optimizer", {})
         optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"], options)
         # Files from before there were several losses do not name it.
-        loss = LOSSES[self.metadata.get("loss", "cross_entropy")]
+        loss = loss_by_name(self.metadata.get("loss", "cross_entropy"))
         return training.train(network, self.steps, optimizer, loss)
 
     def save(self, path: Path) -> None:
@@ -125,18 +137,17 @@ class DistilledSet:
         write(Path(path), _SEAL.sub(_checksum(content).encode(), content, count=1))
 
     def check(self) -> None:
-        """Raise ValueError unless the tensors and the metadata that everybody needs fit together."""
-        for name, kind in _KINDS.items():
-            if not isinstance(self.metadata.get(name), kind):
-                raise ValueError(f"metadata {name}: no {kind.__name__}")
+        """Raise ValueError unless the tensors, and the class names, mean and std, fit together."""
         images, labels, rates = self.images, self.labels, self.learning_rates
-        numbers = labels.is_floating_point() and labels.ndim == 3
-        classes = labels.dtype == torch.int64 and labels.ndim == 2
-        if images.ndim != 5 or not (numbers or classes) or labels.shape[:2] != images.shape[:2]:
+        classes = len(self.metadata["class_names"])
+        of_classes = labels.dtype == torch.int64 and labels.ndim == 2
+        learned = labels.is_floating_point() and labels.ndim == 3 and labels.shape[-1] == classes
+        fits = images.is_floating_point() and images.ndim == 5 and labels.shape[:2] == images.shape[:2]
+        if not fits or not images.numel() or not (of_classes or learned):
             raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
-        if classes and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.metadata["class_names"]):
+        if of_classes and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError("a label of no class")
-        if rates.ndim != 2 or rates.shape[1] != len(images):
+        if not rates.is_floating_point() or rates.ndim != 2 or rates.shape[1] != len(images):
             raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
         if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
             raise ValueError("mean and std are not those of the images' channels")
@@ -163,26 +174,51 @@ def _shape(shape: torch.Size | None) -> str:
 
 
 def load_distilled(path: str | Path) -> DistilledSet:
-    """Read a distilled data set; runs no code of the file. Raises UserError, one line, for anything else."""
+    """Read a distilled dataset; runs no code of the file. Raises UserError, one line, for anything else."""
     try:
         content = Path(path).read_bytes()
-        tensors = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        metadata = {name: json.loads(value) for name, value in header["__metadata__"].items()}
-        if (form := metadata.pop("format")) > FORMAT:
-            raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
-        seal = metadata.pop("sha256", None)
-        if (form > 1 or seal) and seal != _checksum(content):
-            raise ValueError("its checksum does not match")
-        initial = {
-            name.removeprefix(_INITIAL): tensors.pop(name)
-            for name in list(tensors)
-            if name.startswith(_INITIAL)
-        }
-        distilled = DistilledSet(**tensors, initial_weights=initial, metadata=metadata)
-        distilled.check()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError, RuntimeError, *DAMAGED) as error:
-        raise UserError(f"{path}: not a distilled data set, or damaged ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        metadata = _metadata(content)
+        if metadata.pop("format") > FORMAT:
+            raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
+        distilled = _distilled(safetensors.torch.load(content), metadata)
+        distilled.check()
+    except (ValueError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a distilled dataset, or damaged ({reason})") from error
     return distilled
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """The metadata, of which all that readers need is there. Raises ValueError.
+
+    The header is JSON behind its length (8 bytes, little endian).
+    """
+    header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    texts = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(texts, dict):
+        raise ValueError("it has no metadata")
+    metadata = {name: from_json(text) for name, text in texts.items() if isinstance(text, str)}
+    try:
+        known = _Metadata.model_validate(metadata)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    seal = metadata.pop("sha256", None)
+    if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(content):
+        raise ValueError("its checksum does not match")
+    return metadata
+
+
+def _distilled(tensors: Weights, metadata: dict[str, Any]) -> DistilledSet:
+    initial = {
+        name.removeprefix(_INITIAL): tensor for name, tensor in tensors.items() if name.startswith(_INITIAL)
+    }
+    others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_INITIAL)}
+    if others.keys() != set(_TENSORS):
+        raise ValueError(f"it has the tensors {', '.join(sorted(others))}, not {', '.join(_TENSORS)}")
+    return DistilledSet(**others, initial_weights=initial, metadata=metadata)

@@ -6,21 +6,23 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.errors import DAMAGED
 from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.statistics import difference, plain, spread
-from dataset_distillation.files import write, write_json
+from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.objectives import Metric
 from dataset_distillation.problem import Problem
+from dataset_distillation.run.folder import CONFUSION, EVALUATION
+from dataset_distillation.run.records import Confusion, EvaluationRow, RecordError, save
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ def compare(
     finished, and if `resumed` baselines that stand there are not made again; `confusion.json` has the
     confusion matrices.
     """
-    earlier = _read(folder) if folder and resumed else None
+    earlier = _earlier(folder / EVALUATION) if folder and resumed else None
     finished, matrices = [], {}
     for method, of_method in {"before_training": [()], "distilled": sets}.items():
         if of_method:
@@ -63,7 +65,7 @@ def compare(
             if confusion is not None:
                 matrices[method] = confusion.tolist()
     if folder:
-        write_json(folder / "confusion.json", matrices)
+        save(Confusion(matrices), folder / CONFUSION)
     context = BaselineContext(problem, evaluation, networks, size, learning_rates)
     for method in evaluation.baselines:
         if earlier is not None and method in set(earlier["method"]):
@@ -82,22 +84,33 @@ def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFram
     return runs.reindex(columns=columns).astype({"network": "Int64", **SETTINGS})
 
 
-def _read(folder: Path) -> pandas.DataFrame | None:
-    if not (path := folder / "evaluation.csv").exists():
+def read_evaluation(path: Path) -> pandas.DataFrame | None:
+    """The runs in `path`, as `compare` writes them; None where there is no such file. Raises RecordError."""
+    if not path.exists():
         return None
     try:
-        found = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
-        numbers = dict.fromkeys(("seconds", *metrics(found)), float)
-        return found.astype({"method": str, "set": int, **numbers})
-    except DAMAGED as error:
-        log.warning("%s: damaged (%s); the baselines are made again", path, " ".join(str(error).split()))
+        runs = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
+        missing = {"method", "set", "network", "seconds", *SETTINGS} - set(runs)
+        if missing:
+            raise ValueError(f"no column {min(missing)}")
+        numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
+        return runs.astype({"method": str, "set": int, **numbers})
+    except (OSError, ValueError, TypeError) as error:  # what pandas raises for a file that is no such table
+        raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+
+
+def _earlier(path: Path) -> pandas.DataFrame | None:
+    try:
+        return read_evaluation(path)
+    except RecordError as error:
+        log.warning("%s; the baselines are made again", error)
         return None
 
 
 def _write(finished: Sequence[pandas.DataFrame], folder: Path | None) -> pandas.DataFrame:
     table = pandas.concat(finished, ignore_index=True)
     if folder:
-        write(folder / "evaluation.csv", table.to_csv(index=False).encode())
+        write(folder / EVALUATION, table.to_csv(index=False).encode())
     return table
 
 
@@ -106,23 +119,25 @@ def metrics(runs: pandas.DataFrame) -> list[str]:
     return [c for c in runs if c not in ("method", "set", "network", *SETTINGS, "seconds")]
 
 
-def records(table: pandas.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """`result.json`'s list: one record a method, of the objective's `metric`, and in `metrics` of all."""
-    ours = table[table["method"] == "distilled"]
-    return [_record(runs, ours, metric) for _, runs in table.groupby("method", sort=False)]
+def rows_of(runs: pandas.DataFrame, metric: Metric) -> list[EvaluationRow]:
+    """One row per method, of the objective's `metric`, and in `metrics` of all."""
+    distilled = runs[runs["method"] == "distilled"]
+    return [_row(of_method, distilled, metric) for _, of_method in runs.groupby("method", sort=False)]
 
 
-def _record(runs: pandas.DataFrame, ours: pandas.DataFrame, metric: str) -> dict[str, Any]:
-    method, found = runs["method"].iloc[0], {name: spread(runs[name]) for name in metrics(runs)}
-    alone = ours.empty or method == "distilled"
-    compared = (None, None, None) if alone else difference(ours, runs, metric)
-    return {
-        "method": method,
-        **found[metric],
-        "runs": len(runs),
-        "networks": int(runs["network"].nunique()),
-        "sets": int(runs["set"].nunique()),
-        **dict(zip(("difference", "low", "high"), compared, strict=True)),
+def _row(runs: pandas.DataFrame, distilled: pandas.DataFrame, metric: Metric) -> EvaluationRow:
+    method, spreads = runs["method"].iloc[0], {name: spread(runs[name]) for name in metrics(runs)}
+    alone = distilled.empty or method == "distilled"
+    apart, low, high = (None, None, None) if alone else difference(distilled, runs, metric.name)
+    return EvaluationRow(
+        method=method,
+        **spreads[metric.name].model_dump(),
+        runs=len(runs),
+        networks=int(runs["network"].nunique()),
+        sets=int(runs["set"].nunique()),
+        difference=apart,
+        low=low,
+        high=high,
         **{name: plain(runs[name].iloc[0]) for name in (*SETTINGS, "seconds")},
-        "metrics": found,
-    }
+        metrics=spreads,
+    )

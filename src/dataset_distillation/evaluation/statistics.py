@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas
 
+from dataset_distillation.run.records import Spread
 
-def spread(values: pandas.Series) -> dict[str, float | None]:
+
+def spread(values: pandas.Series) -> Spread:
     """None where any run has no finite value: the mean of the others would flatter."""
     if not np.isfinite(values).all():
-        return dict.fromkeys(("mean", "std", "min", "max"))
-    statistics = {"mean": values.mean(), "std": values.std(ddof=0), "min": values.min(), "max": values.max()}
-    return {name: plain(value) for name, value in statistics.items()}
+        return Spread(mean=None, std=None, min=None, max=None)
+    return Spread(mean=values.mean(), std=values.std(ddof=0), min=values.min(), max=values.max())
 
 
 def plain(value: Any) -> Any:

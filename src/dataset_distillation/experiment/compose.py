@@ -80,7 +80,7 @@ def read(config: DictConfig) -> Experiment:
 
 def resolved(config: DictConfig) -> dict[str, Any]:
     """The values of a config as Python's own."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
+    values: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return dict(values)
 
 

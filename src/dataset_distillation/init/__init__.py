@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.architectures import Architecture, Weights
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import positive
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.records import PoolReport
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,7 @@ class Init:
 
     def prepare(
         self, origin: Origin, members: Sequence[str], progress_bar: bool = False
-    ) -> dict[str, Any] | None:
+    ) -> PoolReport | None:
         """Train those of the `members` that are missing; returns what is known of them."""
         return None
 

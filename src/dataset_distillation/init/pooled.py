@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
 from dataset_distillation.init import Init, Origin
 from dataset_distillation.networks.options import Pretraining
+from dataset_distillation.run.records import PoolReport
 
 if TYPE_CHECKING:
     from dataset_distillation.networks.pool import Pool
@@ -47,7 +48,7 @@ class Pooled(Init):
 
     def prepare(
         self, origin: Origin, members: Sequence[str], progress_bar: bool = False
-    ) -> dict[str, Any] | None:
+    ) -> PoolReport | None:
         return self.pool(origin, progress_bar).report(members) if members else None
 
     def pool(self, origin: Origin, progress_bar: bool = False) -> Pool:

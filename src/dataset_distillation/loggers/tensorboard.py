@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.loggers import EvaluationView, Logger, Title
 
@@ -21,7 +23,6 @@ class Tensorboard(Logger):
     def open(
         self, folder: Path, config: dict[str, Any], title: Title
     ) -> list[pytorch_lightning.loggers.Logger]:
-        from omegaconf import OmegaConf
         from pytorch_lightning.loggers import TensorBoardLogger
 
         try:
@@ -30,7 +31,7 @@ class Tensorboard(Logger):
         except ModuleNotFoundError as error:
             remedy = "pip install 'dataset-distillation[tensorboard]'"
             raise ConfigError(f"logger=tensorboard: {error}; {remedy}") from error
-        self._writer.add_text("config", f"```\n{OmegaConf.to_yaml(OmegaConf.create(config))}\n```")
+        self._writer.add_text("config", f"```\n{yaml.safe_dump(config, sort_keys=False)}\n```")
         return [logger]
 
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:

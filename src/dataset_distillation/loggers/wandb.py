@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from dataset_distillation.errors import ConfigError, UserError, one_of
 from dataset_distillation.loggers import EvaluationView, Logger, Title
 
@@ -78,7 +80,6 @@ class Wandb(Logger):
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
     ) -> None:
         import wandb
-        from omegaconf import OmegaConf
 
         from dataset_distillation.distilled.artifact import load_distilled
 
@@ -87,8 +88,8 @@ class Wandb(Logger):
         if artifact is not None:
             distilled = load_distilled(artifact)
             # As text: W&B takes 100 keys, those of tables within tables included.
-            config = OmegaConf.to_yaml(OmegaConf.create(distilled.metadata["config"]))
-            metadata = {**distilled.metadata, "storage": distilled.storage, "config": config}
+            config = yaml.safe_dump(distilled.metadata["config"], sort_keys=False)
+            metadata = {**distilled.metadata, "storage": distilled.storage.model_dump(), "config": config}
             files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data", metadata=metadata)
             files.add_file(str(artifact))
             self._run.log_artifact(files)

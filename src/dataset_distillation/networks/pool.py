@@ -31,6 +31,7 @@ from dataset_distillation.files import write, write_json
 from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pretraining import Member, train_members
 from dataset_distillation.networks.weights import checksum
+from dataset_distillation.run.records import PoolReport
 
 log = logging.getLogger(__name__)
 
@@ -112,17 +113,17 @@ class Pool:
                     found |= self._sound(missing)
         return [found[name] for name in names]
 
-    def report(self, names: Sequence[str]) -> dict[str, Any]:
+    def report(self, names: Sequence[str]) -> PoolReport:
         """What a run's result says of the pool: how good its networks are on the source's test split."""
         accuracies = torch.tensor([member.accuracy for member in self.members(names)], dtype=torch.float64)
-        return {
-            "source": self.data.specification.name,
-            "networks": len(names),
-            "accuracy_mean": accuracies.mean().item(),
-            "accuracy_std": accuracies.std(correction=0).item(),
-            "accuracy_min": accuracies.min().item(),
-            "folder": str(self.folder),
-        }
+        return PoolReport(
+            source=self.data.specification.name,
+            networks=len(names),
+            accuracy_mean=accuracies.mean().item(),
+            accuracy_std=accuracies.std(correction=0).item(),
+            accuracy_min=accuracies.min().item(),
+            folder=str(self.folder),
+        )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -5,9 +5,11 @@ To add one: one file here with a dataclass derived from `Objective`, and one YAM
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,34 +22,61 @@ class Outcome(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-def is_loss(metric: str) -> bool:
-    """Whether less of `metric` is better; every other metric is a share of 1, of which more is better."""
-    return metric.endswith("loss")
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of trained networks: its name, its direction, and whether it is a share of 1."""
+
+    name: str
+    higher_is_better: bool = True
+    percent: bool = True
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ")
+
+    @property
+    def axis(self) -> str:
+        """The name with the unit, as it stands on an axis."""
+        return f"{self.label}, %" if self.percent else self.label
+
+    @property
+    def unit(self) -> int:
+        """What values are multiplied by to be in the unit of the axis."""
+        return 100 if self.percent else 1
+
+    def best(self, values: Iterable[float]) -> float:
+        return max(values) if self.higher_is_better else min(values)
 
 
-def shown(primary: str, metrics: Iterable[str]) -> list[str]:
-    """Those of the `metrics` that people are shown, `primary` first; of the losses none but that."""
-    return [name for name in dict.fromkeys([primary, *metrics]) if name == primary or not is_loss(name)]
+ACCURACY = Metric("accuracy")
+
+Loss = Callable[["Tensor", "Tensor"], "Tensor"]
+
+_LOSSES: dict[str, Loss] = {}
 
 
-def best(metric: str) -> Callable[..., Any]:
-    """max or min: what chooses by `metric`."""
-    return min if is_loss(metric) else max
+def loss(function: Loss) -> Loss:
+    """Make a loss known under its name, which artifacts hold."""
+    _LOSSES[function.__name__] = function
+    return function
 
 
+def loss_by_name(name: str) -> Loss:
+    """The loss called `name`, in whichever file of this folder. Raises ValueError if there is none."""
+    if name not in _LOSSES:
+        for module in pkgutil.iter_modules(__path__):
+            importlib.import_module(f"{__name__}.{module.name}")
+    if name not in _LOSSES:
+        raise ValueError(f"unknown loss {name!r}")
+    return _LOSSES[name]
+
+
+@loss
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean over n; targets are classes (n,) or, as learned labels, a weight for each class (n, classes)."""
     from torch.nn import functional
 
     return functional.cross_entropy(outputs, targets)
-
-
-def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Eq 5: ‖dθ − t‖² / (2N), for outputs and targets (N, 1)."""
-    return (outputs - targets).square().sum() / (2 * len(targets))
-
-
-LOSSES = {loss.__name__: loss for loss in (cross_entropy, half_squared_error)}
 
 
 @dataclass
@@ -56,10 +85,10 @@ class Objective:
 
     #: Whether the targets are numbers, (n, 1), instead of classes.
     numbers: ClassVar[bool] = False
-    #: ℓ, by its name in LOSSES; the artifact holds it.
+    #: ℓ, by its name; the artifact holds it.
     loss: ClassVar[str] = "cross_entropy"
-    #: The first of the metrics of `outcome`: checkpoints are chosen by it, and tables show it.
-    metric: ClassVar[str] = "accuracy"
+    #: Those of `outcome`. Checkpoints are chosen by the first; tables show all.
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     #: Whether θ0 must come from training, and then from that on another dataset.
     trained_init: ClassVar[bool] = False
     other_source: ClassVar[bool] = False
@@ -67,6 +96,10 @@ class Objective:
     single_step: ClassVar[bool] = False
     #: Passes over its images that a gradient baseline tries (Section 4).
     baseline_epochs: ClassVar[tuple[int, ...]] = (1, 3, 5)
+
+    @property
+    def metric(self) -> Metric:
+        return self.metrics[0]
 
     def check(self, class_names: Sequence[str]) -> None:
         """Raise ConfigError if this objective names other classes than these."""
@@ -81,7 +114,7 @@ class Objective:
 
     def training_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """ℓ(x̃, θ) of Eq 2, minimised by the inner steps."""
-        return LOSSES[self.loss](outputs, targets)
+        return loss_by_name(self.loss)(outputs, targets)
 
     def outcome(self, outputs: Tensor, targets: Tensor) -> Outcome:
         """L(θT; x, y) of Eq 3 on a real batch: outputs (n, classes), targets (n,)."""
@@ -89,4 +122,5 @@ class Objective:
 
     def score(self, metrics: Mapping[str, float]) -> float:
         """What the choice of a baseline's settings maximises, of the mean metrics of its runs."""
-        return -metrics[self.metric] if is_loss(self.metric) else metrics[self.metric]
+        value = metrics[self.metric.name]
+        return value if self.metric.higher_is_better else -value

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.errors import refuse
-from dataset_distillation.objectives import Objective, Outcome
+from dataset_distillation.objectives import ACCURACY, Metric, Objective, Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,12 @@ class Attack(Objective):
 
     trained_init: ClassVar[bool] = True
     single_step: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        ACCURACY,
+        Metric("attacked_as_target"),
+        Metric("attacked_accuracy", higher_is_better=False),
+        Metric("others_accuracy"),
+    )
     baseline_epochs: ClassVar[tuple[int, ...]] = (1,)  # a single step (Section 4)
 
     attacked_class: str = "0"

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dataset_distillation.objectives import Objective, Outcome
+from dataset_distillation.objectives import Metric, Objective, Outcome, loss
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@loss
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Eq 5: ‖dθ − t‖² / (2N), for outputs and targets (N, 1)."""
+    return (outputs - targets).square().sum() / (2 * len(targets))
 
 
 @dataclass
@@ -20,7 +26,7 @@ class Regression(Objective):
 
     numbers: ClassVar[bool] = True
     loss: ClassVar[str] = "half_squared_error"
-    metric: ClassVar[str] = "excess_loss"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("excess_loss", higher_is_better=False, percent=False),)
 
     def outcome(self, outputs: Tensor, targets: Tensor) -> Outcome:
         loss = self.training_loss(outputs, targets)

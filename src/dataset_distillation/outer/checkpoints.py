@@ -11,10 +11,8 @@ import hashlib
 import io
 import logging
 import math
-import pickle
 import signal
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,9 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
-from dataset_distillation.objectives import best
+from dataset_distillation.objectives import Metric
 from dataset_distillation.run.interruption import listeners
 
 log = logging.getLogger(__name__)
@@ -44,13 +42,16 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint; runs no code of the file. Raises UserError where it is not as it was written."""
     try:
         content = path.read_bytes()
-        if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
-            raise UserError(f"{path}: a damaged checkpoint, its checksum does not match")
-        checkpoint: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if missing := _KEYS - checkpoint.keys():
-            raise ValueError(f"it has no {min(missing)}")
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, *DAMAGED) as error:
-        raise UserError(f"{path}: not a checkpoint ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+        raise UserError(f"{path}: a damaged checkpoint, its checksum does not match")
+    try:
+        checkpoint: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything for a file that torch has not written
+        raise UserError(f"{path}: not a checkpoint ({' '.join(str(error).split())})") from error
+    if not isinstance(checkpoint, dict) or (missing := _KEYS - checkpoint.keys()):
+        raise UserError(f"{path}: not a checkpoint" + (f" (it has no {min(missing)})" if checkpoint else ""))
     return checkpoint
 
 
@@ -171,16 +172,16 @@ class Best(Callback):
     In the checkpoint, not in a file of its own: the two could not be replaced in one stroke.
     """
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.value: float | None = None
         self.distilled: dict[str, Tensor] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        value = float(trainer.callback_metrics[f"validation/{self.metric}"])
+        value = float(trainer.callback_metrics[f"validation/{self.metric.name}"])
         if not math.isfinite(value):
             return
-        if self.value is None or best(self.metric)(value, self.value) != self.value:
+        if self.value is None or self.metric.best([value, self.value]) != self.value:
             self.value = value
             self.distilled = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
 

@@ -17,7 +17,6 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.inner_optimizers import Step
-from dataset_distillation.objectives import shown
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.options import Outer, Trainer
 from dataset_distillation.problem import Problem
@@ -94,12 +93,14 @@ class DistillationModule(pl.LightningModule):
         return self.problem.validation(self.evaluation.validation_images)
 
     def validation_step(self, batch: Tensor, _: int) -> None:
-        metric = self.problem.objective.metric
+        objective = self.problem.objective
         networks = self.problem.population("validation", self.evaluation.validation_networks)
         results = held_out(self.problem, self.validation, networks, [self.steps()]).runs
-        for name in shown(metric, results.drop(columns=["set", "network"])):
-            self.log(f"validation/{name}", results[name].mean(), prog_bar=name == metric)
-        self.log(f"validation/{metric}_std", results[metric].std(ddof=0))
+        for metric in objective.metrics:
+            mean = results[metric.name].mean()
+            self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)
+        first = objective.metric.name
+        self.log(f"validation/{first}_std", results[first].std(ddof=0))
         self.log("validation/loss", results["loss"].mean())
         for (epoch, step), rate in _enumerate(self.distilled.learning_rates):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)

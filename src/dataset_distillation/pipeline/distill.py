@@ -8,7 +8,7 @@ from typing import Any
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import write_images, write_real
 from dataset_distillation.distilled.start import start
-from dataset_distillation.evaluation.comparison import Comparison, compare, records
+from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
@@ -20,8 +20,10 @@ from dataset_distillation.pipeline.prepare import key_of, prepare, pretrain, tit
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES
 from dataset_distillation.run.history import History
 from dataset_distillation.run.provenance import provenance
+from dataset_distillation.run.records import EvaluationRow, Result
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 NAMED = ("architecture", "init", "objective", "inner_optimizer")
 
 
-def distill(experiment: Experiment, run: Run) -> dict[str, Any]:
+def distill(experiment: Experiment, run: Run) -> Result:
     """Distil, evaluate and report; returns the outcome, which `result.json` holds too.
 
     Goes on where an earlier attempt in the same folder has stopped.
@@ -40,17 +42,13 @@ def distill(experiment: Experiment, run: Run) -> dict[str, Any]:
         pool = pretrain(problem, experiment)
         problem.population("init", 1)  # what cannot be had is said before anything starts
         origin = {
-            "overrides": attempts.record["overrides"],
+            "overrides": attempts.record.overrides,
             **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
         }
-        result = {**_run(experiment, problem, run, origin, attempts), "pool": pool}
-        attempts.end(result["status"])
-    result["provenance"] = {
-        "command": run.command,
-        **origin,
-        **attempts.cost(),
-        "attempts": attempts.record["attempts"],
-    }
+        result = _run(experiment, problem, run, origin, attempts)
+        result.pool = pool
+        attempts.end(result.status)
+    result.provenance = attempts.provenance(run.command, origin)
     run.record(result)
     return result
 
@@ -59,7 +57,7 @@ def assist(experiment: Experiment, run: Run) -> None:
     """What the other processes of a run on several devices do: distil with the first, which does all else."""
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
-    folder, key = run.folder / "checkpoints", key_of(experiment, problem)
+    folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
     fit(_module(experiment, problem), experiment.trainer, store=Store(folder, key, newest(folder, key)))
 
 
@@ -68,13 +66,11 @@ def _module(e: Experiment, problem: Problem) -> DistillationModule:
     return DistillationModule(problem, distilled, e.outer, e.unroll, e.evaluation, e.trainer)
 
 
-def _run(
-    e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts
-) -> dict[str, Any]:
-    artifact, key = run.folder / "distilled.safetensors", key_of(e, problem)
-    last = newest(run.folder / "checkpoints", key)
+def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> Result:
+    artifact, checkpoints, key = run.folder / ARTIFACT, run.folder / CHECKPOINTS, key_of(e, problem)
+    last = newest(checkpoints, key)
     curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
-    evaluation: list[dict[str, Any]] = []
+    rows: list[EvaluationRow] = []
     shown, succeeded = None, False
     try:
         module = _module(e, problem)
@@ -85,7 +81,7 @@ def _run(
             fitted = fit(
                 module,
                 e.trainer,
-                store=Store(run.folder / "checkpoints", key, last, attempts.save),
+                store=Store(checkpoints, key, last, attempts.save),
                 curves=[*curves, History(run.folder, step_of(last))],
                 logger=e.logger,
                 progress=run.progress,
@@ -96,31 +92,33 @@ def _run(
                 more = {**choices, "choices": run.choices, "config": run.config, **origin}
                 distilled_set = describe(problem, module.distilled, more)
                 distilled_set.save(artifact)
-                write_images(distilled_set, run.folder / "images")
-                write_real(problem.data.train, e.seed, run.folder / "images")
+                write_images(distilled_set, run.folder / IMAGES)
+                write_real(problem.data.train, e.seed, run.folder / IMAGES)
         if not fitted.signal and e.evaluation.networks:
             comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
-            evaluation = records(comparison.runs, e.objective.metric)
+            rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            shown = view(comparison, evaluation, e.objective.metric, e.evaluation.selection, class_names)
+            shown = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
         succeeded = True
     finally:
         kept = artifact if artifact.exists() else None
-        e.logger.finish(shown, kept, attempts.cost(), succeeded)
-    return {
-        "status": "interrupted" if fitted.signal else "finished",
-        **({"signal": fitted.signal} if fitted.signal else {}),
-        "metric": e.objective.metric,
-        f"validation_{e.objective.metric}": fitted.validation,
-        "outer_steps": fitted.outer_steps,
-        "skipped_steps": fitted.skipped_steps,
-        "distillation_seconds": round(fitted.seconds, 2),
-        "outer_steps_per_second": round(fitted.outer_steps / fitted.seconds, 3),
-        "memory_estimate_mb": round(memory_estimate / 1e6),
-        "selection": e.evaluation.selection,
-        "evaluation": evaluation,
-        "storage": distilled_set.storage if module.global_step else None,
-    }
+        e.logger.finish(shown, kept, attempts.cost().model_dump(), succeeded)
+    result = Result(
+        status="interrupted" if fitted.signal else "finished",
+        metrics=list(e.objective.metrics),
+        validation=fitted.validation,
+        outer_steps=fitted.outer_steps,
+        skipped_steps=fitted.skipped_steps,
+        distillation_seconds=round(fitted.seconds, 2),
+        outer_steps_per_second=round(fitted.outer_steps / fitted.seconds, 3),
+        memory_estimate_mb=round(memory_estimate / 1e6),
+        selection=e.evaluation.selection,
+        evaluation=rows,
+        storage=distilled_set.storage if module.global_step else None,
+    )
+    if fitted.signal:
+        result.signal = fitted.signal
+    return result
 
 
 def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:

@@ -6,13 +6,12 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import panel, write_real
 from dataset_distillation.errors import UserError
-from dataset_distillation.evaluation.comparison import Comparison, compare, records
+from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
@@ -21,57 +20,54 @@ from dataset_distillation.pipeline.prepare import prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.folder import ARTIFACT, IMAGES
 from dataset_distillation.run.provenance import provenance
+from dataset_distillation.run.records import PoolReport, Result
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(e: Evaluate, run: Run) -> dict[str, Any]:
+def evaluate(e: Evaluate, run: Run) -> Result:
     """Judge what `e` asks for; returns the outcome, which `result.json` holds too."""
     run.progress.metric = e.objective.metric
     shown = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        kept = run.folder / "distilled.safetensors" if e.artifact else None
+        kept = run.folder / ARTIFACT if e.artifact else None
         if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
             write(kept, Path(e.artifact).read_bytes())
         problem = prepare(e, test_only=not e.evaluation.baselines)
         origin = {
-            "overrides": attempts.record["overrides"],
+            "overrides": attempts.record.overrides,
             **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
         }
-        again = len(attempts.record["attempts"]) > 1
+        again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
         try:
             if distilled:
-                write_real(problem.data.test, e.seed, run.folder / "images")
+                write_real(problem.data.test, e.seed, run.folder / IMAGES)
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
             networks, pool = _networks(e, problem, distilled, run)
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
-            evaluation = records(comparison.runs, e.objective.metric)
+            rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            shown = view(comparison, evaluation, e.objective.metric, e.evaluation.selection, class_names)
+            shown = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
         finally:
-            e.logger.finish(shown, kept, attempts.cost(), succeeded=shown is not None)
+            e.logger.finish(shown, kept, attempts.cost().model_dump(), succeeded=shown is not None)
         attempts.end("finished")
-    result = {
-        "status": "finished",
-        "artifact": str(Path(e.artifact).absolute()) if e.artifact else None,
-        "class_names": list(problem.data.specification.class_names),
-        "metric": e.objective.metric,
-        "selection": e.evaluation.selection,
-        "evaluation": evaluation,
-        "storage": distilled.storage if distilled else None,
-        "pool": pool,
-        "provenance": {
-            "command": run.command,
-            **origin,
-            **attempts.cost(),
-            "attempts": attempts.record["attempts"],
-        },
-    }
+    result = Result(
+        status="finished",
+        artifact=str(Path(e.artifact).absolute()) if e.artifact else None,
+        class_names=list(class_names),
+        metrics=list(e.objective.metrics),
+        selection=e.evaluation.selection,
+        evaluation=rows,
+        storage=distilled.storage if distilled else None,
+        pool=pool,
+        provenance=attempts.provenance(run.command, origin),
+    )
     run.record(result)
     return result
 
@@ -100,7 +96,7 @@ def _compare(
 
 def _networks(
     e: Evaluate, problem: Problem, distilled: DistilledSet | None, run: Run
-) -> tuple[list[Weights], dict[str, Any] | None]:
+) -> tuple[list[Weights], PoolReport | None]:
     """Those that judge, and what is known of the pool that they come from.
 
     The known network that the artifact was made for, if it holds one and no other is asked for.

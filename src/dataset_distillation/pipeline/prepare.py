@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.processes import rank
+from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
 from dataset_distillation.sweep.jobs import swept
 
@@ -62,7 +62,7 @@ def title_of(run: Run) -> Title:
     return Title(name, None if own is None else parent, tags)
 
 
-def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> dict[str, Any] | None:
+def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> PoolReport | None:
     """Train the networks that the init needs and that are not on disk yet; what is known of them.
 
     `held_out_alone`: those that a known artifact is judged by. A baseline trains what else it asks for.
@@ -74,9 +74,12 @@ def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = Fa
     if report is not None:
         log.info(
             "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
-            report["networks"],
-            *(100 * report[f"accuracy_{name}"] for name in ("mean", "std", "min")),
-            report["source"],
+            report.networks,
+            *(
+                100 * accuracy
+                for accuracy in (report.accuracy_mean, report.accuracy_std, report.accuracy_min)
+            ),
+            report.source,
         )
     return report
 

@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from dataset_distillation.errors import DAMAGED, ConfigError, UserError
-from dataset_distillation.experiment.compose import read, resolved
+from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment.compose import read as read_config
+from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import differences
-from dataset_distillation.run.attempts import begun
+from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
+from dataset_distillation.run.records import RecordError, Result, RunRecord, read
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:
     """Refuse `config` in a folder where a run with another one has left a checkpoint or a result."""
-    record, result = begun(folder), finished(folder)
-    if not result and not (record and list(folder.glob("checkpoints/*.ckpt"))):
+    record, result = read(RunRecord, folder / RUN), finished(folder)
+    if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
         return
-    there = (record or result or {})["config"]
-    if found := differences(read(config), resolved(config), there):
+    earlier = record or result
+    assert earlier is not None
+    if found := differences(read_config(config), resolved(config), earlier.config):
         raise ConfigError(f"{folder} holds another run: {', '.join(found)}; use another folder")
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
+def finished(folder: Path) -> Result | None:
     """The result of the run in `folder`, if it is finished and whole; a damaged one is made again."""
     try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_bytes())
-        if result["status"] != "finished":
+        result = read(Result, folder / RESULT)
+        if result is None or result.status != "finished":
             return None
-        _read_whole(folder, result)
-    except (OSError, UserError, *DAMAGED):
+        if result.storage:
+            _read_artifact(folder / ARTIFACT)
+    except RecordError:
         return None
     return result
 
 
-def _read_whole(folder: Path, result: dict[str, Any]) -> None:
-    """Read the distilled data and what is shown of a result, to see whether that can be."""
+def _read_artifact(path: Path) -> None:
+    """Raise RecordError where the distilled data cannot be read."""
     from dataset_distillation.distilled.artifact import load_distilled
-    from dataset_distillation.report import methods
 
-    methods.protocol(result)
-    methods.rows(result)
-    if result["storage"]:
-        methods.storage(result["storage"])
-        load_distilled(folder / "distilled.safetensors")
+    try:
+        load_distilled(path)
+    except UserError as error:
+        raise RecordError(str(error)) from error

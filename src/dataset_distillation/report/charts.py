@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dataset_distillation.objectives import is_loss
+from dataset_distillation.objectives import Metric
 
 #: Stand-ins for the page's colours, by the name of the CSS variable that replaces them.
 THEME = {
@@ -112,11 +112,11 @@ def png(drawn: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def curves(history: pandas.DataFrame, metric: str) -> list[str]:
+def curves(history: pandas.DataFrame, metric: Metric) -> list[str]:
     """Outer loss, validation metric, meta-gradient norm and learning rates against the outer step."""
     drawers = {
         "outer/loss": _loss,
-        f"validation/{metric}": lambda axis, history: _validation(axis, history, metric),
+        f"validation/{metric.name}": lambda axis, history: _validation(axis, history, metric),
         "outer/meta_gradient_norm": _norm,
         "learning_rates/": _rates,
     }
@@ -144,17 +144,16 @@ def _loss(axis: Axes, history: pandas.DataFrame) -> None:
     label(axis, "outer loss", "outer step")
 
 
-def _validation(axis: Axes, history: pandas.DataFrame, metric: str) -> None:
-    rows = history.dropna(subset=f"validation/{metric}")
-    unit = 1 if is_loss(metric) else 100
-    steps, mean = rows["step"], unit * rows[f"validation/{metric}"]
-    std = unit * rows.get(f"validation/{metric}_std", 0 * mean)
+def _validation(axis: Axes, history: pandas.DataFrame, metric: Metric) -> None:
+    column = f"validation/{metric.name}"
+    rows = history.dropna(subset=column)
+    steps, mean = rows["step"], metric.unit * rows[column]
+    std = metric.unit * rows.get(f"{column}_std", 0 * mean)
     axis.fill_between(steps, mean - std, mean + std, color=THEME["accent"], alpha=0.2, linewidth=0)
     axis.plot(steps, mean, color=THEME["accent"], linewidth=1.5)
-    chosen = mean.idxmin() if is_loss(metric) else mean.idxmax()
+    chosen = mean.idxmax() if metric.higher_is_better else mean.idxmin()
     axis.plot(steps[chosen], mean[chosen], "o", color=THEME["second"], markersize=5)
-    name = f"validation {metric}".replace("_", " ") + ("" if is_loss(metric) else ", %")
-    label(axis, f"{name}  ·  chosen: step {steps[chosen]}", "outer step")
+    label(axis, f"validation {metric.axis}  ·  chosen: step {steps[chosen]}", "outer step")
 
 
 def _norm(axis: Axes, history: pandas.DataFrame) -> None:
@@ -167,9 +166,9 @@ def _norm(axis: Axes, history: pandas.DataFrame) -> None:
 
 def _rates(axis: Axes, history: pandas.DataFrame) -> None:
     """One line a learned rate; later epochs are fainter."""
-    columns = [name for name in history if name.startswith("learning_rates/")]
-    rows = history.dropna(subset=columns)
-    epochs = [int(name.split("_")[2]) for name in columns]
+    found = [(name, re.fullmatch(r"learning_rates/epoch_(\d+)_step_\d+", name)) for name in history]
+    columns, epochs = zip(*((name, int(match[1])) for name, match in found if match), strict=True)
+    rows = history.dropna(subset=list(columns))
     for name, epoch in zip(columns, epochs, strict=True):
         faded = 1 - 0.75 * epoch / max(1, max(epochs))
         axis.plot(
@@ -179,13 +178,15 @@ def _rates(axis: Axes, history: pandas.DataFrame) -> None:
 
 
 def distributions(
-    runs: pandas.DataFrame, metrics: Sequence[str], colours: Mapping[str, str] = THEME
-) -> dict[str, Figure]:
+    runs: pandas.DataFrame, metrics: Sequence[Metric], colours: Mapping[str, str] = THEME
+) -> dict[Metric, Figure]:
     """By metric, how often each value occurs over the runs: a row a method, its mean marked."""
     drawn = {}
     for metric in metrics:
-        unit = 1 if is_loss(metric) else 100
-        values = {m: unit * rows[metric].to_numpy(float) for m, rows in runs.groupby("method", sort=False)}
+        if metric.name not in runs:
+            continue
+        by_method = runs.groupby("method", sort=False)[metric.name]
+        values = {method: metric.unit * found.to_numpy(float) for method, found in by_method}
         # Neighbours have no loss, and that of a network that diverged has no place on an axis.
         values = {method: found[np.isfinite(found)] for method, found in values.items()}
         values = {method: found for method, found in values.items() if len(found)}
@@ -194,8 +195,8 @@ def distributions(
     return drawn
 
 
-def on_test(metric: str) -> str:
-    return f"test {metric}".replace("_", " ") + ("" if is_loss(metric) else ", %")
+def on_test(metric: Metric) -> str:
+    return f"test {metric.axis}"
 
 
 def _distribution(values: Mapping[str, np.ndarray], name: str, colours: Mapping[str, str]) -> Figure:
@@ -221,7 +222,10 @@ def confusions(
 ) -> dict[str, Figure]:
     """By method, shares of the true class (rows) that were taken for each class (columns)."""
     titles = {"before_training": "before training", "distilled": "after training on the distilled images"}
-    return {method: _confusion(matrix, names, titles[method], colours) for method, matrix in matrices.items()}
+    return {
+        method: _confusion(matrix, names, titles.get(method, method), colours)
+        for method, matrix in matrices.items()
+    }
 
 
 def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Mapping[str, str]) -> Figure:

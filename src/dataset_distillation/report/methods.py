@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas
-
-from dataset_distillation.objectives import shown
-from dataset_distillation.report.numbers import mean_and_std, number
+from dataset_distillation.objectives import Metric
+from dataset_distillation.report.numbers import difference, mean_and_std, number
 from dataset_distillation.report.table import show
+from dataset_distillation.run.records import EvaluationRow, Result, Storage
 
 PROTOCOLS = {
     "validation": "Learning rates, epochs and neighbours were chosen on the validation split.",
@@ -21,62 +20,51 @@ INTERVAL = (
 )
 
 
-def show_methods(result: dict[str, Any], dataset: str) -> None:
-    """Print the evaluation of a `result.json`: the table, how settings were chosen, and the storage."""
-    records, metric = result["evaluation"], result["metric"]
-    show(f"test {metric.replace('_', ' ')}, {dataset}", pandas.DataFrame(rows(result)), metric)
-    if told := protocol(result):
-        print(told)
-    if any(record["low"] is not None for record in records):
+def show_methods(result: Result, dataset: str) -> None:
+    """Print the evaluation of a run: the table, how settings were chosen, and the storage."""
+    table = [row(method, result.metric, result.metrics[1:]) for method in result.evaluation]
+    show(f"test {result.metric.label}, {dataset}", table)
+    if how := protocol(result):
+        print(how)
+    if any(method.low is not None for method in result.evaluation):
         print(INTERVAL)
-    if result["storage"]:
-        print(storage(result["storage"]))
+    if result.storage:
+        print(storage(result.storage))
 
 
-def protocol(result: dict[str, Any]) -> str:
+def protocol(result: Result) -> str:
     """How settings were chosen, if those of any row were."""
-    return PROTOCOLS[result["selection"]] if any(map(chosen, result.get("evaluation") or [])) else ""
+    return PROTOCOLS.get(result.selection, "") if any(map(chosen, result.evaluation)) else ""
 
 
-def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table of a `result.json`, one row a method."""
-    records, metric = result["evaluation"], result["metric"]
-    others = shown(metric, (name for record in records for name in record["metrics"]))[1:]
-    return [row(record, metric, others) for record in records]
-
-
-def row(record: dict[str, Any], metric: str, others: Sequence[str]) -> dict[str, Any]:
+def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict[str, Any]:
     """One method, by `metric`; of `others` it has the mean ± std."""
-    apart = "" if record["difference"] is None else number(record["difference"], metric, "+")
-    if record["low"] is not None:
-        apart += f" [{number(record['low'], metric, '+')}, {number(record['high'], metric, '+')}]".replace(
-            " %", ""
-        )
     return {
-        "method": record["method"].replace("_", " "),
-        "mean ± std": mean_and_std(record, metric),
-        **{name.replace("_", " "): mean_and_std(record["metrics"][name], name) for name in others},
-        "min": record["min"],
-        "distilled − this": apart,
-        **{count: record[count] for count in ("networks", "sets", "runs")},
-        "chosen": chosen(record),
-        "seconds": record["seconds"],
+        "method": method.method.replace("_", " "),
+        "mean ± std": mean_and_std(method, metric),
+        **{other.label: mean_and_std(method.metrics.get(other.name), other) for other in others},
+        "min": number(method.min, metric),
+        "distilled − this": difference(method, metric),
+        "networks": method.networks,
+        "sets": method.sets,
+        "runs": method.runs,
+        "chosen": chosen(method),
+        "seconds": method.seconds,
     }
 
 
-def chosen(record: dict[str, Any]) -> str:
+def chosen(method: EvaluationRow) -> str:
     """The settings that were chosen for a method."""
-    if record.get("learning_rate") is not None:
-        return f"rate {record['learning_rate']:.3g} × {record['epochs']} epochs"
-    return "" if record.get("distance") is None else f"{record['distance']}, K = {record['k']}"
+    if method.learning_rate is not None:
+        return f"rate {method.learning_rate:.3g} × {method.epochs} epochs"
+    return "" if method.distance is None else f"{method.distance}, K = {method.k}"
 
 
-def storage(sizes: dict[str, Any]) -> str:
+def storage(sizes: Storage) -> str:
     """What the distilled data take, in one line."""
-    what = (
-        f"storage: {sizes['images']} images, {sizes['images_per_class']:g} a class, {sizes['bytes']:,} bytes"
-    )
-    if not sizes["real_bytes"]:
-        return what
-    images, size = sizes["share_of_real_images"], sizes["share_of_real_bytes"]
-    return f"{what}: {images:.3%} of the images and {size:.3%} of the bytes of the real train set"
+    per_class = f"{sizes.images_per_class:g} per class"
+    line = f"storage: {sizes.images} images, {per_class}, {sizes.bytes:,} bytes"
+    if sizes.share_of_real_images is None or sizes.share_of_real_bytes is None:
+        return line
+    images, size = sizes.share_of_real_images, sizes.share_of_real_bytes
+    return f"{line}: {images:.3%} of the images and {size:.3%} of the bytes of the real train set"

@@ -12,37 +12,40 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import yaml
 from markupsafe import Markup
-from omegaconf import OmegaConf
 from PIL import Image
 
 from dataset_distillation.distilled.pictures import captions, visible
 from dataset_distillation.files import write
-from dataset_distillation.objectives import is_loss
+from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
-from dataset_distillation.report.numbers import difference, spread, value
-from dataset_distillation.report.runs import RunFolder, jobs, swept
+from dataset_distillation.report.numbers import difference, mean_and_std, number
+from dataset_distillation.report.runs import RecordedRun, jobs, swept
+from dataset_distillation.report.table import NO_BASELINES
+from dataset_distillation.run.folder import PAGE
+from dataset_distillation.run.records import EvaluationRow, Spread
 
-PAGE = "report.html"
 LARGEST = 112  # pixels of a picture's side in the page; larger ones are made smaller
-NO_RIVALS = ("before_training", "distilled")  # every other row is a baseline
 FIRST_STEPS = 10  # that are shown at once; the others unfold
 
 
 def write_run(folder: Path) -> Path:
     """The page of the run in `folder`."""
-    run = RunFolder(folder)
+    run = RecordedRun(folder)
     context = {
         "run": run,
         "images": _images(run),
-        "curves": [] if (history := run.history) is None else _safe(charts.curves(history, run.metrics[0])),
+        "curves": []
+        if (history := run.history) is None
+        else _safe(charts.curves(history, run.result.metric)),
         "distributions": _safe(_distributions(run)),
         "confusion": _safe(_confusions(run)),
         "protocol": protocol(run.result),
         "interval": INTERVAL,
-        "storage": (sizes := run.result.get("storage")) and storage(sizes),
-        "config_text": OmegaConf.to_yaml(OmegaConf.create(run.config)),
+        "storage": storage(run.result.storage) if run.result.storage else "",
+        "config_text": yaml.safe_dump(run.result.config, sort_keys=False, allow_unicode=True),
         "first_steps": FIRST_STEPS,
         "longest": longest([run]),
     }
@@ -57,9 +60,9 @@ def write_sweep(folder: Path) -> Path:
         "runs": runs,
         "keys": keys,
         "charts": _safe(_against(runs, keys)),
-        "rivals": list(dict.fromkeys(m for run in runs for m in run.evaluation if m not in NO_RIVALS)),
+        "baselines": list(dict.fromkeys(m for run in runs for m in run.result.rows if m not in NO_BASELINES)),
         "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
-        "others": list(dict.fromkeys(name for run in runs for name in run.metrics[1:])),
+        "others": list(dict.fromkeys(metric for run in runs for metric in run.result.metrics[1:])),
         "page": PAGE,
         "longest": longest(runs),
     }
@@ -70,7 +73,7 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     loader = jinja2.PackageLoader("dataset_distillation.report")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "value": value,
+        "value": number,
         "spread": spread,
         "name": lambda text: text.replace("_", " "),
         "difference": difference,
@@ -81,13 +84,26 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     return folder / PAGE
 
 
-def longest(runs: list[RunFolder]) -> float:
+def spread(values: Spread | None, metric: Metric, runs: int) -> str:
+    """Mean, and of several runs ± standard deviation, of a metric."""
+    if values is None or runs > 1:
+        return mean_and_std(values, metric)
+    return number(values.mean, metric)
+
+
+def longest(runs: list[RecordedRun]) -> float:
     """What the longest bar of a table stands for: all of a share, or the largest loss."""
-    losses = [row["mean"] for run in runs if is_loss(run.metrics[0]) for row in run.evaluation.values()]
-    return max((mean for mean in losses if mean is not None), default=1) or 1
+    losses = [
+        row.mean
+        for run in runs
+        if not run.result.metric.percent
+        for row in run.result.evaluation
+        if row.mean is not None
+    ]
+    return max(losses, default=1) or 1
 
 
-def _images(run: RunFolder) -> dict[str, Any]:
+def _images(run: RecordedRun) -> dict[str, Any]:
     """The distilled images by step, with their learning rates, and real ones: above, or beside each class.
 
     A column has one class where a step has one image of each; where it has several, a row has.
@@ -122,17 +138,17 @@ def _data_uri(pixels: np.ndarray) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _distributions(run: RunFolder) -> list[str]:
-    drawn = {} if run.runs is None else charts.distributions(run.runs, run.metrics)
+def _distributions(run: RecordedRun) -> list[str]:
+    drawn = {} if run.runs is None else charts.distributions(run.runs, run.result.metrics)
     return [charts.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 
-def _confusions(run: RunFolder) -> list[str]:
+def _confusions(run: RecordedRun) -> list[str]:
     drawn = charts.confusions(run.confusion, run.class_names) if run.class_names else {}
     return [charts.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
 
 
-def _against(runs: list[RunFolder], keys: list[str]) -> list[str]:
+def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
     """The test metric against the number of images and of steps, if jobs differ in it (Figures 4 and 5)."""
     drawn = []
     for title, count, counted in (
@@ -144,33 +160,36 @@ def _against(runs: list[RunFolder], keys: list[str]) -> list[str]:
         ),
     ):
         others = [key for key in keys if key not in ("seed", next((c for c in counted if c in keys), None))]
-        judged = [run for run in runs if run.evaluation.get("distilled", {}).get("mean") is not None]
-        found = [(x, run) for run in judged if (x := count(run)) is not None]
-        for metric in dict.fromkeys(run.metrics[0] for _, run in found):
-            points = [(x, run) for x, run in found if run.metrics[0] == metric]
+        counts = [(x, run) for run in runs if _mean(run) is not None and (x := count(run)) is not None]
+        for metric in dict.fromkeys(run.result.metric for _, run in counts):
+            points = [(x, run) for x, run in counts if run.result.metric == metric]
             if len({x for x, _ in points}) > 1:
-                drawn.append(charts.against(_series(points, others), charts.on_test(metric), title))
+                drawn.append(charts.against(_series(points, others, metric), charts.on_test(metric), title))
     return drawn
 
 
-def _series(found: list[tuple[int, RunFolder]], keys: list[str]) -> list[charts.Series]:
+def _mean(run: RecordedRun) -> float | None:
+    row = run.result.rows.get("distilled")
+    return row.mean if row else None
+
+
+def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[charts.Series]:
     """A line for each combination of the values of `keys`; runs with the same x are one point."""
-    lines: dict[str, dict[int, list[dict[str, float]]]] = {}
-    for x, run in found:
-        name = ", ".join(f"{key.removeprefix('distilled.')}={run.asked.get(key, '')}" for key in keys)
-        lines.setdefault(name, {}).setdefault(x, []).append(run.evaluation["distilled"])
-    unit = 1 if is_loss(found[0][1].metrics[0]) else 100
+    lines: dict[str, dict[int, list[EvaluationRow]]] = {}
+    for x, run in points:
+        name = ", ".join(f"{key.removeprefix('distilled.')}={run.overrides.get(key, '')}" for key in keys)
+        lines.setdefault(name, {}).setdefault(x, []).append(run.result.rows["distilled"])
     series = []
     for name, line in lines.items():
-        points = dict(sorted(line.items()))
-        means = [np.array([row["mean"] for row in rows]) for rows in points.values()]
-        within = [np.mean([row["std"] ** 2 for row in rows]) for rows in points.values()]
-        stds = [unit * np.sqrt(inner + mean.var()) for inner, mean in zip(within, means, strict=True)]
-        series.append(charts.Series(name, list(points), [unit * mean.mean() for mean in means], stds))
+        rows_of = dict(sorted(line.items()))
+        means = [np.array([row.mean for row in rows], dtype=float) for rows in rows_of.values()]
+        within = [np.mean([(row.std or 0.0) ** 2 for row in rows]) for rows in rows_of.values()]
+        stds = [metric.unit * np.sqrt(inner + mean.var()) for inner, mean in zip(within, means, strict=True)]
+        series.append(charts.Series(name, list(rows_of), [metric.unit * mean.mean() for mean in means], stds))
     return series
 
 
-def images_of(run: RunFolder) -> int | None:
+def images_of(run: RecordedRun) -> int | None:
     """The number of distilled images."""
     return None if run.distilled is None else run.distilled.images.shape[:2].numel()
 

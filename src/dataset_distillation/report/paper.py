@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from dataset_distillation.files import write
 from dataset_distillation.report import charts
 from dataset_distillation.report.methods import protocol
-from dataset_distillation.report.runs import RunFolder
+from dataset_distillation.report.runs import RecordedRun
 
 PUBLISHED = "paper.yaml"
 
@@ -41,10 +41,10 @@ def published() -> Any:
     return content
 
 
-def write_all(runs: Iterable[RunFolder], output: Path) -> list[Path]:
+def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
     """`paper.md` and a picture a table and figure, in `output`; of several runs of one kind the latest."""
-    finished = [run for run in runs if run.evaluation]
-    finished.sort(key=lambda run: run.result.get("provenance", {}).get("started", ""))
+    finished = [run for run in runs if run.result.evaluation]
+    finished.sort(key=lambda run: run.result.provenance.started)
     text, written = ["# The paper's tables and figures\n"], []
     content = published()
     for table in content["tables"]:
@@ -68,32 +68,34 @@ def _heading(entry: dict[str, Any]) -> list[str]:
     return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
 
 
-def _latest(runs: Sequence[RunFolder], experiment: str | None) -> RunFolder | None:
+def _latest(runs: Sequence[RecordedRun], experiment: str | None) -> RecordedRun | None:
     found = [run for run in runs if experiment and _is(run, experiment)]
     return found[-1] if found else None
 
 
-def _is(run: RunFolder, experiment: str, wanted: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
+def _is(run: RecordedRun, experiment: str, wanted: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
     """Whether `run` distilled as `experiment` says, but for the values `wanted` and the keys `free`."""
-    if run.judges or run.value("experiment") != experiment:
+    if run.judges or run.result.value("experiment") != experiment:
         return False
-    names = {key: key.split(".") for key in run.asked}
+    names = {key: key.split(".") for key in run.overrides}
     changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
-    return changed <= {*wanted, *free} and all(run.value(key) == value for key, value in wanted.items())
+    return changed <= {*wanted, *free} and all(
+        run.result.value(key) == value for key, value in wanted.items()
+    )
 
 
-def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RunFolder]) -> Number | None:
+def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
     run = _latest(runs, row["runs"].get(column.get("run")))
     return None if run is None else ours(run, column["method"])
 
 
-def ours(run: RunFolder, method: str, metric: str = "accuracy") -> Number | None:
+def ours(run: RecordedRun, method: str, metric: str = "accuracy") -> Number | None:
     """The mean and standard deviation of a method of a run over its held-out networks."""
-    row = run.evaluation.get(method)
-    found = row and (row.get("metrics", {}).get(metric) or (row if metric == "accuracy" else None))
-    if not row or not found or found["mean"] is None:
+    row = run.result.rows.get(method)
+    values = row and (row.metrics.get(metric) or (row if metric == "accuracy" else None))
+    if not row or not values or values.mean is None:
         return None
-    return Number(100 * found["mean"], 100 * found["std"] if row["runs"] > 1 else None)
+    return Number(100 * values.mean, 100 * values.std if row.runs > 1 and values.std is not None else None)
 
 
 def number(printed: str | None) -> Number | None:
@@ -104,7 +106,7 @@ def number(printed: str | None) -> Number | None:
     return Number(float(mean), float(std) if std else None)
 
 
-def _table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[str]:
+def _table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     columns = table["columns"]
     lines = [["", *(column["title"] for column in columns)], ["---"] * (len(columns) + 1)]
     for row in table["rows"]:
@@ -122,7 +124,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _dots(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[tuple[str, list[charts.Pair]]]:
+def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[charts.Pair]]]:
     return [
         (
             row["title"],
@@ -135,22 +137,22 @@ def _dots(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[tuple[str, l
     ]
 
 
-def _of_table(table: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolder]:
+def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
     found = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
     return [run for run in found if run is not None]
 
 
-def _x(run: RunFolder, key: str) -> Any:
+def _x(run: RecordedRun, key: str) -> Any:
     if key == IMAGES:
-        return run.value("distilled.steps") * run.value("distilled.images_per_class")
-    return run.value(key)
+        return run.result.value("distilled.steps") * run.result.value("distilled.images_per_class")
+    return run.result.value(key)
 
 
 def _axis(key: str) -> str:
     return key.rpartition(".")[2].replace("_", " ")
 
 
-def _runs_of(line: dict[str, Any], runs: Sequence[RunFolder], x: str) -> dict[Any, RunFolder]:
+def _runs_of(line: dict[str, Any], runs: Sequence[RecordedRun], x: str) -> dict[Any, RecordedRun]:
     """The latest run at each x of the paper's line."""
     free = ("distilled.steps", "distilled.images_per_class") if x == IMAGES else (x,)
     found = {
@@ -161,11 +163,11 @@ def _runs_of(line: dict[str, Any], runs: Sequence[RunFolder], x: str) -> dict[An
     return {value: found[value] for value in line["paper"] if value in found}
 
 
-def _point(run: RunFolder | None, line: dict[str, Any]) -> Number | None:
+def _point(run: RecordedRun | None, line: dict[str, Any]) -> Number | None:
     return None if run is None else ours(run, line["method"], line["metric"])
 
 
-def _points(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[str]:
+def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     text = []
     for panel in figure["panels"]:
         values = list(panel["lines"][0]["paper"])
@@ -184,7 +186,7 @@ def _points(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[str]:
     return text
 
 
-def _lines(panel: dict[str, Any], runs: Sequence[RunFolder]) -> list[charts.Series]:
+def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[charts.Series]:
     """Ours, and dashed the paper's."""
     lines = []
     for line in panel["lines"]:
@@ -199,7 +201,7 @@ def _lines(panel: dict[str, Any], runs: Sequence[RunFolder]) -> list[charts.Seri
     return lines
 
 
-def _of_figure(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFolder]:
+def _of_figure(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
     found = [
         run
         for panel in figure["panels"]
@@ -209,12 +211,13 @@ def _of_figure(figure: dict[str, Any], runs: Sequence[RunFolder]) -> list[RunFol
     return list({run.path: run for run in found}.values())
 
 
-def _used(runs: Sequence[RunFolder], output: Path) -> list[str]:
+def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
     """Where our numbers come from."""
     lines = []
     for run in runs:
         where = os.path.relpath(run.path, output)
-        networks = run.evaluation.get("distilled", {}).get("networks")
+        row = run.result.rows.get("distilled")
+        networks = row.networks if row else 0
         judges = f"{networks} held-out networks" if networks else ""
         about = [f"`{run.command}`", judges, protocol(run.result)]
         lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))

@@ -4,176 +4,142 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
-from dataset_distillation.errors import DAMAGED, UserError
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.comparison import read_evaluation
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.schedule import Schedule
-from dataset_distillation.objectives import shown
-from dataset_distillation.run.records import read
+from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, IMAGES, REAL, RESULT
+from dataset_distillation.run.history import read_history
+from dataset_distillation.run.records import Confusion, RecordError, Result, read
 from dataset_distillation.sweep.jobs import Job, jobs_of
-from dataset_distillation.sweep.overrides import asked, differing
+from dataset_distillation.sweep.overrides import by_key, differing
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RecordedRun:
     """A run. No file in its folder is taken for granted: a job of a multirun may have died early."""
 
     path: Path
     job: Job | None = None
 
     @cached_property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Result:
         if self.job:
             return self.job.result  # empty unless it has ended; of a damaged one, the error
-        return {"status": "missing", **read(self.path / "result.json")}
-
-    @property
-    def evaluation(self) -> dict[str, dict[str, Any]]:
-        """The evaluation's records by method, `random_real`, ..."""
-        return {row["method"].replace(" ", "_"): row for row in self.result.get("evaluation") or []}
-
-    @cached_property
-    def metrics(self) -> list[str]:
-        """The objective's metrics, the primary one first."""
-        primary = self.result.get("metric") or "accuracy"
-        found = [name for row in self.evaluation.values() for name in row.get("metrics", {})]
-        return shown(primary, found)
-
-    @property
-    def validation(self) -> float | None:
-        """The primary metric on the validation split."""
-        return self.result.get(f"validation_{self.metrics[0]}")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return self.result.get("config") or {}
+        return read(Result, self.path / RESULT) or Result()
 
     @property
     def status(self) -> str:
-        return self.job.state if self.job else str(self.result["status"])
+        return self.job.state if self.job else self.result.status
 
     @property
-    def asked(self) -> dict[str, str]:
-        """What was asked for on the command line, or by the sweep."""
-        return asked(self.job.overrides if self.job else self.result.get("overrides", []))
-
-    def value(self, key: str) -> Any:
-        """The chosen file of a group, or the resolved value of `distilled.steps`, ...; or None."""
-        node: Any = self.config
-        if choice := self.result.get("choices", {}).get(key):
-            return choice
-        for name in key.split("."):
-            node = node.get(name) if isinstance(node, dict) else None
-        return node
+    def overrides(self) -> dict[str, str]:
+        """What was asked for on the command line, or by the sweep, by key."""
+        return by_key(self.job.overrides if self.job else self.result.overrides)
 
     @cached_property
     def distilled(self) -> DistilledSet | None:
-        path = self.path / "distilled.safetensors"
+        path = self.path / ARTIFACT
         return load_distilled(path) if path.exists() else None
 
     @property
     def judges(self) -> bool:
         """Whether it is a run of `distill-evaluate`."""
-        return "artifact" in self.config
+        return "artifact" in self.result.config
 
     @property
     def command(self) -> str:
         """What repeats it, for a shell."""
         program = "distill-evaluate" if self.judges else "distill"
-        told: str = self.result.get("provenance", {}).get("command", "")
-        return told or shlex.join([program, *self.result.get("overrides", [])])
+        return self.result.provenance.command or shlex.join([program, *self.result.overrides])
 
     @property
     def class_names(self) -> list[str]:
-        """Of the test split, which need not be of the data set that the images were made for."""
-        made = {} if self.distilled is None else self.distilled.metadata
-        return list(self.result.get("class_names") or made.get("class_names", []))
+        """Of the test split, which need not be of the dataset that the images were made for."""
+        made_for = {} if self.distilled is None else self.distilled.metadata
+        return self.result.class_names or list(made_for.get("class_names", []))
 
     @cached_property
     def inner_steps(self) -> int | None:
         """How many steps train each network."""
         if self.distilled is None:
             return None
-        return len(Schedule(self.distilled, Training(**self.config.get("training", {})), 0, 1)[0])
+        try:
+            training = TypeAdapter(Training).validate_python(self.result.config.get("training", {}))
+        except ValidationError as error:
+            where = self.path / RESULT
+            raise RecordError(f"{where}: config.training is not what a run writes there") from error
+        return len(Schedule(self.distilled, training, 0, 1)[0])
 
     @property
     def real(self) -> np.ndarray | None:
-        """A few real images a class, (examples, classes, height, width, 3) uint8."""
-        path = self.path / "images" / "real.png"
+        """A few real images of each class, (examples, classes, height, width, 3) uint8."""
+        path = self.path / IMAGES / REAL
         if not path.exists() or self.distilled is None:
             return None
-        with _reading(path):
-            with Image.open(path) as picture:
+        try:
+            with Image.open(path, formats=["PNG"]) as picture:
                 sprite = np.asarray(picture.convert("RGB"))
-            classes = len(self.class_names)
-            side = sprite.shape[1] // classes
-            return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+        ) as error:  # what Pillow raises for a file that is no picture
+            raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+        classes = len(self.class_names)
+        side = sprite.shape[1] // max(1, classes)
+        if not side or sprite.shape[1] % classes or sprite.shape[0] % side:
+            raise RecordError(f"{path}: damaged (not one column for each of {classes} classes)")
+        return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
     @property
     def history(self) -> pandas.DataFrame | None:
-        return self._table("history.csv")
+        return read_history(self.path / HISTORY)
 
     @property
     def runs(self) -> pandas.DataFrame | None:
-        """One row a method and held-out network."""
-        return self._table("evaluation.csv")
+        """One row per method and held-out network."""
+        return read_evaluation(self.path / EVALUATION)
 
     @property
     def confusion(self) -> dict[str, np.ndarray]:
         """By method, the mean share [true][predicted] over the held-out networks."""
-        path = self.path / "confusion.json"
-        with _reading(path):
-            return {method: np.array(matrix, dtype=float) for method, matrix in read(path).items()}
-
-    def _table(self, name: str) -> pandas.DataFrame | None:
-        path = self.path / name
-        with _reading(path):
-            return pandas.read_csv(path) if path.exists() and path.stat().st_size > 1 else None
+        confusion = read(Confusion, self.path / CONFUSION)
+        matrices = confusion.root if confusion else {}
+        if odd := [m for m, matrix in matrices.items() if len(matrix) != len(self.class_names)]:
+            raise RecordError(f"{self.path / CONFUSION}: {odd[0]} is not of {len(self.class_names)} classes")
+        return {method: np.array(matrix) for method, matrix in matrices.items()}
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Raises UserError, one line, if `path` is not what a run writes there."""
-    try:
-        yield
-    except (OSError, *DAMAGED) as error:
-        raise UserError(f"{path}: damaged ({' '.join(str(error).split())})") from error
-
-
-def is_run(folder: Path) -> bool:
-    return (folder / "result.json").exists()
-
-
-def jobs(folder: Path) -> list[RunFolder]:
+def jobs(folder: Path) -> list[RecordedRun]:
     """The jobs of the multirun in `folder`, in order, begun or not. Raises UserError if it is none."""
-    return [_sound(RunFolder(job.folder, job), job) for job in jobs_of(folder)]
+    return [_sound(RecordedRun(job.folder, job), job) for job in jobs_of(folder)]
 
 
-def _sound(run: RunFolder, job: Job) -> RunFolder:
+def _sound(run: RecordedRun, job: Job) -> RecordedRun:
     """The job; of one whose distilled data cannot be read, what is wrong with them instead of its result."""
     try:
-        with _reading(run.path):
-            _ = run.inner_steps
+        _ = run.inner_steps
     except UserError as error:
-        return RunFolder(run.path, replace(job, state="damaged", result={"error": str(error)}))
+        return RecordedRun(run.path, replace(job, state="damaged", result=Result(error=str(error))))
     return run
 
 
-def below(folder: Path) -> Iterator[RunFolder]:
+def below(folder: Path) -> Iterator[RecordedRun]:
     """Every run in `folder`, however deep."""
-    yield from (RunFolder(path.parent) for path in sorted(folder.rglob("result.json")))
+    yield from (RecordedRun(path.parent) for path in sorted(folder.rglob(RESULT)))
 
 
-def swept(runs: list[RunFolder]) -> list[str]:
+def swept(runs: list[RecordedRun]) -> list[str]:
     """The keys in which the jobs of a multirun differ."""
-    return differing([run.asked for run in runs])
+    return differing([run.overrides for run in runs])

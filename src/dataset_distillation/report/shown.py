@@ -9,36 +9,42 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from dataset_distillation.evaluation.comparison import Comparison, metrics
+from dataset_distillation.evaluation.comparison import Comparison
 from dataset_distillation.loggers import EvaluationView
-from dataset_distillation.objectives import shown
+from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts
+from dataset_distillation.run.records import EvaluationRow
 
 
 def view(
     comparison: Comparison,
-    records: list[dict[str, Any]],
-    metric: str,
+    rows: list[EvaluationRow],
+    metrics: Sequence[Metric],
     selection: str,
     class_names: Sequence[str],
 ) -> EvaluationView:
-    """A comparison and its `records` for a logger, by the objective's `metric`."""
-    names = shown(metric, metrics(comparison.runs))
-    methods = pandas.DataFrame([_flat(record, names[1:]) for record in records])
+    """A comparison and its `rows` for a logger, by the objective's `metrics`."""
+    methods = pandas.DataFrame([_flat(row, metrics[1:]) for row in rows])
     confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
 
     def drawn() -> dict[str, Figure]:
-        distributions = charts.distributions(comparison.runs, names, charts.PRINT)
+        distributions = charts.distributions(comparison.runs, metrics, charts.PRINT)
         confusions = charts.confusions(confusion, class_names, charts.PRINT)
         return {
-            **{f"distribution/{name}": chart for name, chart in distributions.items()},
+            **{f"distribution/{metric.name}": chart for metric, chart in distributions.items()},
             **{f"confusion/{method}": chart for method, chart in confusions.items()},
         }
 
-    return EvaluationView(methods.assign(selection=selection), comparison.runs, names, drawn)
+    return EvaluationView(
+        methods.assign(selection=selection), comparison.runs, [metric.name for metric in metrics], drawn
+    )
 
 
-def _flat(record: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
-    """A record with the `others` of its metrics as `<metric>/mean`, ..."""
-    spreads = {f"{name}/{key}": value for name in others for key, value in record["metrics"][name].items()}
-    return {key: value for key, value in record.items() if key != "metrics"} | spreads
+def _flat(row: EvaluationRow, others: Sequence[Metric]) -> dict[str, Any]:
+    """A row with the `others` of its metrics as `<metric>/mean`, ..."""
+    values = row.model_dump(exclude={"metrics"})
+    for metric in others:
+        values |= {
+            f"{metric.name}/{key}": value for key, value in row.metrics[metric.name].model_dump().items()
+        }
+    return values

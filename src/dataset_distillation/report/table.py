@@ -1,11 +1,13 @@
-"""The tables of a run and of a sweep, in the terminal and as CSV."""
+"""Tables in the terminal and as CSV: of a run, and of a sweep with one row per job."""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas
 from rich.console import Console
@@ -13,108 +15,126 @@ from rich.markup import escape
 from rich.table import Table
 
 from dataset_distillation.files import write
-from dataset_distillation.objectives import shown
+from dataset_distillation.objectives import Metric
 from dataset_distillation.report.numbers import number
+from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
 from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
-from dataset_distillation.sweep.overrides import asked, differing
+from dataset_distillation.sweep.overrides import by_key, differing
 
-SPREAD = ("mean", "std")  # of the other metrics that the objective has
-_METRICS = ("mean", "std", "min", "max", "validation")
+NO_BASELINES = ("before_training", "distilled")  # every other method is one
 
 
-def show(title: str, table: pandas.DataFrame, metric: str = "") -> None:
-    """Print a table of `metric`, or of the metric that each row names; shares in percent."""
+class Cell(NamedTuple):
+    """A value, and the metric that it is of, if any."""
+
+    value: Any
+    metric: Metric | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return ""
+        return number(self.value, self.metric) if self.metric else str(self.value)
+
+
+def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print a table; columns that begin like numbers stand on the right."""
+    cells = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    texts = pandas.DataFrame(cells).fillna("")
     rendered = Table(title=escape(title))
-    for column in table.columns:
-        numeric = table[column].dtype.kind in "fi"
-        rendered.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in table.to_dict("records"):
-        shown = metric or row["metric"]
-        rendered.add_row(*(_text(str(column), value, shown) for column, value in row.items()))
+    for column in texts:
+        numbers = all(re.match(r"[-+]?\d|$", text) for text in texts[column])
+        rendered.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
+    for row in texts.itertuples(index=False):
+        rendered.add_row(*map(escape, row))
     # A log file has no width of its own; 80 columns would cut the rows of a sweep.
     Console(width=None if sys.stdout.isatty() else 160).print(rendered)
 
 
 def show_sweep(folder: Path) -> bool:
     """Print the table of a multirun, and below it each error; whether all of its jobs are finished."""
-    jobs = sweep(folder)
-    show(str(folder), jobs.drop(columns=["min", "max", "error"]))
-    for job, error in jobs.loc[jobs["error"] != "", ["job", "error"]].itertuples(index=False):
-        print(f"job {job}: {error}")
-    return bool((jobs["status"] == "finished").all())
+    jobs = jobs_of(folder)
+    rows = _rows(jobs)
+    _write(rows, folder)
+    hidden = ("min", "max", "error")
+    show(str(folder), [{key: row[key] for key in row if key not in hidden} for row in rows])
+    for job in jobs:
+        if job.result.error:
+            print(f"job {job.number}: {job.result.error}")
+    return all(job.state == "finished" for job in jobs)
 
 
 def show_status(folder: Path) -> bool:
     """Print how far the jobs of a multirun are; whether any is still to come or going on."""
-    told = jobs_of(folder)
+    jobs = jobs_of(folder)
     rows = [
         {
             "job": job.number,
-            **asked,
+            **overrides,
             "state": job.state,
             "progress": f"{job.progress.step} / {job.progress.steps}" if job.progress.steps else "",
-            "metric": job.progress.metric,
-            "validation": job.progress.validation,
+            "metric": job.progress.metric.name,
+            "validation": number(job.progress.validation, job.progress.metric),
             "left": "" if (left := job.seconds_left) is None else str(timedelta(seconds=round(left))),
-            "log": f"{job.number}/distill.log" if (job.folder / "distill.log").exists() else "",
+            "log": f"{job.number}/{LOG}" if (job.folder / LOG).exists() else "",
         }
-        for job, asked in zip(told, _swept(told), strict=True)
+        for job, overrides in zip(jobs, _swept(jobs), strict=True)
     ]
-    show(str(folder), pandas.DataFrame(rows))
-    return any(job.state in OPEN for job in told)
-
-
-def _text(column: str, value: Any, metric: str) -> str:
-    if pandas.isna(value):
-        return ""
-    if isinstance(value, str) or column.rpartition(" ")[2] not in _METRICS:
-        return escape(str(value))
-    return number(value, metric)
+    show(str(folder), rows)
+    return any(job.state in OPEN for job in jobs)
 
 
 def sweep(folder: Path) -> pandas.DataFrame:
-    """One row a job of the multirun in `folder`.
+    """One row per job of the multirun in `folder`.
 
     There is a column for each key in which the jobs differ, and one for each baseline. Written beside the
     jobs as `sweep.csv` and `sweep.md` too, whatever became of them.
     """
-    jobs = jobs_of(folder)
-    rows = []
-    for job, overrides in zip(jobs, _swept(jobs), strict=True):
-        methods = {row["method"]: row for row in job.result.get("evaluation", [])}
-        ours = methods.get("distilled", {})
-        rivals = [row for name, row in methods.items() if name not in ("distilled", "before_training")]
-        found = ours.get("metrics", {})
-        others = shown(job.progress.metric, found)[1:]
-        rows.append(
-            {
-                "job": job.number,
-                **overrides,
-                "status": job.state,
-                "metric": job.progress.metric,
-                "validation": job.progress.validation,
-                **{column: ours.get(column) for column in ("mean", "std", "min", "max")},
-                **{f"{name.replace('_', ' ')} {key}": found[name][key] for name in others for key in SPREAD},
-                **{f"{row['method'].replace('_', ' ')} mean": row["mean"] for row in rivals},
-                **({"selection": str(job.result.get("selection", ""))} if rivals else {}),
-                "seconds": job.result.get("provenance", {}).get("seconds"),
-                "error": job.result.get("error", ""),
-            }
-        )
-    table = pandas.DataFrame(rows)
-    write(folder / "sweep.csv", table.to_csv(index=False).encode())
-    write(folder / "sweep.md", markdown(table).encode())
+    return _write(_rows(jobs_of(folder)), folder)
+
+
+def _rows(jobs: Sequence[Job]) -> list[dict[str, Cell]]:
+    return [_row(job, overrides) for job, overrides in zip(jobs, _swept(jobs), strict=True)]
+
+
+def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
+    result, metric = job.result, job.progress.metric
+    distilled = result.rows.get("distilled")
+    baselines = [row for name, row in result.rows.items() if name not in NO_BASELINES]
+    cells = {
+        "job": Cell(job.number),
+        **{key: Cell(value) for key, value in overrides.items()},
+        "status": Cell(job.state),
+        "metric": Cell(metric.name),
+        "validation": Cell(job.progress.validation, metric),
+    }
+    for column in ("mean", "std", "min", "max"):
+        cells[column] = Cell(getattr(distilled, column) if distilled else None, metric)
+    for other in result.metrics[1:]:
+        spread = distilled.metrics.get(other.name) if distilled else None
+        for column in ("mean", "std") if spread else ():
+            cells[f"{other.label} {column}"] = Cell(getattr(spread, column), other)
+    for row in baselines:
+        cells[f"{row.method.replace('_', ' ')} mean"] = Cell(row.mean, metric)
+    if baselines:
+        cells["selection"] = Cell(result.selection)
+    return {**cells, "seconds": Cell(result.provenance.seconds), "error": Cell(result.error)}
+
+
+def _write(rows: Sequence[Mapping[str, Cell]], folder: Path) -> pandas.DataFrame:
+    table = pandas.DataFrame([{key: cell.value for key, cell in row.items()} for row in rows])
+    write(folder / TABLE_CSV, table.to_csv(index=False).encode())
+    write(folder / TABLE_MARKDOWN, markdown(rows, list(table)).encode())
     return table
 
 
-def _swept(jobs: list[Job]) -> list[dict[str, str]]:
+def _swept(jobs: Sequence[Job]) -> list[dict[str, str]]:
     """What each job was asked for, of the keys in which they differ."""
-    given = [asked(job.overrides) for job in jobs]
+    given = [by_key(job.overrides) for job in jobs]
     return [{key: overrides.get(key, "") for key in differing(given)} for overrides in given]
 
 
-def markdown(table: pandas.DataFrame) -> str:
+def markdown(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str]) -> str:
     """The table as GitHub shows it; shares in percent."""
-    rows = [[_text(str(c), row[c], row["metric"]) for c in table] for row in table.to_dict("records")]
-    lines = [[str(column) for column in table], ["---"] * len(table.columns), *rows]
+    texts = [[str(row.get(column, "")) for column in columns] for row in rows]
+    lines = [list(columns), ["---"] * len(columns), *texts]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)

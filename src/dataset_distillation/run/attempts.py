@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
 import resource
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dataset_distillation.errors import DAMAGED, UserError
-from dataset_distillation.files import write_json
+import psutil
+
+from dataset_distillation.run.folder import RUN
+from dataset_distillation.run.records import Attempt, Cost, Provenance, RunRecord, read, save
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
@@ -23,42 +23,47 @@ class Attempts:
     """The attempt that runs, behind those before it; up to date at each checkpoint, for it may be killed."""
 
     def __init__(self, run: Run) -> None:
-        self.path = run.folder / "run.json"
-        record = begun(run.folder)
-        if record is None or record["config"] != run.config:
-            asked = {"overrides": run.overrides, "config": run.config}
-            record = {"cwd": os.getcwd(), **asked, "attempts": []}
+        self.path = run.folder / RUN
+        record = read(RunRecord, self.path)
+        if record is None or record.config != run.config:
+            record = RunRecord(cwd=os.getcwd(), overrides=run.overrides, config=run.config, attempts=[])
         self.record = record
         self.begun, self.cpu = time.time(), _cpu_seconds()
-        self.now: dict[str, Any] = {
-            "started": _timestamp(self.begun),
-            "host": platform.node(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
-            "git_commit": run.code.commit,
-            "git_dirty": bool(run.code.changes),
-            "outer_steps": None,
-            "end": None,  # stays so where it is killed: `until` is when it was last seen
-        }
+        self.now = Attempt(
+            started=_timestamp(self.begun),
+            host=platform.node(),
+            slurm_job=os.environ.get("SLURM_JOB_ID"),
+            git_commit=run.code.commit,
+            git_dirty=bool(run.code.changes),
+            outer_steps=None,
+            end=None,  # stays so where it is killed: `until` is when it was last seen
+            **self._cost(),
+        )
         self._warn_of_other_code()
-        self.record["attempts"].append(self.now)
+        self.record.attempts.append(self.now)
         self.save(None)
 
     def save(self, outer_steps: int | None) -> None:
         """Note the time, what the attempt has cost, and how many outer steps a checkpoint has kept."""
-        self.now |= {
+        for key, value in self._cost().items():
+            setattr(self.now, key, value)
+        if outer_steps is not None:
+            self.now.outer_steps = outer_steps
+        save(self.record, self.path)
+
+    def _cost(self) -> dict[str, Any]:
+        return {
             "until": _timestamp(time.time()),
             "seconds": round(time.time() - self.begun, 2),
             "cpu_seconds": round(_cpu_seconds() - self.cpu, 2),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mb": round(_peak_memory() / 2**20),
             "peak_gpu_memory_mb": _peak_gpu_memory(),
-            "outer_steps": self.now["outer_steps"] if outer_steps is None else outer_steps,
         }
-        write_json(self.path, self.record)
 
     def _warn_of_other_code(self) -> None:
-        for before in self.record["attempts"][-1:]:
-            if before["git_commit"] != self.now["git_commit"]:
-                log.warning("the code is no longer that of commit %s: bits may differ", before["git_commit"])
+        for before in self.record.attempts[-1:]:
+            if before.git_commit != self.now.git_commit:
+                log.warning("the code is no longer that of commit %s: bits may differ", before.git_commit)
 
     def __enter__(self) -> Attempts:
         return self
@@ -68,18 +73,28 @@ class Attempts:
             self.end("failed" if issubclass(kind, Exception) else "interrupted")
 
     def end(self, how: str) -> None:
-        self.now["end"] = how
+        self.now.end = how
         self.save(None)
 
-    def cost(self) -> dict[str, Any]:
+    def cost(self) -> Cost:
         """Start, end so far, and the sums and peaks over all attempts."""
         self.save(None)
-        attempts = self.record["attempts"]
-        sums = {key: round(sum(a[key] for a in attempts), 2) for key in ("seconds", "cpu_seconds")}
-        memory = ("peak_memory_mb", "peak_gpu_memory_mb")
-        peaks = {key: max((a[key] for a in attempts if a[key] is not None), default=None) for key in memory}
-        times = {"started": attempts[0]["started"], "ended": self.now["until"]}
-        return {**times, **sums, **peaks}
+        attempts = self.record.attempts
+        gpu = [attempt.peak_gpu_memory_mb for attempt in attempts if attempt.peak_gpu_memory_mb is not None]
+        memory = [attempt.peak_memory_mb for attempt in attempts if attempt.peak_memory_mb is not None]
+        return Cost(
+            started=attempts[0].started,
+            ended=self.now.until,
+            seconds=round(sum(attempt.seconds for attempt in attempts), 2),
+            cpu_seconds=round(sum(attempt.cpu_seconds for attempt in attempts), 2),
+            peak_memory_mb=max(memory, default=None),
+            peak_gpu_memory_mb=max(gpu, default=None),
+        )
+
+    def provenance(self, command: str, origin: dict[str, Any]) -> Provenance:
+        """What repeats the run, with what it cost; `origin` says by which code, on which machine and data."""
+        attempts = [attempt.model_copy() for attempt in self.record.attempts]
+        return Provenance(command=command, **origin, **self.cost().model_dump(), attempts=attempts)
 
 
 def _timestamp(seconds: float) -> str:
@@ -88,37 +103,16 @@ def _timestamp(seconds: float) -> str:
 
 def _cpu_seconds() -> float:
     """Of this process and of those that it has started and waited for."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
+    times = psutil.Process().cpu_times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _peak_memory() -> int:
+    """The most bytes that this process has had resident; psutil says so on Windows alone."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _peak_gpu_memory() -> int | None:
     import torch
 
     return round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_initialized() else None
-
-
-_RECORD: dict[str, Any] = {"cwd": str, "overrides": list, "config": dict, "attempts": list}
-_ATTEMPT: dict[str, Any] = {
-    "started": str,
-    "seconds": int | float,
-    "cpu_seconds": int | float,
-    "git_commit": str | None,
-    "peak_memory_mb": int | None,
-    "peak_gpu_memory_mb": int | None,
-}
-
-
-def begun(folder: Path) -> dict[str, Any] | None:
-    """`run.json` of `folder` (attempts.py), None where there is none. Raises UserError for anything else."""
-    path = folder / "run.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        parts = [(_RECORD, record), *((_ATTEMPT, attempt) for attempt in record["attempts"])]
-        if wrong := [key for kinds, part in parts for key in kinds if not isinstance(part[key], kinds[key])]:
-            raise ValueError(f"{wrong[0]} is of another kind")
-    except FileNotFoundError:
-        return None
-    except (OSError, *DAMAGED) as error:
-        raise UserError(f"{path}: not the record of a run, or damaged ({error})") from error
-    return record

@@ -1,4 +1,4 @@
-"""What runs and sweeps tell of themselves while they go on.
+"""What runs and sweeps say of themselves while they go on.
 
 A run that goes on has a `status.json`, rewritten every few seconds; how it ended, `result.json` says. So a
 run that was killed is known by a `status.json` that nobody rewrites. `sweep.json` does so for a multirun.
@@ -17,9 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_distillation.errors import DAMAGED, UserError
-from dataset_distillation.files import write_json
-from dataset_distillation.run.records import read
+import psutil
+
+from dataset_distillation.errors import UserError
+from dataset_distillation.objectives import ACCURACY, Metric
+from dataset_distillation.run.folder import STATUS
+from dataset_distillation.run.records import Life, RecordError, Status, read, save
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +36,19 @@ class Progress:
 
     step: int = 0
     steps: int = 0
-    metric: str = ""
+    metric: Metric = ACCURACY
     validation: float | None = None  # the best value of `metric` so far
     steps_per_second: float | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse what a damaged file says. Raises TypeError or ValueError."""
-        self.step, self.steps, self.metric = int(self.step), int(self.steps), str(self.metric)
-        for name in ("validation", "steps_per_second"):
-            if (value := getattr(self, name)) is not None:
-                setattr(self, name, float(value))
-
 
 class Heartbeat:
-    """Writes `path` now and every few seconds, with what `tell` returns, until it is stopped."""
+    """Writes a record of `kind` to `path` now and every few seconds, until it is stopped.
 
-    def __init__(self, path: Path, tell: Callable[[], dict[str, Any]]) -> None:
-        self.path, self.tell = path, tell
+    `describe` returns its fields, but for the sign of life.
+    """
+
+    def __init__(self, path: Path, kind: type[Life], describe: Callable[[], dict[str, Any]]) -> None:
+        self.path, self.kind, self.describe = path, kind, describe
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -62,9 +61,9 @@ class Heartbeat:
         self._thread.join()
 
     def write(self) -> None:
-        life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
+        life: dict[str, Any] = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
         with contextlib.suppress(UserError):  # a disk that is full now may have room later
-            write_json(self.path, {**self.tell(), **life})
+            save(self.kind(**self.describe(), **life), self.path)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -74,7 +73,7 @@ class Heartbeat:
 @contextlib.contextmanager
 def published(folder: Path, progress: Progress, overrides: list[str]) -> Iterator[None]:
     """Keep `folder/status.json` while a run goes on."""
-    heartbeat = Heartbeat(folder / "status.json", lambda: {"overrides": overrides, **asdict(progress)})
+    heartbeat = Heartbeat(folder / STATUS, Status, lambda: {"overrides": overrides, **asdict(progress)})
     heartbeat.start()
     try:
         yield
@@ -83,43 +82,37 @@ def published(folder: Path, progress: Progress, overrides: list[str]) -> Iterato
         heartbeat.path.unlink(missing_ok=True)
 
 
-def alive(told: dict[str, Any]) -> bool:
-    """Whether the process that wrote this is still there."""
-    if time.time() - told["updated"] > LOST:
+def alive(life: Life) -> bool:
+    """Whether the process that gave this sign of life is still there."""
+    if time.time() - life.updated > LOST:
         return False
-    if told["host"] != socket.gethostname():
-        return True
-    try:
-        os.kill(told["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
+    return life.host != socket.gethostname() or psutil.pid_exists(life.pid)
 
 
-def going_on(folder: Path) -> str | None:
+def process_in(folder: Path) -> str | None:
     """Which process runs in `folder`, if another one does.
 
     Of one on another machine nothing is known but its signs of life, so the next one is waited for: a
     killed one gives none, and its cluster may have queued its job again at once.
     """
-    path = folder / "status.json"
+    path = folder / STATUS
     try:
-        told = read(path)
-        here = told["host"] == socket.gethostname()
-        goes_on = told["pid"] != os.getpid() if here else _gives_another_sign(path, told)
-        return f"process {told['pid']} of {told['host']}" if goes_on and alive(told) else None
-    except (UserError, *DAMAGED):  # no such file, or a damaged one
+        life = read(Status, path)
+        if life is None:
+            return None
+        here = life.host == socket.gethostname()
+        goes_on = life.pid != os.getpid() if here else _gives_another_sign(path, life)
+    except RecordError:  # half of it may be there after a power loss, and then no process is
         return None
+    return f"process {life.pid} of {life.host}" if goes_on and alive(life) else None
 
 
-def _gives_another_sign(path: Path, told: dict[str, Any]) -> bool:
+def _gives_another_sign(path: Path, life: Status) -> bool:
     deadline = time.monotonic() + LOST
-    if alive(told):
-        log.warning("%s has run here; waiting whether it still does (%.0f s at most)", told["host"], LOST)
-    while alive(told) and time.monotonic() < deadline:
+    if alive(life):
+        log.warning("%s has run here; waiting whether it still does (%.0f s at most)", life.host, LOST)
+    while alive(life) and time.monotonic() < deadline:
         time.sleep(1)
-        if (now := read(path)) != told:
-            return bool(now)
+        if (now := read(Status, path)) != life:
+            return now is not None
     return False

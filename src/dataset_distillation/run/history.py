@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import pandas
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from dataset_distillation.errors import DAMAGED
 from dataset_distillation.files import write
+from dataset_distillation.run.folder import HISTORY
+from dataset_distillation.run.records import RecordError
 
 
 class History(Logger):
@@ -27,7 +28,7 @@ class History(Logger):
 
     def __init__(self, folder: Path, done: int = 0) -> None:
         super().__init__()
-        self.path = folder / "history.csv"
+        self.path = folder / HISTORY
         self.rows = _before(self.path, done) if done else []
         self.columns = dict.fromkeys(name for row in self.rows for name in row)  # as they came
         self.known = 0  # columns of the file
@@ -71,10 +72,32 @@ def _before(path: Path, done: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     *whole, _ = path.read_bytes().decode(errors="replace").split("\n")
-    rows: list[dict[str, Any]] = []
-    for row in csv.DictReader((line for line in whole if "\0" not in line), quoting=csv.QUOTE_NONE):
-        with contextlib.suppress(*DAMAGED):
-            values = {name: value for name, value in row.items() if value}
-            list(map(float, values.values()))  # raises where one is no number
-            rows.append({**values, "step": int(values["step"])})
+    lines = (line for line in whole if "\0" not in line)
+    rows = [row for row in map(_row, csv.DictReader(lines, quoting=csv.QUOTE_NONE)) if row]
     return [row for row in rows if row["step"] < done]
+
+
+def _row(fields: dict[str | None, Any]) -> dict[str, Any] | None:
+    """A row as it was logged, or None where a field is no number."""
+    values = {name: value for name, value in fields.items() if value}
+    try:
+        if None in values:  # more fields than the header has
+            return None
+        for value in values.values():
+            float(value)
+        return {str(name): value for name, value in values.items()} | {"step": int(values.get("step", ""))}
+    except ValueError:
+        return None
+
+
+def read_history(path: Path) -> pandas.DataFrame | None:
+    """The curves in `path`; None where there are none yet. Raises RecordError."""
+    if not path.exists() or path.stat().st_size <= 1:
+        return None
+    try:
+        curves = pandas.read_csv(path)
+        if "step" not in curves:
+            raise ValueError("no column step")
+        return curves.astype(float).astype({"step": int})
+    except (OSError, ValueError, TypeError) as error:  # what pandas raises for a file that is no such table
+        raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error

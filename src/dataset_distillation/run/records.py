@@ -1,22 +1,291 @@
-"""The records in a run folder."""
+"""What the JSON files of a run and of a multirun hold, and the one place that reads and writes them.
+
+A record of an older version lacks what was added since: each field that is not as old as its file has a
+default that says what was true then. What a newer version added is kept when a record is written again.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from dataset_distillation.errors import UserError
+from dataset_distillation.files import write
+from dataset_distillation.objectives import ACCURACY, Metric
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file of ours; empty where there is none. Raises UserError."""
+class RecordError(UserError):
+    """A file of a run folder is not what a run writes there."""
+
+
+class Record(BaseModel):
+    """A table of keys and values in a file."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
+
+
+class Spread(Record):
+    """Of a metric over runs; None where any run has no finite value."""
+
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+
+
+class EvaluationRow(Spread):
+    """A method, by the objective's first metric; in `metrics` by all, the loss included."""
+
+    method: str
+    runs: int
+    networks: int = 0
+    sets: int = 1
+    difference: float | None = None  # distilled − this, and its 95 % interval
+    low: float | None = None
+    high: float | None = None
+    learning_rate: float | None = None  # what was chosen
+    epochs: int | None = None
+    distance: str | None = None
+    k: int | None = None
+    seconds: float | None = None
+    metrics: dict[str, Spread] = {}
+
+
+class Storage(Record):
+    """What distilled data take, in bytes, beside the real train set."""
+
+    images_bytes: int = 0
+    labels_bytes: int = 0
+    learning_rates_bytes: int = 0
+    bytes: int
+    images: int
+    images_per_class: float
+    real_images: int | None = None
+    real_bytes: int | None = None
+    share_of_real_images: float | None = None
+    share_of_real_bytes: float | None = None
+
+
+class PoolReport(Record):
+    """How good the pretrained networks are on the test split of their source."""
+
+    source: str
+    networks: int
+    accuracy_mean: float
+    accuracy_std: float
+    accuracy_min: float
+    folder: str
+
+
+class Cost(Record):
+    """Start, end so far, and the sums and peaks over all attempts."""
+
+    started: str = ""
+    ended: str = ""
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_mb: int | None = None
+    peak_gpu_memory_mb: int | None = None
+
+
+class Attempt(Record):
+    """One start of a run, and how far it came."""
+
+    started: str
+    seconds: float
+    cpu_seconds: float
+    git_commit: str | None
+    peak_memory_mb: int | None
+    peak_gpu_memory_mb: int | None
+    until: str = ""  # when it was last seen
+    host: str = ""
+    slurm_job: str | None = None
+    git_dirty: bool = False
+    outer_steps: int | None = None
+    end: str | None = None  # None where it was killed
+
+
+class RunRecord(Record):
+    """`run.json`: what was asked for, how often the run was started, how far each attempt came."""
+
+    cwd: str
+    overrides: list[str]
+    config: dict[str, Any]
+    attempts: list[Attempt]
+
+
+class Provenance(Cost):
+    """What is needed to repeat a run, and what it cost."""
+
+    command: str = ""
+    overrides: list[str] = []
+    git_commit: str | None = None
+    git_dirty: bool = False
+    versions: dict[str, str] = {}
+    platform: str = ""
+    hardware: dict[str, Any] = {}
+    device: str | None = None
+    threads: int | None = None
+    data_checksum: str | None = None
+    seed: int | None = None
+    attempts: list[Attempt] = []
+
+
+class Result(Record):
+    """`result.json`: how a run ended."""
+
+    status: str = "missing"
+    error: str = ""
+    signal: str | None = None  # that interrupted it
+    metrics: list[Metric] = []  # of the objective, that which checkpoints are chosen by first
+    validation: float | None = None  # the best value of the first; in the file it is `validation_<metric>`
+    outer_steps: int | None = None
+    skipped_steps: int | None = None
+    distillation_seconds: float | None = None
+    outer_steps_per_second: float | None = None
+    memory_estimate_mb: int | None = None
+    artifact: str | None = None  # that was judged
+    class_names: list[str] = []
+    selection: str = "validation"
+    evaluation: list[EvaluationRow] = []
+    storage: Storage | None = None
+    pool: PoolReport | None = None
+    provenance: Provenance = Field(default_factory=Provenance)
+    choices: dict[str, str] = {}
+    overrides: list[str] = []
+    config: dict[str, Any] = {}
+
+    @property
+    def metric(self) -> Metric:
+        """What checkpoints are chosen by and tables show."""
+        return self.metrics[0] if self.metrics else ACCURACY
+
+    @property
+    def rows(self) -> dict[str, EvaluationRow]:
+        """The evaluation by method, `random_real`, ..."""
+        return {row.method.replace(" ", "_"): row for row in self.evaluation}
+
+    def value(self, key: str) -> Any:
+        """The chosen file of a group, or the resolved value of `distilled.steps`, ...; or None."""
+        if key in self.choices:
+            return self.choices[key]
+        node: Any = self.config
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        return node
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, content: Any) -> Any:
+        """Records of version 0.1 name the first metric alone; the others are those of the evaluation."""
+        if not isinstance(content, dict) or not isinstance(first := content.get("metric"), str):
+            return content
+        content = {**content, "validation": content.get(f"validation_{first}")}
+        for key in ("metric", f"validation_{first}"):
+            content.pop(key, None)
+        if "metrics" not in content:
+            rows = content.get("evaluation") or []
+            of_rows = (
+                [row.get("metrics") for row in rows if isinstance(row, dict)]
+                if isinstance(rows, list)
+                else []
+            )
+            names = [name for metrics in of_rows if isinstance(metrics, dict) for name in metrics]
+            shown = [name for name in dict.fromkeys([first, *names]) if name == first or not _is_loss(name)]
+            content["metrics"] = list(map(_by_its_name, shown))
+        return content
+
+    @model_serializer(mode="wrap")
+    def _to_file(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if self.metrics:
+            content["metric"] = self.metric.name
+            content[f"validation_{self.metric.name}"] = content.pop("validation", None)
+        return content
+
+
+def _is_loss(name: str) -> bool:
+    """How version 0.1 told the direction of a metric."""
+    return name.endswith("loss")
+
+
+class Life(Record):
+    """A sign of life: when it was given, and by which process."""
+
+    updated: float = Field(ge=0)  # seconds since 1970
+    pid: int = Field(ge=1, lt=2**31)
+    host: str
+
+
+def _by_its_name(metric: Any) -> Any:
+    """A metric of which version 0.1 wrote no more than the name."""
+    return Metric(metric, not _is_loss(metric), not _is_loss(metric)) if isinstance(metric, str) else metric
+
+
+class Status(Life):
+    """`status.json`: how far a run is that goes on."""
+
+    overrides: list[str]
+    step: int = 0
+    steps: int = 0
+    metric: Annotated[Metric, BeforeValidator(_by_its_name)] = ACCURACY
+    validation: float | None = None  # the best value of `metric` so far
+    steps_per_second: float | None = None
+
+
+class Sweep(Life):
+    """`sweep.json`: the jobs of a multirun, and whether it goes on."""
+
+    command: str = ""
+    launcher: str = ""
+    swept: list[str] = []  # the keys
+    jobs: list[list[str]] | None = None  # the overrides of each; None where a search finds them as it goes
+    submitted: list[str] = []  # ids of the jobs that the launcher has handed over, in order
+    uid: int = -1
+    ended: bool = False
+
+
+class Confusion(RootModel[dict[str, list[list[float]]]]):
+    """`confusion.json`: by method, the mean share [true][predicted] over the held-out networks."""
+
+    @model_validator(mode="after")
+    def _square(self) -> Confusion:
+        for method, matrix in self.root.items():
+            if any(len(row) != len(matrix) for row in matrix):
+                raise ValueError(f"{method}: not a square matrix")
+        return self
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read(kind: type[R], path: Path) -> R | None:
+    """The record in `path`; None where there is no such file. Raises RecordError, one line."""
     try:
-        content = json.loads(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: cannot be read: no table of keys and values")
-    return content
+        return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = " ".join(f"{where}: {first['msg']}".split()).removeprefix(": ")
+        raise RecordError(f"{path}: not what a run writes there, or damaged ({reason})") from error
+
+
+def save(record: BaseModel, path: Path) -> None:
+    """Write what was set of `record`, whole or not at all. Raises UserError."""
+    write(path, (record.model_dump_json(indent=2, exclude_unset=True) + "\n").encode())

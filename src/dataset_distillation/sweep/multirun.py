@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 
 from dataset_distillation.errors import program, refuse
 from dataset_distillation.files import write
+from dataset_distillation.run.folder import SWEEP
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
-from dataset_distillation.run.records import read
+from dataset_distillation.run.records import Sweep, read
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
@@ -34,15 +35,15 @@ class Multirun:
         self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         # A search finds its jobs as it goes.
         self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
-        self.path = self.folder / "sweep.json"
+        self.path = self.folder / SWEEP
         self.ended = False
         self.before = self.path.read_bytes() if self.path.exists() else None
         self.starts, self.earlier = self._starts(), submitted(self.folder)
         self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # of a job
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, and when
-        self.heartbeat = Heartbeat(self.path, self._tell)
+        self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
 
-    def _tell(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         if "Slurm" in self.launcher:
             self._let_go()
         return {
@@ -75,7 +76,8 @@ class Multirun:
 
     def same_as_before(self) -> None:
         """Refuse to go on with the sweep in this folder by a command that does not ask for all its jobs."""
-        before, now = read(self.path).get("jobs") or [], self.announced or []
+        sweep = read(Sweep, self.path)
+        before, now = (sweep and sweep.jobs) or [], self.announced or []
         for number, (there, here) in enumerate(zip(before, now, strict=False)):
             asked = " ".join(override for override in there if override not in here)
             other = " ".join(override for override in here if override not in there)

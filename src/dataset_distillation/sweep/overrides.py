@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from dataset_distillation.errors import UserError
 
 
-def asked(overrides: list[str]) -> dict[str, str]:
+def by_key(overrides: list[str]) -> dict[str, str]:
     """Overrides by key; `distilled={steps:1,epochs:2}` has two."""
     found: dict[str, str] = {}
     for text in overrides:

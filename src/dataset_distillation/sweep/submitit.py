@@ -9,10 +9,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dataset_distillation.files import write
 from dataset_distillation.run.heartbeat import alive
+from dataset_distillation.run.records import Sweep
 
 
 def submitted(sweep: Path) -> list[str]:
@@ -31,14 +31,15 @@ class Queue:
     held: set[str] | None  # ids of jobs that wait, run or end; None where nobody can be asked
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Queue:
-        """That of the sweep whose `sweep.json` is `told`."""
-        slurm, ids = "Slurm" in str(told.get("launcher")), list(map(str, told.get("submitted", [])))
+    def of(cls, sweep: Sweep | None) -> Queue:
+        """That of a sweep, by its record."""
+        if sweep is None:
+            return cls(False, [], set())
+        slurm, ids = "Slurm" in sweep.launcher, sweep.submitted
         # What SLURM holds stays there, whether or not anybody waits for it.
-        goes_on = bool(told) and not told["ended"] and (slurm or alive(told))
-        if not goes_on:
+        if sweep.ended or not (slurm or alive(sweep)):
             return cls(False, ids, set())
-        return cls(True, ids, slurm_holds(told["uid"]) if slurm else _machine_holds(told, ids))
+        return cls(True, ids, slurm_holds(sweep.uid) if slurm else _machine_holds(sweep, ids))
 
     def holds(self, number: int) -> bool | None:
         """Whether job `number` waits or runs; None where that is not known."""
@@ -60,12 +61,12 @@ def slurm_holds(uid: int) -> set[str] | None:
     return set(told.stdout.split())
 
 
-def _machine_holds(told: dict[str, Any], ids: list[str]) -> set[str]:
+def _machine_holds(sweep: Sweep, ids: list[str]) -> set[str]:
     """On one machine submitit names a job by its process."""
     for pid in map(int, ids):
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)  # a child that has died is there until somebody asks
-    return {pid for pid in ids if alive({**told, "pid": int(pid)})}
+    return {pid for pid in ids if alive(sweep.model_copy(update={"pid": int(pid)}))}
 
 
 def give_up(sweep: Path, job: str, tasks: int) -> None:
