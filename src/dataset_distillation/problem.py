@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.architectures.given import Given
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
+from dataset_distillation.datasets.in_memory import InMemory
 from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.init import Init, Origin
+from dataset_distillation.init.random import Random
 from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.objectives import Objective
+from dataset_distillation.objectives.regression import Regression
+from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def check_parts(
@@ -55,6 +62,60 @@ class Problem:
     objective: Objective  # bound to the classes
     inner_optimizer: InnerOptimizer
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        network: nn.Module | Architecture,
+        *,
+        test: tuple[Tensor, Tensor] | float = 0.2,
+        class_names: Sequence[str] | None = None,
+        init: Init | None = None,
+        objective: Objective | None = None,
+        inner_optimizer: InnerOptimizer | None = None,
+        validation: float = 0.1,
+        seed: int = 0,
+    ) -> Problem:
+        """The problem of your own data and network; neither is changed.
+
+        images, labels, test, class_names, validation: as `InMemory` takes them.
+        network: your own module, of which a copy is used, on the device where it is; or one of this
+            package, `LeNet()`, `ConvNet(width=64)`, ...
+        init: where θ0 comes from (Section 3.5), `Random()` by default.
+        objective: what the distilled data are for, `Standard()` by default, `Regression()` for numbers.
+        inner_optimizer: how an inner step is made, `SGD()` by default.
+        seed: of every draw: the validation split, θ0, real batches, where pixels start.
+
+        Raises ConfigError or UserError, one line, where these do not fit each other.
+        """
+        dataset = InMemory(images, labels, test=test, class_names=class_names, validation=validation)
+        default = Regression() if dataset.numbers else Standard()
+        architecture = network if isinstance(network, Architecture) else Given(network)
+        init, objective = init or Random(), objective or default
+        check_parts(dataset, architecture, init, objective)
+        return cls.load(dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+
+    @classmethod
+    def load(
+        cls,
+        dataset: Dataset,
+        architecture: Architecture,
+        init: Init,
+        objective: Objective,
+        inner_optimizer: InnerOptimizer,
+        seed: int,
+        *,
+        device: torch.device | None = None,
+        test_only: bool = False,
+    ) -> Problem:
+        """Load the data, or of them the test split alone, and build the network."""
+        data = dataset.load_test(seed) if test_only else dataset.load(seed)
+        specification = data.specification
+        network = architecture.build(specification.shape, specification.classes).to(device)
+        objective = objective.bind(specification.class_names)
+        return cls(data, network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
 
     @property
     def device(self) -> torch.device:

@@ -60,7 +60,7 @@ class Architecture:
         dimensions that are not the scales of a norm; biases are 0, all else is 1. own: `build` draws.
         """
         if self.weights == "own":
-            network = self._rebuilt(generator, specification)
+            network = self.rebuilt(generator, specification)
             return {name: tensor.detach() for name, tensor in network.named_parameters()}
         norms = _norms(network)
         return {
@@ -81,7 +81,7 @@ class Architecture:
             return init.kaiming_normal_(tensor, nonlinearity="relu", generator=generator)
         return init.orthogonal_(tensor, generator=generator)
 
-    def _rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
+    def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
         """A network built from the seed of `generator`, with the global one left as it was."""
         import torch
 

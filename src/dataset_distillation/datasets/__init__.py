@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets.data import Data, Raw, Specification, Split, TensorSplit
 from dataset_distillation.errors import UserError, positive, refuse
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 @dataclass
 class Dataset:
     """The options that every data set has; a source derives from it and implements `read`."""
-
-    #: Whether its labels are numbers, float (N, 1), instead of classes.
-    numbers: ClassVar[bool] = False
 
     name: str = "???"
     channels: int = 1  # images are converted to 1 (grey) or 3 (RGB)
@@ -39,6 +36,11 @@ class Dataset:
             raise refuse("dataset.mean", self.mean, f"dataset.std is {self.std}", "give both or neither")
         for std in self.std or []:
             positive("dataset.std", std)
+
+    @property
+    def numbers(self) -> bool:
+        """Whether its labels are numbers, float (N, 1), instead of classes."""
+        return False
 
     def load(self, seed: int) -> Data:
         """Read, describe and split the data set, its images `channels` × `image_size` × `image_size`.

@@ -98,9 +98,12 @@ def unreadable(file: Path | str, error: Exception) -> UserError:
 
 
 def moments(images: torch.Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of uint8 (N, C, H, W), for pixels scaled to [0, 1]."""
+    """Mean and standard deviation per channel of (N, C, H, W), of bytes when scaled to [0, 1]."""
     import torch
 
+    if images.is_floating_point():
+        pixels = images.double().movedim(1, 0).flatten(1)
+        return pixels.mean(dim=1).tolist(), pixels.std(dim=1, correction=0).tolist()
     # 256 counts a channel: exact in float64, and no float copy of the images.
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []

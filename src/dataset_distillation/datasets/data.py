@@ -49,14 +49,15 @@ class Split:
         return len(self.labels)
 
     def batch(self, indices: torch.Tensor | slice = slice(None)) -> Batch:
-        """The chosen images, scaled to [0, 1] and normalised by the specification's mean and std."""
-        images = self.pixels(indices) / 255
+        """The chosen images, bytes scaled to [0, 1], normalized by the specification's mean and std."""
+        pixels = self.pixels(indices)
+        images = pixels if pixels.is_floating_point() else pixels / 255
         mean = images.new_tensor(self.specification.mean).view(-1, 1, 1)
         std = images.new_tensor(self.specification.std).view(-1, 1, 1)
         return Batch((images - mean) / std, self.labels[indices])
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
-        """The chosen images, uint8 (n, channels, height, width)."""
+        """The chosen images, uint8 or float, (n, channels, height, width)."""
         raise NotImplementedError
 
     def subset(self, indices: torch.Tensor) -> Split:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.data import Batch, Data, Raw, Specification, TensorSplit
+from dataset_distillation.datasets.data import Data, Raw, Specification, TensorSplit
 from dataset_distillation.errors import refuse
 
 if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True)
-class Rows(TensorSplit):
-    """Float rows (N, channels, height, width) with float targets (N, 1)."""
-
-    def batch(self, indices: torch.Tensor | slice = slice(None)) -> Batch:
-        return Batch(self.images[indices], self.labels[indices])
+    pass
 
 
 @dataclass
@@ -30,8 +22,6 @@ class LinearRegression(Dataset):
     these rows. Validation and test have the optimum's own predictions dθ* as targets: as the noise is
     orthogonal to d(θ − θ*), ‖dθ − dθ*‖² / (2N) is the loss of θ in excess of the optimum's.
     """
-
-    numbers: ClassVar[bool] = True
 
     name: str = "linear_regression"
     image_size: int = 3
@@ -50,6 +40,10 @@ class LinearRegression(Dataset):
             raise refuse("dataset.rows", self.rows, allowed)
         if self.noise < 0:
             raise refuse("dataset.noise", self.noise, "must be 0 or more")
+
+    @property
+    def numbers(self) -> bool:
+        return True
 
     def load_test(self, seed: int) -> Data:
         return self.load(seed)  # of which no part is drawn without the others
@@ -71,6 +65,6 @@ class LinearRegression(Dataset):
             self.name, shape, ("target",), (0.0,) * self.channels, (1.0,) * self.channels
         )
         images = d.float().view(-1, *shape)
-        train, test = (Rows(labels.float(), specification, images) for labels in (targets, fit))
+        train, test = (TensorSplit(labels.float(), specification, images) for labels in (targets, fit))
         raw = Raw((images, train.labels), (images, test.labels), ["target"])
         return Data(specification, train, test, test, checksum(raw))

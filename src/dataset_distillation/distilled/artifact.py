@@ -126,7 +126,7 @@ class DistilledSet:
         loss = loss_by_name(self.metadata.get("loss", "cross_entropy"))
         return training.train(network, self.steps, optimizer, loss)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the set to `path`, whole or not at all."""
         tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
         tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}

@@ -53,6 +53,8 @@ def register(kind: type[Experiment] = Experiment) -> None:
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
         for choice in _descendants(base):
+            if "__dataclass_params__" not in vars(choice):  # what Python alone can make
+                continue
             store.store(group=f"schema/{group}", name=choice.__module__.rpartition(".")[2], node=choice)
 
 

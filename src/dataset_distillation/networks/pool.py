@@ -203,8 +203,11 @@ class Pool:
 
 
 def _statements(module: ModuleType) -> str:
-    """The source of `module` without comments and docstrings."""
-    tree = ast.parse(inspect.getsource(module))
+    """The source of `module` without comments and docstrings, or nothing, as in a notebook."""
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError):
+        return ""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)

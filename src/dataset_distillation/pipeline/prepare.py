@@ -31,20 +31,9 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     torch.use_deterministic_algorithms(experiment.trainer.deterministic)
     if experiment.trainer.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which torch asks for on CUDA
-    device = _device(experiment.trainer)
-    dataset = experiment.dataset
-    data = dataset.load_test(experiment.seed) if test_only else dataset.load(experiment.seed)
-    specification = data.specification
-    network = experiment.architecture.build(specification.shape, specification.classes)
-    return Problem(
-        data,
-        network.to(device),
-        experiment.architecture,
-        experiment.init.bind(dataset),
-        experiment.objective.bind(specification.class_names),
-        experiment.inner_optimizer,
-        experiment.seed,
-    )
+    e = experiment
+    parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
+    return Problem.load(*parts, device=_device(e.trainer), test_only=test_only)
 
 
 def key_of(experiment: Experiment, problem: Problem) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ def listeners() -> dict[int, Any]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Within it a signal raises Interrupted, unless somebody else listens to it already (submitit does)."""
 
     def interrupt(signum: int, _: Any) -> None:
@@ -45,7 +45,7 @@ def interruptible() -> Iterator[None]:
     taken = {}
     if threading.current_thread() is threading.main_thread():
         free = (signal.SIG_DFL, signal.default_int_handler)
-        taken = {s: signal.signal(s, interrupt) for s in SIGNALS if signal.getsignal(s) in free}
+        taken = {s: signal.signal(s, interrupt) for s in signals if signal.getsignal(s) in free}
     try:
         yield
     finally:

@@ -1,0 +1,59 @@
+"""A network that a Python program has built. No config can name it."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.datasets.data import Specification
+from dataset_distillation.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Given(Architecture):
+    """A copy of your own network, from images (n, channels, size, size) to logits (n, classes).
+
+    Its BatchNorm uses the statistics of the batch and its dropout is off. `weights` says how θ0 is drawn:
+    `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: by the `reset_parameters` of its layers.
+    """
+
+    def __init__(self, network: nn.Module, weights: str = "xavier") -> None:
+        self.weights = weights
+        super().__post_init__()
+        self._network = stateless(copy.deepcopy(network))
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        import torch
+
+        network = copy.deepcopy(self._network)
+        like = next(network.parameters(), None)
+        if like is None:
+            raise UserError("the network has no parameters: there is nothing to train")
+        try:
+            with torch.no_grad():
+                logits = network(torch.zeros(2, *shape).to(like))
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"the network does not take images of shape {shape} ({reason})") from error
+        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
+            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise UserError(f"the network: logits of 2 images have shape {got}: must be (2, {classes})")
+        return network
+
+    def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
+        import torch
+
+        network = copy.deepcopy(self._network).cpu()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator.initial_seed())
+            for module in network.modules():
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+        return network

@@ -1,0 +1,160 @@
+"""Images that a Python program has in memory. No config can name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.conversion import moments
+from dataset_distillation.datasets.data import Data, Raw, Specification, Split, TensorSplit
+from dataset_distillation.datasets.splits import checksum, cut, verify_labels
+from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.randomness import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset as TorchDataset
+
+
+class InMemory(Dataset):
+    """A dataset of your own tensors.
+
+    images: (N, channels, size, size) or, if grey, (N, size, size); uint8 from 0 to 255, or floats on any
+        scale. Networks get them normalized by the mean and standard deviation of each channel.
+    labels: integers (N,), the classes from 0; or floats (N, 1), numbers to predict.
+    test: the images and labels of the test set, or the share of every class that is cut for it.
+    class_names: of the classes, in order; by default their numbers.
+    validation: the share of the train set that checkpoints are chosen on.
+
+    Raises UserError, one line, where images and labels are not like this.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        test: tuple[Tensor, Tensor] | float = 0.2,
+        class_names: Sequence[str] | None = None,
+        validation: float = 0.1,
+        name: str = "in memory",
+    ) -> None:
+        train = _checked(name, images, labels)
+        self._numbers = train[1].is_floating_point()
+        self._raw = self._split(name, train, test, class_names)
+        _, channels, height, width = self._raw.train[0].shape
+        if height != width:
+            raise UserError(f"dataset {name}: images of {height}×{width} pixels: must be square")
+        self.name, self.channels, self.image_size, self.border = name, channels, height, 0
+        self.mean = self.std = None
+        self.class_names, self.validation = list(self._raw.class_names), validation
+        if not 0 < validation < 1:
+            raise refuse("validation", validation, "must lie between 0 and 1")
+
+    __eq__ = object.__eq__  # two datasets are one where they are the same object
+    __hash__ = object.__hash__
+
+    @property
+    def numbers(self) -> bool:
+        return self._numbers
+
+    def _split(
+        self,
+        name: str,
+        train: tuple[Tensor, Tensor],
+        test: tuple[Tensor, Tensor] | float,
+        class_names: Sequence[str] | None,
+    ) -> Raw:
+        classes = 1 if self._numbers else int(train[1].max()) + 1
+        names = list(class_names or (["target"] if self._numbers else map(str, range(classes))))
+        if not isinstance(test, int | float):
+            raw = Raw(train, _checked(name, *test), names)
+        elif not 0 < test < 1:
+            raise refuse("test", test, "must lie between 0 and 1, or be images and labels")
+        elif self._numbers:
+            kept, held_out = _indices(len(train[1]), test, 0)
+            raw = Raw(_at(train, kept), _at(train, held_out), names)
+        else:
+            raw = cut(*train, test, names)
+        if raw.train[0].shape[1:] != raw.test[0].shape[1:] or raw.train[0].dtype != raw.test[0].dtype:
+            kinds = [f"{images.dtype} {tuple(images.shape[1:])}" for images in (raw.train[0], raw.test[0])]
+            raise UserError(f"dataset {name}: train images are {kinds[0]}, and test images are {kinds[1]}")
+        if not self._numbers:
+            verify_labels(name, raw.train[1], raw.test[1], names)
+        return raw
+
+    def splits(self) -> tuple[Split, Split, str]:
+        images = self._raw.train[0]
+        mean, std = moments(images)
+        if min(std) == 0:
+            reason = "all pixels of a channel are equal: nothing to learn from"
+            raise UserError(f"dataset {self.name}: {reason}")
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        specification = Specification(self.name, shape, tuple(self.class_names), tuple(mean), tuple(std))
+        train, test = (
+            TensorSplit(labels, specification, own) for own, labels in (self._raw.train, self._raw.test)
+        )
+        return train, test, checksum(self._raw)
+
+    def load(self, seed: int) -> Data:
+        if not self.numbers:
+            return super().load(seed)
+        train, test, content = self.splits()
+        draw = stream(seed, "validation split").initial_seed()
+        kept, held_out = _indices(len(train), self.validation, draw)
+        return Data(train.specification, train.subset(kept), train.subset(held_out), test, content)
+
+
+def tensors(dataset: TorchDataset[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
+    """All images and labels of a `torch.utils.data.Dataset` of (image, label) pairs, for `InMemory`.
+
+    Its images must be tensors of one shape: give a torchvision dataset the transform `ToTensor()`.
+    Returns images (N, channels, height, width) and int64 labels (N,), or float ones (N, 1).
+    """
+    import torch
+
+    pairs = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
+    odd = next((type(image).__name__ for image, _ in pairs if not isinstance(image, torch.Tensor)), None)
+    if odd:
+        remedy = "give the dataset a transform that makes tensors, for example torchvision's ToTensor()"
+        raise UserError(f"an image of the dataset is a {odd}: must be a tensor; {remedy}")
+    labels = torch.stack([torch.as_tensor(label) for _, label in pairs])
+    if labels.is_floating_point():
+        return torch.stack([image for image, _ in pairs]), labels.float().view(len(pairs), -1)
+    return torch.stack([image for image, _ in pairs]), labels.long()
+
+
+def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Images (N, channels, height, width), uint8 or float, and labels, int64 (N,) or float (N, 1)."""
+    import torch
+
+    images, labels = torch.as_tensor(images).detach().cpu(), torch.as_tensor(labels).detach().cpu()
+    images = images.unsqueeze(1) if images.ndim == 3 else images
+    if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        got = f"{images.dtype} of shape {tuple(images.shape)}"
+        allowed = "must be uint8 or float, (N, channels, size, size) or (N, size, size)"
+        raise UserError(f"dataset {name}: images are {got}: {allowed}")
+    if len(images) != len(labels):
+        raise UserError(f"dataset {name}: {len(images)} images with {len(labels)} labels: must be as many")
+    numbers = labels.is_floating_point() and labels.shape[1:] == (1,)
+    if not numbers and (labels.ndim != 1 or labels.is_floating_point() or labels.is_complex()):
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise UserError(f"dataset {name}: labels are {got}: must be integers (N,), or floats (N, 1)")
+    if images.is_floating_point() and not images.isfinite().all():
+        raise UserError(f"dataset {name}: a pixel is not finite")
+    floats = images.is_floating_point()
+    return images.float() if floats else images, labels.float() if numbers else labels.long()
+
+
+def _at(pairs: tuple[Tensor, Tensor], indices: Tensor) -> tuple[Tensor, Tensor]:
+    return pairs[0][indices], pairs[1][indices]
+
+
+def _indices(number: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """What is kept, and the `share` that is cut, in ascending order, by `seed`."""
+    import torch
+
+    order = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
+    cut_off = max(1, round(share * number))
+    return order[cut_off:].sort().values, order[:cut_off].sort().values

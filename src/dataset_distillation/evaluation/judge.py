@@ -1,0 +1,74 @@
+"""The table of all methods as a function of Python values: no config, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas
+
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.comparison import compare, rows_of
+from dataset_distillation.evaluation.options import Evaluation, Training
+from dataset_distillation.evaluation.real_sets import Size
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.networks.weights import checksum
+from dataset_distillation.problem import Problem
+
+
+def evaluate(
+    problem: Problem,
+    distilled: DistilledSet,
+    networks: int = 20,
+    *,
+    baselines: Sequence[str] = (),
+    selection: str = "validation",
+    training: Training | None = None,
+) -> pandas.DataFrame:
+    """Judge `distilled` by networks that it was not made with, on the test split of `problem`.
+
+    networks: how many are drawn; all methods train the same ones. A known θ0 is one network.
+    baselines: what to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
+        `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
+        `full_training`, or `all`.
+    selection: how their settings are chosen: on the `validation` split, or by the result as in the `paper`.
+    training: how the networks are trained on the data, if not as these are meant.
+
+    Returns one row per method: `mean`, `std`, `min` and `max` of the objective's first metric (shares are
+    between 0 and 1); the paired `difference` distilled − this with its 95 % interval `low` to `high`; the
+    number of `networks`, `sets` and `runs`; the settings that were chosen; `seconds`. Further metrics have
+    columns like `attacked_as_target mean`.
+    Raises UserError, one line, where the data do not fit the problem.
+    """
+    steps, per_step = distilled.images.shape[:2]
+    classes = problem.data.specification.classes
+    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=selection)
+    shape = Distilled(max(1, per_step // classes), steps, len(distilled.learning_rates))
+    evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
+    _check(problem, distilled)
+    population = problem.population("held-out", networks)
+    schedule = Schedule(distilled, training or Training(), problem.seed, len(population))
+    size = Size(shape.images_per_class, steps)
+    comparison = compare(problem, evaluation, population, schedule, size, distilled.learning_rates)
+    first, *others = problem.objective.metrics
+    table = []
+    for row in rows_of(comparison.runs, first):
+        of_others = {
+            f"{metric.name} {key}": value
+            for metric in others
+            for key, value in row.metrics[metric.name].model_dump().items()
+        }
+        table.append({"method": row.method, **row.model_dump(exclude={"metrics"}), **of_others})
+    return pandas.DataFrame(table)
+
+
+def _check(problem: Problem, distilled: DistilledSet) -> None:
+    """Raise UserError unless the data are for images and networks like those of the problem."""
+    of_set, of_problem = tuple(distilled.images.shape[2:]), problem.data.specification.shape
+    if of_set != of_problem:
+        raise UserError(f"the distilled images are {of_set}, and those of the problem are {of_problem}")
+    wanted = distilled.metadata.get("initial_weights_sha256")
+    if problem.known and wanted and checksum(problem.known) != wanted:
+        remedy = "give the problem the network, init and seed that they were made with"
+        raise UserError(f"the data were made for one known network, which is not the problem's; {remedy}")

@@ -1,0 +1,93 @@
+"""Distillation as a function of Python values: no config, no files."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.distilled.start import start
+from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.outer.describe import describe
+from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.module import DistillationModule
+from dataset_distillation.outer.options import Outer, Trainer
+from dataset_distillation.problem import Problem
+from dataset_distillation.run.interruption import interruptible
+from dataset_distillation.unroll import Unroll
+from dataset_distillation.unroll.full import Full
+
+
+def distill(
+    problem: Problem,
+    distilled: Distilled | None = None,
+    outer: Outer | None = None,
+    *,
+    unroll: Unroll | None = None,
+    evaluation: Evaluation | None = None,
+    trainer: Trainer | None = None,
+) -> DistilledSet:
+    """Distil the train split of `problem` (Algorithm 1), on the device of its network.
+
+    distilled: how many images, steps and epochs; `Distilled()` is the paper's 1 per class, 10 × 3.
+    outer: the optimizer of images and learning rates, and its steps.
+    unroll: how gradients cross the inner steps; `Full()`, the whole graph, by default.
+    evaluation: how often, and by how many networks, the data are validated: the best are returned.
+    trainer: threads, precision, and whether there is a progress bar.
+
+    The same problem, options and threads give the same data. Ctrl-C ends it after the networks that are
+    being trained, with a warning, and what has validated best until then is returned.
+    Raises ConfigError, one line, where the options do not fit each other, and UserError where the
+    meta-gradient is not finite too often.
+    """
+    distilled, outer, unroll = distilled or Distilled(), outer or Outer(), unroll or Full()
+    evaluation, trainer = evaluation or Evaluation(), trainer or Trainer()
+    trainer = replace(trainer, accelerator={"cuda": "gpu"}.get(problem.device.type, problem.device.type))
+    distilled.check(problem.objective, problem.data.specification.name)
+    unroll.check(distilled.inner_steps)
+    trainer.check(problem.init.networks)
+    with _settings(trainer), interruptible((signal.SIGINT,)):
+        members = problem.init.members(evaluation.validation_networks)
+        problem.init.prepare(problem.origin, members, trainer.progress_bar)
+        data = start(distilled, problem.data.train, problem.seed)
+        module = DistillationModule(problem, data, outer, unroll, evaluation, trainer)
+        fitted = fit(module, trainer)
+    if fitted.signal:
+        done = f"interrupted after {fitted.outer_steps} of {outer.steps} outer steps"
+        warnings.warn(f"{done}; what is returned is the best until then", stacklevel=2)
+    groups: dict[str, Any] = {
+        "objective": problem.objective,
+        "init": problem.init,
+        "inner_optimizer": problem.inner_optimizer,
+        "distilled": distilled,
+        "unroll": unroll,
+        "outer": outer,
+        "evaluation": evaluation,
+    }
+    more = {
+        "config": {**{group: asdict(options) for group, options in groups.items()}, "seed": problem.seed},
+        "seed": problem.seed,
+        "data_checksum": problem.data.checksum,
+        "outer_steps": fitted.outer_steps,
+    }
+    return describe(problem, module.distilled, more)
+
+
+@contextmanager
+def _settings(trainer: Trainer) -> Iterator[None]:
+    """torch's threads and determinism as `trainer` asks for, and afterwards as they were."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(trainer.threads or threads)
+    torch.use_deterministic_algorithms(trainer.deterministic or deterministic)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
