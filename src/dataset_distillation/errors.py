@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class UserError(Exception):
@@ -28,6 +32,12 @@ def one_of(key: str, value: str, options: Iterable[str]) -> None:
     """Raise ConfigError unless `value` is among `options`."""
     if value not in (options := sorted(options)):
         raise refuse(key, value, f"must be one of {', '.join(options)}")
+
+
+def member(key: str, value: str, kind: type[E]) -> E:
+    """The member of `kind` that is called `value`. Raises ConfigError if there is none."""
+    one_of(key, value, [option.value for option in kind])
+    return kind(value)
 
 
 def positive(key: str, value: float) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import sys
 from typing import Any
 
@@ -21,12 +21,13 @@ def load(key: str, path: str) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        module = importlib.import_module(module_name)
+        module = pkgutil.resolve_name(f"{module_name}:")
     except Exception as error:
         raise _not_imported(key, path, module_name, error) from error
-    if not hasattr(module, attribute):
-        raise refuse(key, path, f"module {module_name} ({module.__file__}) has no {attribute}")
-    return getattr(module, attribute)
+    try:
+        return pkgutil.resolve_name(path)
+    except AttributeError as error:
+        raise refuse(key, path, f"module {module_name} ({module.__file__}) has no {attribute}") from error
 
 
 def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:

@@ -8,9 +8,10 @@ Files import torch inside `build`, so that `distill --help` need not wait for it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dataset_distillation.errors import one_of, refuse
+from dataset_distillation.errors import member, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -23,17 +24,29 @@ if TYPE_CHECKING:
 #: tensors are stacked along a first dimension.
 Weights = dict[str, "Tensor"]
 
-WEIGHT_SCHEMES = ("xavier", "kaiming", "orthogonal", "own")
+if TYPE_CHECKING:
+    BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+
+class WeightScheme(StrEnum):
+    """How θ0 is drawn; own: as `build` draws."""
+
+    xavier = "xavier"
+    kaiming = "kaiming"
+    orthogonal = "orthogonal"
+    own = "own"
 
 
 @dataclass
 class Architecture:
     """The options that every network has; an architecture derives from it and implements `build`."""
 
-    weights: str = "xavier"  # the paper's; kaiming, orthogonal (all: biases 0); own: as `build` draws
+    weights: WeightScheme = (
+        WeightScheme.xavier
+    )  # the paper's; kaiming, orthogonal (all: biases 0); own: as `build` draws
 
     def __post_init__(self) -> None:
-        one_of("architecture.weights", self.weights, WEIGHT_SCHEMES)
+        self.weights = member("architecture.weights", self.weights, WeightScheme)
 
     @property
     def linear(self) -> bool:
@@ -91,11 +104,19 @@ class Architecture:
             return self.build(specification.shape, specification.classes)
 
 
+def batch_norms() -> tuple[type[BatchNorm], ...]:
+    """The classes of torch in which images meet."""
+    from torch import nn
+
+    return nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
+
+
 def _norms(network: nn.Module) -> set[str]:
     """The names of the modules whose `weight` is a scale."""
     from torch import nn
 
-    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    instance = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    kinds = (*batch_norms(), *instance, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
     return {name for name, module in network.named_modules() if isinstance(module, kinds)}
 
 
@@ -108,11 +129,12 @@ def stateless(network: nn.Module) -> nn.Module:
     from torch import nn
     from torchvision.ops import StochasticDepth
 
+    dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, batch_norms()):
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
-        elif isinstance(module, nn.modules.dropout._DropoutNd | StochasticDepth):
+        elif isinstance(module, (*dropouts, StochasticDepth)):
             module.p = 0.0
     return network
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dataset_distillation.architectures import Architecture
-from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.errors import member, positive, refuse
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-NORMS = ("instance", "group", "batch", "none")
+class Norm(StrEnum):
+    """What normalizes the channels of a block."""
+
+    instance = "instance"
+    group = "group"
+    batch = "batch"
+    none = "none"
+
+
 GROUPS = 4  # of norm=group, as in the code of Zhao et al.
 
 
@@ -25,13 +34,13 @@ class ConvNet(Architecture):
 
     depth: int = 3
     width: int = 128
-    norm: str = "instance"
+    norm: Norm = Norm.instance
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("architecture.depth", self.depth)
         positive("architecture.width", self.width)
-        one_of("architecture.norm", self.norm, NORMS)
+        self.norm = member("architecture.norm", self.norm, Norm)
         if self.norm == "group" and self.width % GROUPS:
             raise refuse("architecture.width", self.width, f"must be a multiple of {GROUPS} with norm=group")
 

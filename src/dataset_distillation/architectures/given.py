@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.architectures import Architecture, WeightScheme, stateless
 from dataset_distillation.datasets.data import Specification
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, member
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,7 @@ class Given(Architecture):
     """
 
     def __init__(self, network: nn.Module, weights: str = "xavier") -> None:
-        self.weights = weights
-        super().__post_init__()
+        self.weights = member("weights", weights, WeightScheme)
         self._network = stateless(copy.deepcopy(network))
 
     __eq__ = object.__eq__

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hydra
 
-from dataset_distillation.cli.help import EVALUATE, PRETRAIN, help_page
+from dataset_distillation.cli.help import EVALUATE, PRETRAIN, answer, help_page, version_line
 from dataset_distillation.cli.hydra_app import Check, distill_job, enter, evaluation_job
 from dataset_distillation.cli.messages import EXPECTED, complain
 from dataset_distillation.errors import ConfigError, UserError
@@ -42,6 +42,7 @@ def status() -> None:
     parser = argparse.ArgumentParser("distill-status", description=status.__doc__)
     parser.add_argument("sweep", type=Path, help="folder of a multirun")
     parser.add_argument("--watch", action="store_true", help="show it again every few seconds, to the end")
+    parser.add_argument("--version", action="version", version=version_line())
     asked = parser.parse_args()
     from dataset_distillation.report import page, table
 
@@ -59,9 +60,7 @@ def status() -> None:
 
 def pretrain() -> None:
     """Train the pool of networks that `distill` with the same arguments draws from."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(PRETRAIN)
-        return
+    answer(lambda: PRETRAIN)
     experiment_config.register()
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
     try:

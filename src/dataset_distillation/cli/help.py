@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from importlib import metadata
+
+from dataset_distillation.errors import program
 from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 
 HEAD = """\
@@ -67,3 +72,18 @@ def help_page() -> str:
         lines.append(f"\n{group}")
         lines += [f"  {choice:<20} {what}" for choice, what in choices(group).items()]
     return HEAD + "\n".join(lines) + "\n" + TAIL
+
+
+def answer(page: Callable[[], str]) -> None:
+    """Answer --help, by `page`, and --version, and leave; return where neither is asked for."""
+    arguments = set(sys.argv[1:])
+    if {"--help", "-h"} & arguments:
+        print(page())
+        sys.exit()
+    if "--version" in arguments:
+        print(version_line())
+        sys.exit()
+
+
+def version_line() -> str:
+    return f"{program()} {metadata.version('dataset-distillation')}"

@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from dataset_distillation.cli.help import answer
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain
 from dataset_distillation.cli.resume import resume_command
@@ -79,11 +80,9 @@ def evaluation_job(config: DictConfig) -> Any:
     return run_job(config)
 
 
-def enter(job: Callable[[], Any], told: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
-    """Answer --help by what is `told`; else `register` what the arguments need, and hand over to Hydra."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(told())
-        sys.exit()
+def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
+    """Answer --help by `page`; else `register` what the arguments need, and hand over to Hydra."""
+    answer(page)
     Check.forget()
     code: int | str | None = 1
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 
 from hydra.errors import HydraException, MissingConfigException
@@ -38,7 +39,11 @@ def _one_line(error: BaseException) -> str:
         return "init.source: is chosen as a group; for example dataset@init.source=usps"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return f"{cause.full_key}: no such key{_hint(cause)}"
-    return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    text = str(cause).splitlines()[0]
+    if of_enum := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", text):
+        options = ", ".join(sorted(of_enum[2].split(", ")))
+        return f"{cause.full_key}={of_enum[1]}: must be one of {options}"
+    return f"{cause.full_key}: {text}"
 
 
 def _hint(cause: OmegaConfBaseException) -> str:

@@ -6,6 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from dataset_distillation.cli.help import version_line
 from dataset_distillation.errors import UserError
 from dataset_distillation.run.folder import is_run
 
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     )
     parser.add_argument("folders", nargs="+", type=Path, help="run folders, multirun folders, or any above")
     parser.add_argument("--output", type=Path, help="where the paper's tables and figures are written")
+    parser.add_argument("--version", action="version", version=version_line())
     asked = parser.parse_args(arguments)
     # Not before --help has been answered: they import torch.
     from dataset_distillation.report import paper

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.errors import member, positive, refuse
 from dataset_distillation.objectives import Objective
+
+
+class Start(StrEnum):
+    """Where pixels start: as N(0, 1), as real images, or as centroids of each class."""
+
+    noise = "noise"
+    real = "real"
+    k_means = "k_means"
+
+
+class Labels(StrEnum):
+    """Whether labels are optimized, too."""
+
+    fixed = "fixed"
+    learned = "learned"
 
 
 @dataclass
@@ -16,14 +32,14 @@ class Distilled:
     steps: int = 10
     epochs: int = 3
     learning_rate: float = 0.02
-    start: str = "noise"
-    labels: str = "fixed"
+    start: Start = Start.noise
+    labels: Labels = Labels.fixed
 
     def __post_init__(self) -> None:
         for name in ("images_per_class", "steps", "epochs", "learning_rate"):
             positive(f"distilled.{name}", getattr(self, name))
-        one_of("distilled.start", self.start, ("noise", "real", "k_means"))
-        one_of("distilled.labels", self.labels, ("fixed", "learned"))
+        self.start = member("distilled.start", self.start, Start)
+        self.labels = member("distilled.labels", self.labels, Labels)
 
     def check(self, objective: Objective, dataset: str) -> None:
         """Raise ConfigError unless these data can be distilled for `objective` from the dataset named so."""

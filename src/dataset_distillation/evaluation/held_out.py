@@ -17,7 +17,7 @@ from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 
 
-class Judged(NamedTuple):
+class HeldOutResult(NamedTuple):
     """One row a run: `set`, `network` and the metrics; and the mean confusion matrix of all runs, if any."""
 
     runs: pandas.DataFrame
@@ -31,7 +31,7 @@ def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
 
 def held_out(
     problem: Problem, split: Split, networks: Sequence[Weights], sets: Sequence[Sequence[Step]] = ((),)
-) -> Judged:
+) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
     Two calls with the same networks are paired run by run.
@@ -45,7 +45,7 @@ def held_out(
         rows.append({"set": i, "network": j, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))
-    return Judged(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
+    return HeldOutResult(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -53,7 +53,8 @@ def confusion(outputs: Tensor, labels: Tensor) -> Tensor:
 
     Outputs (n, classes); labels (n,).
     """
-    classes = outputs.shape[1]
-    counts = torch.bincount(labels * classes + outputs.argmax(dim=1), minlength=classes**2)
-    counts = counts.view(classes, classes).double()
-    return (counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).cpu()
+    from sklearn.metrics import confusion_matrix
+
+    classes, predicted = range(outputs.shape[1]), outputs.argmax(dim=1)
+    shares = confusion_matrix(labels.cpu(), predicted.cpu(), labels=classes, normalize="true")
+    return torch.from_numpy(shares)

@@ -10,7 +10,7 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import compare, rows_of
-from dataset_distillation.evaluation.options import Evaluation, Training
+from dataset_distillation.evaluation.options import Evaluation, Selection, Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.networks.weights import checksum
@@ -43,7 +43,7 @@ def evaluate(
     """
     steps, per_step = distilled.images.shape[:2]
     classes = problem.data.specification.classes
-    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=selection)
+    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=Selection(selection))
     shape = Distilled(max(1, per_step // classes), steps, len(distilled.learning_rates))
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
     _check(problem, distilled)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.errors import member, one_of, positive, refuse
 from dataset_distillation.objectives import Objective
 
 #: What `evaluation.baselines=all` stands for, the cheap ones first: their rows are there while others run.
@@ -25,13 +26,27 @@ BASELINES = (
 )
 
 
+class Selection(StrEnum):
+    """Where the settings of a baseline are chosen: on the validation split, or by the result to report."""
+
+    validation = "validation"
+    paper = "paper"
+
+
+class Order(StrEnum):
+    """Which way the steps of an epoch are taken."""
+
+    learned = "learned"
+    shuffled = "shuffled"
+
+
 @dataclass
 class Evaluation:
     """Which networks judge the distilled data, when, and against what."""
 
     networks: int = 20
     baselines: Any = field(default_factory=list)  # a list of names, one name, or all
-    selection: str = "validation"
+    selection: Selection = Selection.validation
     validation_networks: int = 8
     validation_images: int = 2000
     validation_every: int = 200
@@ -41,7 +56,7 @@ class Evaluation:
             raise refuse("evaluation.networks", self.networks, "must be 0 (none) or more")
         for name in ("validation_networks", "validation_images", "validation_every"):
             positive(f"evaluation.{name}", getattr(self, name))
-        one_of("evaluation.selection", self.selection, ("validation", "paper"))
+        self.selection = member("evaluation.selection", self.selection, Selection)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
             one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
@@ -76,12 +91,12 @@ class Training:
     """How held-out networks are trained on an artifact; None: as it was made for."""
 
     epochs: int | None = None
-    order: str = "learned"
+    order: Order = Order.learned
     learning_rate: float | None = None
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("training.order", self.order, ("learned", "shuffled"))
+        self.order = member("training.order", self.order, Order)
         for name in ("epochs", "learning_rate", "batch_size"):
             if (value := getattr(self, name)) is not None:
                 positive(f"training.{name}", value)

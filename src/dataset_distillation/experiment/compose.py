@@ -102,8 +102,9 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
     for key in map(str, node):
         if known is not None and key not in known:
             raise refuse(f"{prefix}{key}", node[key], "no such key", f"the keys are {', '.join(known)}")
-        child: Any = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        if isinstance(child := node[key], DictConfig):
             _refuse_unknown_keys(child, f"{prefix}{key}.")
 
 

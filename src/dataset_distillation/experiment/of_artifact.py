@@ -32,7 +32,9 @@ def register(arguments: list[str]) -> None:
         _, _, paths = str(asked["artifact"].input_line).partition("=")
         raise refuse("artifact", paths, "must be one file, whose config all jobs share", "run each by itself")
     if "artifact" in asked and (path := asked["artifact"].value()):
-        node = experiment(load_distilled(str(path)).metadata, set(asked))
+        metadata = load_distilled(str(path)).metadata
+        _refuse_unknown_data(str(path), metadata, set(asked))
+        node = experiment(metadata, set(asked))
         _refuse_code(str(path), node)
     if "evaluation" not in asked:  # baselines take hours, and are not run unasked
         node["evaluation"] = {**node.get("evaluation", {}), "baselines": []}
@@ -50,6 +52,18 @@ def _refuse_code(path: str, node: dict[str, Any]) -> None:
             raise refuse("artifact", path, f"was made with {group}=imported, code of its user's", remedy)
         if choice not in choices(group.partition("@")[0]):
             raise UserError(f"{path}: was made with {group}={choice}, which there is not")
+
+
+def _refuse_unknown_data(path: str, metadata: dict[str, Any], asked: set[str]) -> None:
+    """An artifact that a Python program made knows neither dataset nor network by a name of conf/."""
+    config = metadata["config"]
+    if unknown := [group for group in ("dataset", "architecture") if group not in {*config, *asked}]:
+        remedy = f"add {' '.join(f'{group}=...' for group in unknown)}, or use dataset_distillation.evaluate"
+        raise refuse(
+            "artifact", path, "was made by a Python program, with data or a network of its own", remedy
+        )
+    if missing := {*CHOSEN, *VALUES} - {*config, *asked}:
+        raise UserError(f"{path}: its config has no {min(missing)}")
 
 
 def experiment(metadata: dict[str, Any], asked: set[str]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dataset_distillation.errors import ConfigError, UserError, one_of
+from dataset_distillation.errors import ConfigError, UserError, member
 from dataset_distillation.loggers import EvaluationView, Logger, Title
 
 if TYPE_CHECKING:
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 IMAGES = 108  # what W&B shows of one panel
 
 
+class Mode(StrEnum):
+    """Whether W&B is talked to."""
+
+    offline = "offline"
+    online = "online"
+
+
 @dataclass
 class Wandb(Logger):
     """A run of its own for each job, which goes on where the job does; `wandb sync` uploads offline ones."""
 
     project: str = "dataset-distillation"
     entity: str | None = None
-    mode: str = "offline"
+    mode: Mode = Mode.offline
 
     def __post_init__(self) -> None:
-        one_of("logger.mode", self.mode, ("offline", "online"))
+        self.mode = member("logger.mode", self.mode, Mode)
 
     def open(
         self, folder: Path, config: dict[str, Any], title: Title
@@ -54,7 +62,7 @@ class Wandb(Logger):
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
-                mode="online" if self.mode == "online" else "offline",
+                mode=self.mode.value,
                 dir=folder,
                 id=earlier,
                 resume="allow" if earlier and self.mode == "online" else None,

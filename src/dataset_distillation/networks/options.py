@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from dataset_distillation.errors import one_of, positive
+from dataset_distillation.errors import member, positive
+
+
+class PoolOptimizer(StrEnum):
+    """What trains the networks of a pool."""
+
+    adam = "adam"
+    sgd = "sgd"
 
 
 @dataclass
@@ -13,7 +21,7 @@ class Pretraining:
 
     epochs: int = 1
     batch_size: int = 64
-    optimizer: str = "adam"
+    optimizer: PoolOptimizer = PoolOptimizer.adam
     learning_rate: float = 0.005
     seed: int = 0
     folder: str = "pools"
@@ -22,6 +30,6 @@ class Pretraining:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate"):
             positive(f"init.pretraining.{name}", getattr(self, name))
-        one_of("init.pretraining.optimizer", self.optimizer, ("adam", "sgd"))
+        self.optimizer = member("init.pretraining.optimizer", self.optimizer, PoolOptimizer)
         if self.workers is not None:
             positive("init.pretraining.workers", self.workers)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from dataset_distillation.architectures import batch_norms
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.objectives import Objective
@@ -21,7 +22,7 @@ CHUNK = 256  # on a GPU, and of a network whose BatchNorm would see other statis
 
 def few_at_once(network: nn.Module) -> bool:
     """Whether images should pass `network` in chunks of CPU_CHUNK: on a CPU, if they do not meet in it."""
-    meet = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    meet = any(isinstance(module, batch_norms()) for module in network.modules())
     return next(network.parameters()).device.type == "cpu" and not meet
 
 

@@ -18,7 +18,7 @@ from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.outer.options import Outer, Trainer
+from dataset_distillation.outer.options import Accelerator, Outer, Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.interruption import interruptible
 from dataset_distillation.unroll import Unroll
@@ -49,7 +49,8 @@ def distill(
     """
     distilled, outer, unroll = distilled or Distilled(), outer or Outer(), unroll or Full()
     evaluation, trainer = evaluation or Evaluation(), trainer or Trainer()
-    trainer = replace(trainer, accelerator={"cuda": "gpu"}.get(problem.device.type, problem.device.type))
+    device = problem.device.type
+    trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
     unroll.check(distilled.inner_steps)
     trainer.check(problem.init.networks)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -70,11 +69,7 @@ def free(device: torch.device) -> int | None:
     """Bytes that are free on `device`, or None where nobody says."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
+    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
 
 
 def log_memory_estimate(loss: OuterLoss, devices: int) -> int:

@@ -3,8 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from dataset_distillation.errors import one_of, positive, refuse
+from dataset_distillation.errors import member, one_of, positive, refuse
+
+
+class Schedule(StrEnum):
+    """How the outer learning rates go on."""
+
+    constant = "constant"
+    cosine = "cosine"
+
+
+class Accelerator(StrEnum):
+    """Where to compute; auto: on the first there is."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    mps = "mps"
+
+
+class Strategy(StrEnum):
+    """How several processes share the networks of an outer step."""
+
+    auto = "auto"
+    ddp = "ddp"
 
 
 @dataclass
@@ -17,7 +41,7 @@ class Outer:
     learning_rate_of_rates: float = 0.01
     learning_rate_of_labels: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
-    schedule: str = "cosine"
+    schedule: Schedule = Schedule.cosine
     clip: float | None = 1.0
     max_skipped: int = 20
 
@@ -31,24 +55,24 @@ class Outer:
             positive("outer.clip", self.clip)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise refuse("outer.betas", self.betas, "must be two numbers in [0, 1)")
-        one_of("outer.schedule", self.schedule, ("constant", "cosine"))
+        self.schedule = member("outer.schedule", self.schedule, Schedule)
 
 
 @dataclass
 class Trainer:
     """What Lightning's Trainer runs on."""
 
-    accelerator: str = "auto"
+    accelerator: Accelerator = Accelerator.auto
     precision: str = "32-true"
     devices: int = 1
-    strategy: str = "auto"
+    strategy: Strategy = Strategy.auto
     deterministic: bool = False
     threads: int | None = None
     progress_bar: bool = True
     checkpoint_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "mps"))
+        self.accelerator = member("trainer.accelerator", self.accelerator, Accelerator)
         if self.precision.startswith("16") or "fp16" in self.precision:
             reason = (
                 "the inner gradients underflow in fp16, and a scale of the outer loss does not reach them"
@@ -57,7 +81,7 @@ class Trainer:
                 "trainer.precision", self.precision, reason, "take bf16-mixed, which has fp32's range"
             )
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed"))
-        one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
+        self.strategy = member("trainer.strategy", self.strategy, Strategy)
         positive("trainer.devices", self.devices)
         if self.devices > 1 and self.strategy != "ddp":
             raise refuse(

@@ -11,6 +11,9 @@ from importlib.metadata import requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+from packaging.requirements import Requirement
+
 if TYPE_CHECKING:
     import torch
 
@@ -66,19 +69,19 @@ def provenance(device: torch.device, data_checksum: str, seed: int, code: Code) 
 def versions() -> dict[str, str]:
     """Of Python, of this package and of what it requires."""
     ours = "dataset-distillation"
-    required = [re.split(r"[^\w.-]", line)[0] for line in requires(ours) or [] if "extra ==" not in line]
-    return {"python": platform.python_version(), **{name: version(name) for name in (ours, *required)}}
+    needed = map(Requirement, requires(ours) or [])
+    always = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return {"python": platform.python_version(), **{name: version(name) for name in (ours, *always)}}
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """What the numbers were computed on; memory in GiB."""
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "memory_gb": round(memory / 2**30),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }
 

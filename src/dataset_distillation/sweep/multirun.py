@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from dataset_distillation.errors import program, refuse
@@ -129,6 +130,14 @@ def _overrides(hydra: DictConfig) -> list[Override]:
 
 
 def _jobs(overrides: list[Override]) -> list[list[str]]:
-    """The overrides of each job, by its number."""
-    [combinations] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    """The overrides of each job, by its number: every combination, as Hydra's own sweeper orders them."""
+    values: dict[str, list[str]] = {}  # of a key that is given twice, the last ones
+    for override in overrides:
+        key = override.get_key_element()
+        values[key] = [override.get_value_element_as_str()]
+        if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise HydraException(f"{override.input_line}: only a search takes an interval")
+            values[key] = list(override.sweep_string_iterator())
+    combinations = product(*([f"{key}={value}" for value in of_key] for key, of_key in values.items()))
     return [[override for override in job if not override.startswith("hydra.")] for job in combinations]

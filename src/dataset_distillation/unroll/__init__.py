@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.errors import one_of
+from dataset_distillation.errors import member
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
 
@@ -27,15 +28,23 @@ class Moment(NamedTuple):
     seed: int
 
 
+class BatchNetworks(StrEnum):
+    """Whether the networks of an outer step are one program; auto: where that is faster."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 @dataclass
 class Unroll:
     """An engine for θT as a differentiable function of the distilled data."""
 
-    batch_networks: str = "auto"
+    batch_networks: BatchNetworks = BatchNetworks.auto
     compile: bool = False
 
     def __post_init__(self) -> None:
-        one_of("unroll.batch_networks", self.batch_networks, ("auto", "on", "off"))
+        self.batch_networks = member("unroll.batch_networks", self.batch_networks, BatchNetworks)
 
     def check(self, inner_steps: int) -> None:
         """Raise ConfigError if this engine cannot unroll so many steps."""
