@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation import user_code
-from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.architectures import Architecture, WeightScheme, stateless
 from dataset_distillation.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Imported(Architecture):
     image_size) to logits (n, classes). Its BatchNorm uses batch statistics and its dropout is off.
     """
 
+    weights: WeightScheme = WeightScheme.own
     path: str = "???"
 
     def check(self, shape: tuple[int, int, int]) -> None:

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, stateless
+from dataset_distillation.architectures import Architecture, WeightScheme, stateless
 from dataset_distillation.errors import refuse
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ UNFIT = {
 class TorchvisionNetwork(Architecture):
     """alexnet, resnet18, ...: untrained, with batch statistics in BatchNorm and without dropout."""
 
+    weights: WeightScheme = WeightScheme.own
     name: str = "???"
 
     def check(self, shape: tuple[int, int, int]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_distillation.datasets.image_files import Files, Sample, lines
+from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
 from dataset_distillation.errors import UserError
 
 
@@ -19,6 +19,12 @@ class CUB200(Files):
 
     tree = "CUB_200_2011"
     archives = "CUB_200_2011.tgz"
+
+    name: str = "CUB200"
+    channels: int = 3
+    image_size: int = 224
+    mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
+    std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
 
     def samples(self, tree: Path, part: str) -> list[Sample]:
         images, classes = _table(tree / "images.txt"), len(self.classes(tree))

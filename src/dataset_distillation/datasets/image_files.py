@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 
+# Of the networks that torchvision trained on ImageNet.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 JPEG_END = b"\xff\xd9"
 
 

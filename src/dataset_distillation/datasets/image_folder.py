@@ -28,6 +28,9 @@ class ImageFolder(Dataset):
     stratified by class and the same in every run. Images are resized to a square, without a crop.
     """
 
+    name: str = "images"
+    channels: int = 3
+    image_size: int = 32
     path: str = "???"
     test: float = 0.2
 

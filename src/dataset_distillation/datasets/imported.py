@@ -24,6 +24,9 @@ class Imported(Dataset):
     labels: integers (N,) from 0 to classes − 1.
     """
 
+    name: str = "imported"
+    channels: int = 3
+    image_size: int = 32
     path: str = "???"
 
     def read(self) -> Raw:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 class TorchvisionDataset(Dataset):
     """MNIST, CIFAR10, ...: read from `root`, downloaded there first if need be."""
 
+    channels: int = 3
+    image_size: int = 32
     root: str = "data"
     download: bool = True
     test: float | None = None

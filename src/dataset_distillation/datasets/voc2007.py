@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dataset_distillation.datasets.image_files import Files, Sample, lines
+from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
 from dataset_distillation.errors import UserError
 
 CLASSES = (
@@ -27,6 +27,11 @@ class VOC2007(Files):
     tree = "VOCdevkit/VOC2007"
     archives = "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar"
 
+    name: str = "VOC2007"
+    channels: int = 3
+    image_size: int = 224
+    mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
+    std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
     difficult: bool = True
 
     def samples(self, tree: Path, part: str) -> list[Sample]:

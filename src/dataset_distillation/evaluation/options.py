@@ -45,7 +45,8 @@ class Evaluation:
     """Which networks judge the distilled data, when, and against what."""
 
     networks: int = 20
-    baselines: Any = field(default_factory=list)  # a list of names, one name, or all
+    # A list of names, one name, or all.
+    baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     validation_networks: int = 8
     validation_images: int = 2000

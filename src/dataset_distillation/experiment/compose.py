@@ -49,13 +49,17 @@ def register(kind: type[Experiment] = Experiment) -> None:
     """Make the types known to Hydra, as the groups `schema/...`, out of sight of `--help` and completion."""
     store = ConfigStore.instance()
     store.store(group="schema", name="experiment", node=kind, package="_global_")
-    for group, (package, base) in GROUPS.items():
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-        for choice in _descendants(base):
-            if "__dataclass_params__" not in vars(choice):  # what Python alone can make
-                continue
+    for group in GROUPS:
+        for choice in kinds_of(group):
             store.store(group=f"schema/{group}", name=choice.__module__.rpartition(".")[2], node=choice)
+
+
+def kinds_of(group: str) -> Iterator[type]:
+    """The dataclasses of a group. What only Python can make, like `InMemory`, is none."""
+    package, base = GROUPS[group]
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    yield from (kind for kind in _descendants(base) if "__dataclass_params__" in vars(kind))
 
 
 def _descendants(kind: type) -> Iterator[type]:
