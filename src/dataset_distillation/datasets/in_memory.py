@@ -143,6 +143,8 @@ def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         raise UserError(f"dataset {name}: labels are {got}: must be integers (N,), or floats (N, 1)")
     if images.is_floating_point() and not images.isfinite().all():
         raise UserError(f"dataset {name}: a pixel is not finite")
+    if not numbers and len(labels) and labels.min() < 0:
+        raise UserError(f"dataset {name}: the lowest label is {int(labels.min())}: must be 0 or more")
     floats = images.is_floating_point()
     return images.float() if floats else images, labels.float() if numbers else labels.long()
 

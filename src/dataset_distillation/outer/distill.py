@@ -83,12 +83,13 @@ def distill(
 
 @contextmanager
 def _settings(trainer: Trainer) -> Iterator[None]:
-    """torch's threads and determinism as `trainer` asks for, and afterwards as they were."""
+    """torch's threads and determinism as `trainer` asks for, and afterwards as before, its generator too."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(trainer.threads or threads)
     torch.use_deterministic_algorithms(trainer.deterministic or deterministic)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):  # Lightning's loaders draw from the global generator
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)

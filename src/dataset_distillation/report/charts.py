@@ -1,115 +1,20 @@
-"""Charts by matplotlib, as SVG that takes its colours from the page it stands in, or as PNG."""
+"""The charts of a run and of a multirun."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas
-from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dataset_distillation.objectives import Metric
+from dataset_distillation.report.drawing import THEME, Series, draw_legend, draw_series, figure, label, svg
 
-#: Stand-ins for the page's colours, by the name of the CSS variable that replaces them.
-THEME = {
-    "ink": "#010203",
-    "muted": "#010204",
-    "line": "#010205",
-    "accent": "#010206",
-    "second": "#010207",
-    "third": "#010208",
-    "other": "#010209",
-}
-#: The same for a picture on white paper.
-PRINT = {
-    "ink": "#1d2127",
-    "muted": "#5f6875",
-    "line": "#dfe2e6",
-    "accent": "#2b66c9",
-    "second": "#c96a1b",
-    "third": "#2a8f6d",
-    "other": "#9aa3af",
-}
-SERIES = ("accent", "second", "third", "muted", "other")
 BINS = 60
-
-
-class Series(NamedTuple):
-    """Points with error bars: x, mean and standard deviation (or None), in the unit of the axis."""
-
-    name: str
-    x: Sequence[float]
-    mean: Sequence[float]
-    std: Sequence[float | None]
-    dashed: bool = False
-
-
-class Pair(NamedTuple):
-    """A cell of a table: the paper's (mean, std) and ours."""
-
-    name: str
-    paper: tuple[float, float | None] | None
-    ours: tuple[float, float | None] | None
-
-
-def figure(
-    width: float,
-    height: float,
-    colours: Mapping[str, str] = THEME,
-    rows: int = 1,
-    columns: int = 1,
-    **how: Any,
-) -> tuple[Figure, Any]:
-    """A figure of width × height inches, and its axes in the house style: one, or a list of them."""
-    drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    axes = drawn.subplots(rows, columns, squeeze=False, **how).flatten().tolist()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["bottom", "left"]].set_color(colours["muted"])
-        axis.tick_params(which="both", colors=colours["muted"], labelsize=8)
-        axis.grid(color=colours["line"], linewidth=0.8)
-        axis.set_axisbelow(True)
-    return drawn, axes if len(axes) > 1 else axes[0]
-
-
-def label(axis: Axes, title: str, x: str = "", colours: Mapping[str, str] = THEME) -> None:
-    axis.set_title(title, loc="left", fontsize=9.5, color=colours["ink"], parse_math=False)
-    axis.set_xlabel(x, fontsize=8, color=colours["muted"], parse_math=False)
-
-
-def svg(drawn: Figure, name: str) -> str:
-    """The figure as an `<svg>` element with the page's colours and fonts; `name` is read out.
-
-    The same figure gives the same text.
-    """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        drawn.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r"""font: ([\d.]+)px [^;"]*""", r"font-size: \1px", text)
-    view = re.search(r'viewBox="[^"]*"', text)
-    assert view is not None
-    text = re.sub(
-        r"<svg[^>]*>", f'<svg class="chart" role="img" aria-label="{escape(name)}" {view[0]}>', text, count=1
-    )
-    for variable, stand_in in THEME.items():
-        text = text.replace(stand_in, f"var(--{variable})")
-    return re.sub(r"\s*\n\s*", "\n", text)
-
-
-def png(drawn: Figure) -> bytes:
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def curves(history: pandas.DataFrame, metric: Metric) -> list[str]:
@@ -259,36 +164,6 @@ def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Ma
     return drawn
 
 
-def draw_series(axis: Axes, series: Sequence[Series], colours: Mapping[str, str]) -> None:
-    """Means with error bars against x, a line a series; of one name, of one colour."""
-    names = list(dict.fromkeys(line.name for line in series))
-    for line in series:
-        number = names.index(line.name)
-        colour, mark = colours[SERIES[number % len(SERIES)]], "osD^v"[number // len(SERIES) % 5]
-        errors = [0.0 if std is None else std for std in line.std]
-        dashed = {"linestyle": "--", "markerfacecolor": "white", "alpha": 0.65}
-        style: dict[str, Any] = dashed if line.dashed else {}
-        axis.errorbar(
-            line.x, line.mean, errors, color=colour, marker=mark, markersize=3.5, linewidth=1.3, capsize=2.5,
-            label="" if line.dashed else line.name, **style,
-        )  # fmt: skip
-    if values := sorted({value for line in series for value in line.x}):
-        axis.set_xticks(values, [f"{value:g}" for value in values])
-
-
-def draw_legend(drawn: Figure, axis: Axes, colours: Mapping[str, str]) -> None:
-    """Below the axes, where it can hide nothing."""
-    handles, names = axis.get_legend_handles_labels()
-    if len(names) > 1:
-        columns = max(1, 60 // (6 + max(map(len, names))))
-        legend = drawn.legend(
-            handles, names, loc="outside lower center", ncols=columns, fontsize=7.5, frameon=False,
-            labelcolor=colours["ink"],
-        )  # fmt: skip
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-
-
 def against(series: Sequence[Series], title: str, x: str) -> str:
     """Accuracy against x, for a page (the form of Figures 4 and 5)."""
     drawn, axis = figure(4.6, 3.0)
@@ -296,41 +171,3 @@ def against(series: Sequence[Series], title: str, x: str) -> str:
     draw_legend(drawn, axis, THEME)
     label(axis, title, x)
     return svg(drawn, f"{title} against {x}")
-
-
-def panels(content: Sequence[tuple[str, str, Sequence[Series]]], colours: Mapping[str, str]) -> Figure:
-    """A figure of the paper: panels (title, x, series), two in a row; dashed what the paper has."""
-    drawn, axes = figure(9, 3 * -(-len(content) // 2), colours, rows=-(-len(content) // 2), columns=2)
-    for axis, (title, x, series) in zip(axes, content, strict=False):
-        draw_series(axis, series, colours)
-        label(axis, title, x, colours)
-    draw_legend(drawn, axes[0], colours)
-    drawn.suptitle("solid: ours; dashed: the paper; mean and standard deviation, %", fontsize=8)
-    return drawn
-
-
-def compared(content: Sequence[tuple[str, Sequence[Pair]]], colours: Mapping[str, str]) -> Figure:
-    """A table of the paper: a panel a row of it, in which each column has the paper's number and ours."""
-    height = 0.8 + 0.26 * max(len(pairs) for _, pairs in content)
-    drawn, axes = figure(3 + 2.6 * len(content), height, colours, columns=len(content), sharey=True)
-    for axis, (title, pairs) in zip(axes, content, strict=True):
-        for row, pair in enumerate(pairs):
-            for found, up, colour, mark in (
-                (pair.paper, 0.13, "other", "s"),
-                (pair.ours, -0.13, "accent", "o"),
-            ):
-                if found is not None:
-                    style: dict[str, Any] = {
-                        "color": colours[colour],
-                        "marker": mark,
-                        "markersize": 4,
-                        "linewidth": 1.2,
-                    }
-                    axis.errorbar(found[0], up - row, xerr=found[1] or 0, **style)
-        axis.set_yticks([-row for row in range(len(pairs))], [pair.name for pair in pairs])
-        axis.set_xlim(0, 101)
-        label(axis, title, colours=colours)
-    drawn.supxlabel(
-        "grey: the paper; blue: ours; mean and standard deviation, %", fontsize=8, color=colours["muted"]
-    )
-    return drawn

@@ -19,7 +19,7 @@ from PIL import Image
 from dataset_distillation.distilled.pictures import captions, visible
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
-from dataset_distillation.report import charts
+from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
 from dataset_distillation.report.numbers import difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun, jobs, swept
@@ -140,12 +140,12 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 def _distributions(run: RecordedRun) -> list[str]:
     drawn = {} if run.runs is None else charts.distributions(run.runs, run.result.metrics)
-    return [charts.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
+    return [drawing.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 
 def _confusions(run: RecordedRun) -> list[str]:
     drawn = charts.confusions(run.confusion, run.class_names) if run.class_names else {}
-    return [charts.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
+    return [drawing.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
 
 
 def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
@@ -173,7 +173,7 @@ def _mean(run: RecordedRun) -> float | None:
     return row.mean if row else None
 
 
-def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[charts.Series]:
+def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
     """A line for each combination of the values of `keys`; runs with the same x are one point."""
     lines: dict[str, dict[int, list[EvaluationRow]]] = {}
     for x, run in points:
@@ -185,7 +185,9 @@ def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metr
         means = [np.array([row.mean for row in rows], dtype=float) for rows in rows_of.values()]
         within = [np.mean([(row.std or 0.0) ** 2 for row in rows]) for rows in rows_of.values()]
         stds = [metric.unit * np.sqrt(inner + mean.var()) for inner, mean in zip(within, means, strict=True)]
-        series.append(charts.Series(name, list(rows_of), [metric.unit * mean.mean() for mean in means], stds))
+        series.append(
+            drawing.Series(name, list(rows_of), [metric.unit * mean.mean() for mean in means], stds)
+        )
     return series
 
 

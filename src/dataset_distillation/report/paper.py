@@ -8,10 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import charts
+from dataset_distillation.report import drawing, figures
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 
@@ -49,18 +50,18 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
     content = published()
     for table in content["tables"]:
         text += [*_heading(table), *_table(table, finished), *_used(_of_table(table, finished), output)]
-        written.append(_picture(output, table, charts.compared(_dots(table, finished), charts.PRINT)))
+        written.append(_picture(output, table, figures.compared(_dots(table, finished), drawing.PRINT)))
     for figure in content["figures"]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
-        written.append(_picture(output, figure, charts.panels(panels, charts.PRINT)))
+        written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
     write(output / "paper.md", "\n".join(text).encode())
     return [output / "paper.md", *written]
 
 
-def _picture(output: Path, entry: dict[str, Any], drawn: charts.Figure) -> Path:
+def _picture(output: Path, entry: dict[str, Any], drawn: Figure) -> Path:
     path = output / f"{entry['name']}.png"
-    write(path, charts.png(drawn))
+    write(path, drawing.png(drawn))
     return path
 
 
@@ -124,12 +125,12 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[charts.Pair]]]:
+def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[figures.Pair]]]:
     return [
         (
             row["title"],
             [
-                charts.Pair(column["title"], number(printed), _cell(column, row, runs))
+                figures.Pair(column["title"], number(printed), _cell(column, row, runs))
                 for column, printed in zip(table["columns"], row["paper"], strict=True)
             ],
         )
@@ -186,7 +187,7 @@ def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     return text
 
 
-def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[charts.Series]:
+def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[drawing.Series]:
     """Ours, and dashed the paper's."""
     lines = []
     for line in panel["lines"]:
@@ -197,7 +198,7 @@ def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[charts.Se
             present = {x: point for x, point in of.items() if point is not None}
             means = [point.mean for point in present.values()]
             stds = [point.std for point in present.values()]
-            lines.append(charts.Series(line["name"], list(present), means, stds, dashed))
+            lines.append(drawing.Series(line["name"], list(present), means, stds, dashed))
     return lines
 
 

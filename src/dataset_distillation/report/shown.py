@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from dataset_distillation.evaluation.comparison import Comparison
 from dataset_distillation.loggers import EvaluationView
 from dataset_distillation.objectives import Metric
-from dataset_distillation.report import charts
+from dataset_distillation.report import charts, drawing
 from dataset_distillation.run.records import EvaluationRow
 
 
@@ -28,8 +28,8 @@ def view(
     confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
 
     def drawn() -> dict[str, Figure]:
-        distributions = charts.distributions(comparison.runs, metrics, charts.PRINT)
-        confusions = charts.confusions(confusion, class_names, charts.PRINT)
+        distributions = charts.distributions(comparison.runs, metrics, drawing.PRINT)
+        confusions = charts.confusions(confusion, class_names, drawing.PRINT)
         return {
             **{f"distribution/{metric.name}": chart for metric, chart in distributions.items()},
             **{f"confusion/{method}": chart for method, chart in confusions.items()},

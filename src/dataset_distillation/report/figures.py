@@ -1,0 +1,56 @@
+"""The paper's tables and figures, drawn: its numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from dataset_distillation.report.drawing import Series, draw_legend, draw_series, figure, label
+
+
+class Pair(NamedTuple):
+    """A cell of a table: the paper's (mean, std) and ours."""
+
+    name: str
+    paper: tuple[float, float | None] | None
+    ours: tuple[float, float | None] | None
+
+
+def panels(content: Sequence[tuple[str, str, Sequence[Series]]], colours: Mapping[str, str]) -> Figure:
+    """A figure of the paper: panels (title, x, series), two in a row; dashed what the paper has."""
+    drawn, axes = figure(9, 3 * -(-len(content) // 2), colours, rows=-(-len(content) // 2), columns=2)
+    for axis, (title, x, series) in zip(axes, content, strict=False):
+        draw_series(axis, series, colours)
+        label(axis, title, x, colours)
+    draw_legend(drawn, axes[0], colours)
+    drawn.suptitle("solid: ours; dashed: the paper; mean and standard deviation, %", fontsize=8)
+    return drawn
+
+
+def compared(content: Sequence[tuple[str, Sequence[Pair]]], colours: Mapping[str, str]) -> Figure:
+    """A table of the paper: a panel a row of it, in which each column has the paper's number and ours."""
+    height = 0.8 + 0.26 * max(len(pairs) for _, pairs in content)
+    drawn, axes = figure(3 + 2.6 * len(content), height, colours, columns=len(content), sharey=True)
+    for axis, (title, pairs) in zip(axes, content, strict=True):
+        for row, pair in enumerate(pairs):
+            for found, up, colour, mark in (
+                (pair.paper, 0.13, "other", "s"),
+                (pair.ours, -0.13, "accent", "o"),
+            ):
+                if found is not None:
+                    style: dict[str, Any] = {
+                        "color": colours[colour],
+                        "marker": mark,
+                        "markersize": 4,
+                        "linewidth": 1.2,
+                    }
+                    axis.errorbar(found[0], up - row, xerr=found[1] or 0, **style)
+        axis.set_yticks([-row for row in range(len(pairs))], [pair.name for pair in pairs])
+        axis.set_xlim(0, 101)
+        label(axis, title, colours=colours)
+    drawn.supxlabel(
+        "grey: the paper; blue: ours; mean and standard deviation, %", fontsize=8, color=colours["muted"]
+    )
+    return drawn
