@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import member, refuse
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-    from dataset_distillation.datasets.data import Specification
 
 
 #: The weights of one network by parameter name. A population of networks is one such dict whose

@@ -13,6 +13,7 @@ import hydra
 from dataset_distillation.cli.help import EVALUATE, PRETRAIN, answer, help_page, version_line
 from dataset_distillation.cli.hydra_app import Check, distill_job, enter, evaluation_job
 from dataset_distillation.cli.messages import EXPECTED, complain
+from dataset_distillation.cli.report import main
 from dataset_distillation.errors import ConfigError, UserError
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
@@ -82,7 +83,6 @@ def pretrain() -> None:
 
 def report() -> None:
     """`distill-report`: the pages of runs and multiruns again, and the paper's tables and figures."""
-    from dataset_distillation.cli.report import main
 
     try:
         for path in main():

@@ -19,22 +19,22 @@ from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 from dataset_distillation.experiment.tree import Evaluate
+from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
 from dataset_distillation.run.folder import CONFIG
+from dataset_distillation.run.heartbeat import process_in, published
 from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit_code, interruptible
 from dataset_distillation.run.records import Result
+from dataset_distillation.run.run import Run
 
 
 def run_job(config: DictConfig) -> float | None:
     """One run, in the folder Hydra made for it; returns the validation metric, which sweepers optimise."""
-    from dataset_distillation.files import write
     from dataset_distillation.pipeline.distill import assist, distill
     from dataset_distillation.pipeline.evaluate import evaluate
     from dataset_distillation.report import page
     from dataset_distillation.report.methods import show_methods
     from dataset_distillation.run import processes
-    from dataset_distillation.run.heartbeat import process_in, published
-    from dataset_distillation.run.run import Run
 
     log = logging.getLogger("distill")
     run = Run(**_asked(config))

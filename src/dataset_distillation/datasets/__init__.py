@@ -3,8 +3,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dataset_distillation.datasets import splits
+from dataset_distillation.datasets.conversion import convert, moments
 from dataset_distillation.datasets.data import Data, Raw, Specification, Split, TensorSplit
 from dataset_distillation.errors import UserError, positive, refuse
+from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +51,6 @@ class Dataset:
         The validation split is drawn from the train set, stratified by class, by `seed` alone.
         Raises UserError if images or labels are not what they should be.
         """
-        from dataset_distillation.datasets import splits
-        from dataset_distillation.randomness import stream
 
         train, test, checksum = self.splits()
         draw = stream(seed, "validation split").initial_seed() % 2**32  # what scikit-learn takes
@@ -73,7 +74,6 @@ class Dataset:
 
     def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
         """The test split of uint8 images of any size, where the mean and std need not be measured."""
-        from dataset_distillation.datasets.conversion import convert
 
         pixels = convert(images, self.channels, self.image_size, self.border)
         return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
@@ -83,8 +83,6 @@ class Dataset:
 
         A source whose images stay in their files implements this (see `files.py`) instead of `read`.
         """
-        from dataset_distillation.datasets import splits
-        from dataset_distillation.datasets.conversion import convert
 
         raw = self.read()
         raw = raw._replace(class_names=self.named(raw.class_names))
@@ -115,7 +113,6 @@ class Dataset:
 
         Raises ConfigError if they are to be measured and there are no images in memory.
         """
-        from dataset_distillation.datasets.conversion import moments
 
         shape = (self.channels, self.image_size, self.image_size)
         mean, std = self.mean or [], self.std or []

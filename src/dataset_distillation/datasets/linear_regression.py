@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Raw, Specification, TensorSplit
+from dataset_distillation.datasets.splits import checksum
 from dataset_distillation.errors import refuse
+from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     pass
@@ -50,9 +52,6 @@ class LinearRegression(Dataset):
 
     def load(self, seed: int) -> Data:
         import torch
-
-        from dataset_distillation.datasets.splits import checksum
-        from dataset_distillation.randomness import stream
 
         generator, size = stream(seed, "linear regression"), self.image_size
         d = torch.randn(self.rows, self.channels * size**2, generator=generator, dtype=torch.float64)

@@ -6,12 +6,11 @@ import hashlib
 import math
 from typing import TYPE_CHECKING
 
+from dataset_distillation.datasets.data import Raw
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
     import torch
-
-    from dataset_distillation.datasets.data import Raw
 
 
 def stratified(
@@ -42,7 +41,6 @@ def stratified(
 
 def cut(images: torch.Tensor, labels: torch.Tensor, share: float, class_names: list[str]) -> Raw:
     """Train and test set: `share` of every class, the same in every run, is tested on. Raises UserError."""
-    from dataset_distillation.datasets.data import Raw
 
     kept, held_out = stratified(labels, share, 0, "dataset.test", class_names)
     return Raw((images[kept], labels[kept]), (images[held_out], labels[held_out]), class_names)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.randomness import stream
-
-if TYPE_CHECKING:
-    from dataset_distillation.datasets.data import Split
-    from dataset_distillation.distilled.options import Distilled
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:

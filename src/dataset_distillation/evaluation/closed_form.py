@@ -30,11 +30,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataset_distillation.datasets.data import Split
+from dataset_distillation.inner_optimizers import Step
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from dataset_distillation.datasets.data import Split
-    from dataset_distillation.inner_optimizers import Step
 
 
 def pairs(d: Tensor, t: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,7 +58,6 @@ def bound(d: Tensor, number: int, variance: float) -> float:
 
 def steps(train: Split, number: int) -> list[Step]:
     """The inner steps, of which there is one, of the best `number` pairs for `train`."""
-    from dataset_distillation.inner_optimizers import Step
 
     images, targets = train.batch()
     distilled, labels, rate = pairs(images.flatten(1).double(), targets.double(), number)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
+from dataset_distillation.evaluation.options import Training
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     from dataset_distillation.distilled.artifact import DistilledSet
-    from dataset_distillation.evaluation.options import Training
 
 
 class Schedule(Sequence[list[Step]]):

@@ -11,6 +11,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import refuse
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def _correct_adam() -> None:
     """
     import higher
     import torch
-
-    from dataset_distillation.inner_optimizers.adam import Adam
 
     class DifferentiableAdam(higher.optim.DifferentiableOptimizer):
         def _update(self, grouped_grads: Any, **_: Any) -> None:
