@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint benchmark install clean
+.PHONY: demo test test-all lint benchmark install clean
 
 install: $(VENV)/.installed
 
@@ -20,11 +20,16 @@ demo: install
 	@echo "Look at outputs/demo/images/grid.png: the ten distilled images, with their learning rates."
 
 test: install lint
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+# The slow ones, too: thousands of mutated files, dozens of jobs, compiled steps.
+test-all: install lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py

@@ -69,14 +69,11 @@ class Check(Callback):
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
 def distill_job(config: DictConfig) -> Any:
-    # By name, so that cluster launchers can pickle this function.
-
-    return run_job(config)
+    return run_job(config)  # of another module, so that cluster launchers can pickle this function
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="evaluate")
 def evaluation_job(config: DictConfig) -> Any:
-
     return run_job(config)
 
 

@@ -22,7 +22,7 @@ class ProgressBar(TQDMProgressBar):
     """Outer loss, validation metric, speed and time left; rarely refreshed where nobody watches."""
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=1 if _watched() else 200)
+        super().__init__(refresh_rate=_outer_steps_per_refresh())
 
     def init_validation_tqdm(self) -> Tqdm:
         return Tqdm(disable=True)  # a validation takes a second
@@ -45,9 +45,9 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.close()  # else the error would stand behind the bar
 
 
-def _watched() -> bool:
-    """Whether somebody looks at the output as it comes: in a terminal or a notebook."""
-    return sys.stdout.isatty() or "ipykernel" in sys.modules
+def _outer_steps_per_refresh() -> int:
+    """Each in a terminal; fewer in a notebook, which keeps what was written; few in a log."""
+    return 1 if sys.stdout.isatty() else 10 if "ipykernel" in sys.modules else 200
 
 
 class ValidateAtTheEnd(Callback):
