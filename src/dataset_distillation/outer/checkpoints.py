@@ -34,7 +34,7 @@ _DIGEST = hashlib.sha256().digest_size
 _KEPT = 2
 _KEYS = {
     "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step",
-    "skipped", "checksum",
+    "skipped",
 }  # fmt: skip
 
 
@@ -75,7 +75,9 @@ def newest(folder: Path, key: str) -> Path | None:
         except UserError as error:
             log.warning("%s; going on from what was before it", error)
             continue
-        if checkpoint["checksum"] != key:
+        if "key" not in checkpoint:  # of version 0.1, whose checksum was over the text of all options
+            log.warning("%s: of an older version; whether data and weights are the same is not known", path)
+        elif checkpoint["key"] != key:
             changed = "the config, the data, or the weights of θ0, are no longer those that the run began"
             raise UserError(f"{path}: {changed} with; start a new one")
         return path
@@ -105,7 +107,7 @@ class Checkpoints(Callback):
         self.received: int | None = None
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        checkpoint["checksum"] = self.key
+        checkpoint["key"] = self.key
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed": self.elapsed}
