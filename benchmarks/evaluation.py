@@ -20,17 +20,13 @@ from torch.nn import functional
 
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.datasets.data import Data, Specification, TensorSplit
-from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.distilled.data import sequence
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.random import Random
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.loggers.none import Nothing
 from dataset_distillation.networks import training
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.problem import Problem
-from dataset_distillation.unroll.full import Full
 
 SHAPE, CLASSES, STEPS, EPOCHS, TEST = (1, 28, 28), 10, 10, 3, 10_000
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
@@ -41,13 +37,9 @@ def noise() -> Problem:
     specification = Specification("noise", SHAPE, tuple(map(str, range(CLASSES))), (0.1307,), (0.3081,))
     pixels = torch.randint(256, (TEST, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     split = TensorSplit(torch.arange(TEST) % CLASSES, specification, pixels)
-    dataset = TorchvisionDataset(name="MNIST", image_size=28, channels=1)
-    experiment = Experiment(
-        dataset=dataset, architecture=LeNet(), init=Random(), objective=Standard(), unroll=Full(),
-        inner_optimizer=SGD(), logger=Nothing(),
-    )  # fmt: skip
-    data = Data(specification, split, split, split, checksum="")
-    return Problem(experiment, data, LeNet().build(SHAPE, CLASSES))
+    data, architecture = Data(specification, split, split, split, checksum=""), LeNet()
+    network = architecture.build(SHAPE, CLASSES)
+    return Problem(data, network, architecture, Random(), Standard(), SGD(), seed=0)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.distilled.data import sequence
 from dataset_distillation.inner.batched import BatchedTraining
-from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.compiled import CompiledSteps
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.networks import training
@@ -71,7 +71,7 @@ class Problem:
         self.rates = torch.full((epochs, steps), 0.01, dtype=dtype).requires_grad_()
         self.real = torch.randn(256, *shape, generator=generator).to(dtype)
         self.real_labels = torch.arange(256) % 10
-        self.programs = Programs()
+        self.compiled = CompiledSteps()
 
     def plain(self) -> None:
         load_weights(self.network, self.weights)
@@ -84,8 +84,8 @@ class Problem:
         return functional.cross_entropy(outputs, self.real_labels)
 
     def one(self, engine: Unroll) -> tuple[Tensor, ...]:
-        programs = self.programs if engine.compile else None
-        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, programs)
+        compiled = self.compiled if engine.compile else None
+        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, compiled)
         final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
         return torch.autograd.grad(self.loss(final), (self.images, self.rates))
 
@@ -173,7 +173,7 @@ def peak(name: str, engine: str, steps: int) -> None:
     first = Problem(name, 1, 1)
     first.one(ENGINES[engine])  # what is allocated once
     problem = Problem(name, 10, steps // 10)  # the distilled data stay as large
-    problem.programs = first.programs
+    problem.compiled = first.compiled
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _resident("VmRSS")
     problem.one(ENGINES[engine])
