@@ -1,4 +1,4 @@
-"""What several test files share: a tiny problem, and the experiment as composed from the command line."""
+"""The fixtures that several test files share: experiments as composed from the command line, and a run."""
 
 from __future__ import annotations
 
@@ -15,25 +15,7 @@ from omegaconf import DictConfig, open_dict
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.run.run import Run
-
-CONF = Path(__file__).parents[1] / "conf"
-
-#: Seconds of work, whatever the experiment: few outer steps on the smallest data.
-TINY = [
-    "dataset=digits",
-    "outer.steps=2",
-    "outer.batch_size=16",
-    "distilled.steps=2",
-    "distilled.epochs=1",
-    "evaluation.networks=2",
-    "evaluation.validation_networks=1",
-    "evaluation.validation_images=32",
-    "evaluation.baselines=[]",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
-    "trainer.progress_bar=false",
-    "logger=none",
-]
+from support.experiments import TINY
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,6 +26,7 @@ from dataset_distillation.architectures.torchvision import TorchvisionNetwork
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import ConfigError, UserError
+from support.experiments import CONF
 
 GREY, RGB = (1, 28, 28), (3, 32, 32)
 # (network, shape of its images, parameters for 10 classes); the numbers are the paper's code's and
@@ -275,7 +276,6 @@ def test_errors_in_the_users_network_are_one_line(path: str, message: str) -> No
     assert "\n" not in str(refused.value)
 
 
-CONF = Path(__file__).parents[1] / "conf"
 GROUPS = {"dataset": (datasets, Dataset), "architecture": (architectures, Architecture)}
 CHOICES = [(group, file) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 

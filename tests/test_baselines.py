@@ -21,9 +21,10 @@ from torch import Tensor
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation import baselines, comparison, real_sets, selection
-from dataset_distillation.evaluation.baselines import Setting
+from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import confusion, held_out
-from dataset_distillation.evaluation.options import BASELINES
+from dataset_distillation.evaluation.options import BASELINES, Evaluation
+from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.statistics import difference
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
@@ -37,20 +38,28 @@ from dataset_distillation.randomness import stream
 Make = Callable[..., Experiment]
 
 
+#: That of the distilled data in this file.
+SIZE = Size(images_per_class=2, steps=2)
+
+
 @pytest.fixture(scope="module")
 def problem(experiment: Make) -> Problem:
-    return prepare(experiment("evaluation.networks=3", "distilled.images_per_class=2"))
+    return prepare(experiment())
 
 
 @pytest.fixture(scope="module")
-def asking(problem: Problem, experiment: Make) -> Callable[[str], Problem]:
-    """The problem with another option of its evaluation."""
-    return lambda option: replace(problem, experiment=experiment(f"evaluation.{option}"))
+def asking(experiment: Make) -> Callable[..., Evaluation]:
+    """What is asked of the evaluation."""
+    return lambda *options: experiment(*(f"evaluation.{option}" for option in options)).evaluation
 
 
 @pytest.fixture(scope="module")
 def networks(problem: Problem) -> list[Weights]:
     return problem.population("held-out", 3)
+
+
+def random_real(problem: Problem, number: int) -> list[RealSet]:
+    return real_sets.random_real(problem.data.train, SIZE, problem.seed, number)
 
 
 def pixels_of(problem: Problem, label: int) -> Tensor:
@@ -64,7 +73,7 @@ def test_every_name_has_its_function() -> None:
 
 def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
     """Two steps of two images a class: four centroids of each class, each once, in the step of its turn."""
-    [real] = real_sets.k_means(problem, 1)
+    [real] = real_sets.k_means(problem.data.train, SIZE, problem.seed, 1)
     assert real.images.shape == (2, 20, 1, 28, 28)
     assert real.labels.tolist() == [[label for label in range(10) for _ in range(2)]] * 2
     seed = stream(0, "k-means", 0).initial_seed() % 2**32
@@ -75,16 +84,16 @@ def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
 
 
 def test_average_real_is_the_mean_in_every_step(problem: Problem) -> None:
-    real = real_sets.average_real(problem)
+    real = real_sets.average_real(problem.data.train, SIZE)
     for label in (3, 8):
         for image in real.images[real.labels == label]:
             torch.testing.assert_close(image.flatten(), pixels_of(problem, label).mean(0))
 
 
 def test_random_real_is_of_the_train_split_each_image_once(problem: Problem) -> None:
-    first, second = real_sets.random_real(problem, 2)
+    first, second = random_real(problem, 2)
     assert not torch.equal(first.images, second.images)
-    assert torch.equal(first.images, real_sets.random_real(problem, 1)[0].images)
+    assert torch.equal(first.images, random_real(problem, 1)[0].images)
     for label in (0, 9):
         train = {image.numpy().tobytes() for image in pixels_of(problem, label)}
         chosen = [image.numpy().tobytes() for image in first.images[first.labels == label].flatten(1)]
@@ -109,9 +118,8 @@ def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
     few = problem.data.train.subset(
         torch.cat([(problem.data.train.labels == c).nonzero()[:3, 0] for c in range(10)])
     )
-    data = type(problem.data)(few.specification, few, few, few, "")
-    small = replace(problem, data=data)
-    for real in (real_sets.k_means(small, 1)[0], real_sets.herding(small), real_sets.k_center(small)):
+    [k_means] = real_sets.k_means(few, SIZE, 0, 1)
+    for real in (k_means, real_sets.herding(few, SIZE), real_sets.k_center(few, SIZE)):
         images = real.images[real.labels == 0]
         assert len(images.flatten(1).unique(dim=0)) == 3
         assert torch.equal(images[0], images[3])
@@ -122,14 +130,14 @@ def test_fewer_images_than_asked_for_are_repeated(problem: Problem) -> None:
 def test_nearest_neighbours_are_those_of_scikit_learn(
     problem: Problem, distance: str, p: int, k: int
 ) -> None:
-    real = real_sets.random_real(problem, 2)
+    real = random_real(problem, 2)
     test = problem.data.test
     runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
     points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
         expected = reference.predict(points)
-        ours = selection.nearest(real_sets.RealSet(images, labels), distance, k, test)
+        ours = selection.nearest(RealSet(images, labels), distance, k, test)
         np.testing.assert_array_equal(ours.numpy(), expected)
         assert found == np.float32((expected == truth).mean())
 
@@ -156,14 +164,14 @@ def test_the_mean_confusion_matrix_of_all_networks(problem: Problem, networks: l
 
 def test_a_search_finds_what_each_setting_gives_alone(problem: Problem, networks: list[Weights]) -> None:
     """The long training that passes through the short ones is the same as each by itself."""
-    real, test = real_sets.random_real(problem, 2), problem.data.test
+    real, test = random_real(problem, 2), problem.data.test
     grid = {"learning_rate": [0.03, 0.1], "epochs": [1, 3]}
     runs = selection.gradient_trial(problem, real)(test, networks, grid)
     assert len(runs) == 2 * 2 * 3
     steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(*real[1], strict=True)] * 3
     network = load_weights(problem.network, networks[1])
-    training.train(network, steps, problem.experiment.inner_optimizer)
-    alone = training.test(network, test, problem.experiment.objective)
+    training.train(network, steps, problem.inner_optimizer)
+    alone = training.test(network, test, problem.objective)
     [run] = runs.query("learning_rate == 0.1 and epochs == 3 and set == 1 and network == 1").to_dict(
         "records"
     )
@@ -209,11 +217,11 @@ def test_the_two_protocols(
     protocol: str,
     rate: float,
     asked: list[tuple[str, int, int]],
-    asking: Callable[[str], Problem],
+    asking: Callable[..., Evaluation],
 ) -> None:
-    under = asking(f"selection={protocol}")
-    trial = Made(under)
-    runs = selection.select(under, networks, trial, {"learning_rate": [0.1, 0.3], "epochs": [1, 3]})
+    evaluation, trial = asking(f"selection={protocol}"), Made(problem)
+    grid = {"learning_rate": [0.1, 0.3], "epochs": [1, 3]}
+    runs = selection.select(problem, evaluation, networks, trial, grid)
     assert trial.asked == asked
     assert runs[["learning_rate", "epochs"]].to_numpy().tolist() == [[rate, 3]] * 3
     assert runs["network"].tolist() == [0, 1, 2]
@@ -221,38 +229,44 @@ def test_the_two_protocols(
 
 def test_the_grid_is_that_of_the_paper_and_ours(problem: Problem) -> None:
     rates = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
-    assert list(Setting(problem, []).grid["learning_rate"]) == rates
-    grid = Setting(problem, [], torch.tensor([[0.25, 0.75], [0.5, 0.5]])).grid
+    context = BaselineContext(problem, Evaluation(), [], SIZE)
+    assert list(context.grid["learning_rate"]) == rates
+    grid = replace(context, learning_rates=torch.tensor([[0.25, 0.75], [0.5, 0.5]])).grid
     assert list(grid["learning_rate"]) == [0.5, *rates]
     assert list(grid["epochs"]) == [1, 2, 3, 5]
 
 
 def test_optimized_real_is_the_best_of_the_random_sets(
-    problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
+    problem: Problem,
+    networks: list[Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[..., Evaluation],
 ) -> None:
     numbers = ("SETS", "CANDIDATE_SETS", "JUDGING_NETWORKS", "JUDGING_IMAGES")
     assert [getattr(baselines, name) for name in numbers] == [10, 50, 20, 1024]  # the paper's
     for name, smaller in zip(numbers, (2, 6, 2, 1024), strict=True):
         monkeypatch.setattr(baselines, name, smaller)
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
-    setting = Setting(problem, networks)
-    chosen = setting.optimized_real()
+    chosen = BaselineContext(problem, asking(), networks, SIZE).optimized_real()
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
-    trial = [selection.gradient_trial(problem, [real]) for real in real_sets.random_real(problem, 6)]
+    trial = [selection.gradient_trial(problem, [real]) for real in random_real(problem, 6)]
     at = {"learning_rate": [0.1], "epochs": [5]}
     means = [t(judging, networks[:2], at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
-    candidates = real_sets.random_real(problem, 6)
+    candidates = random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
 
 
 def test_full_training_trains(
-    problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
+    problem: Problem,
+    networks: list[Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[..., Evaluation],
 ) -> None:
     monkeypatch.setattr(baselines, "FULL_TRAINING_EPOCHS", 2)
     before = held_out(problem, problem.data.test, networks).runs
-    after = baselines.full_training(Setting(problem, networks))
+    after = baselines.full_training(BaselineContext(problem, asking(), networks, SIZE))
     assert len(after) == 3
     assert (after["accuracy"] > before["accuracy"] + 0.3).all()
 
@@ -300,14 +314,15 @@ def test_one_run_has_no_interval() -> None:
 
 
 def test_the_table_of_a_comparison(
-    problem: Problem, networks: list[Weights], asking: Callable[[str], Problem], tmp_path: Path
+    problem: Problem, networks: list[Weights], asking: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
     """Every record is what its rows in evaluation.csv say; every row is of the same networks."""
-    small = asking("baselines=[average_real,nearest_neighbour_random_real]")
+    evaluation = asking("baselines=[average_real,nearest_neighbour_random_real]")
     step = Step(*problem.data.train.batch(torch.arange(200)), torch.tensor(0.1))
-    table = comparison.compare(small, networks, tmp_path, [[step]], torch.tensor([[0.1]]))
+    rates = torch.tensor([[0.1]])
+    compared = comparison.compare(problem, evaluation, networks, [[step]], SIZE, rates, tmp_path)
     written = pandas.read_csv(tmp_path / "evaluation.csv")
-    records = comparison.records(table, "accuracy")
+    records = comparison.records(compared.runs, "accuracy")
     assert [record["method"] for record in records] == list(dict.fromkeys(written["method"])) == [
         "before_training", "distilled", "average_real", "nearest_neighbour_random_real",
     ]  # fmt: skip
@@ -332,6 +347,7 @@ def test_the_table_of_a_comparison(
     matrices = json.loads((tmp_path / "confusion.json").read_text())
     assert list(matrices) == ["before_training", "distilled"]
     before = held_out(problem, problem.data.test, networks)
+    assert matrices == compared.confusion
     assert matrices["before_training"] == before.confusion.tolist()
     assert written["accuracy"][:3].tolist() == pytest.approx(before.runs["accuracy"].tolist(), abs=0)
     assert not math.isnan(records[1]["mean"])
@@ -342,13 +358,13 @@ def test_every_row_is_of_the_same_networks(
     networks: list[Weights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    asking: Callable[[str], Problem],
+    asking: Callable[..., Evaluation],
 ) -> None:
     """At a learning rate of 0 they all are the untrained networks, in their order."""
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.0,))
-    small = asking("baselines=[average_real,herding,k_center]")
+    evaluation = asking("baselines=[average_real,herding,k_center]")
     step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.0))
-    table = comparison.compare(small, networks, tmp_path, [[step]], None)
+    table = comparison.compare(problem, evaluation, networks, [[step]], SIZE, None, tmp_path).runs
     rows = table.pivot(index="network", columns="method", values="loss")
     assert rows.shape == (3, 5)
     assert rows.nunique(axis=1).tolist() == [1, 1, 1]
@@ -360,21 +376,24 @@ def test_a_resumed_comparison_keeps_the_baselines_that_are_there(
     networks: list[Weights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    asking: Callable[[str], Problem],
+    asking: Callable[..., Evaluation],
 ) -> None:
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.03,))
-    small = asking("baselines=[nearest_neighbour_random_real,average_real]")
+    evaluation = asking("baselines=[nearest_neighbour_random_real,average_real]")
 
-    def killed(_: Setting) -> pandas.DataFrame:
+    def killed(_: BaselineContext) -> pandas.DataFrame:
         raise KeyboardInterrupt
+
+    def compare(folder: Path, resumed: bool = False) -> pandas.DataFrame:
+        return comparison.compare(problem, evaluation, networks, [], SIZE, None, folder, resumed).runs
 
     with monkeypatch.context() as patched:
         patched.setitem(baselines.BASELINES, "average_real", killed)
         with pytest.raises(KeyboardInterrupt):
-            comparison.compare(small, networks, tmp_path, [], None)
-    whole = comparison.compare(small, networks, tmp_path / "whole", [], None)
+            compare(tmp_path)
+    whole = compare(tmp_path / "whole")
     monkeypatch.setitem(baselines.BASELINES, "nearest_neighbour_random_real", killed)
-    resumed = comparison.compare(small, networks, tmp_path, [], None, resumed=True)
+    resumed = compare(tmp_path, resumed=True)
     pandas.testing.assert_frame_equal(resumed.drop(columns="seconds"), whole.drop(columns="seconds"))
     with pytest.raises(KeyboardInterrupt):  # not resumed: all of it again
-        comparison.compare(small, networks, tmp_path, [], None)
+        compare(tmp_path)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_architectures import NETWORKS
-from test_unroll import OPTIMIZERS
 from torch import Tensor, nn
 
 from dataset_distillation.architectures.mlp import MLP
@@ -20,6 +18,8 @@ from dataset_distillation.inner import batched
 from dataset_distillation.networks import training
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.pipeline.prepare import prepare
+from test_architectures import NETWORKS
+from test_unroll import OPTIMIZERS
 
 Make = Callable[..., Experiment]
 
@@ -34,7 +34,7 @@ def losses_and_gradients(experiment: Experiment, choice: str) -> tuple[Tensor, .
     problem.network.double()
     data = start(experiment.distilled, problem.data.train, experiment.seed).double()
     images, labels = problem.data.train.batch(torch.arange(experiment.outer.batch_size))
-    loss = OuterLoss(problem, data, networks=3)
+    loss = OuterLoss(problem, data, experiment.outer, experiment.unroll, networks=3)
     assert loss.together == (choice == "on")
     found = []
     for step in range(2):
@@ -119,10 +119,10 @@ def test_what_cannot_be_batched_is_refused_or_taken_one_by_one(
     problem = prepare(e)
     data = start(e.distilled, problem.data.train, e.seed)
     with pytest.raises(ConfigError, match=r"unroll.batch_networks=on: this network cannot be batched .*=off"):
-        OuterLoss(problem, data, 2)
+        OuterLoss(problem, data, e.outer, e.unroll, 2)
     e.unroll.batch_networks = "auto"
     with caplog.at_level(logging.INFO):
-        assert not OuterLoss(problem, data, 2).together
+        assert not OuterLoss(problem, data, e.outer, e.unroll, 2).together
     assert "cannot be batched" in caplog.text
 
 
@@ -133,8 +133,8 @@ def test_auto_batches_where_little_is_to_be_computed(experiment: Make) -> None:
     for images in (1, 2, 5):  # of each of ten classes
         e.distilled.images_per_class = images
         data = start(e.distilled, problem.data.train, e.seed)
-        found[images] = OuterLoss(problem, data, 2).together
-        assert not OuterLoss(problem, data, 1).together
+        found[images] = OuterLoss(problem, data, e.outer, e.unroll, 2).together
+        assert not OuterLoss(problem, data, e.outer, e.unroll, 1).together
     assert found == {1: True, 2: True, 5: False}
 
 

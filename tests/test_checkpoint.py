@@ -14,8 +14,6 @@ import pandas
 import pytest
 import safetensors.torch
 import torch
-from command_line import distill, distill_evaluate
-from conftest import TINY
 from torch import Tensor
 from torchvision import models
 
@@ -28,6 +26,8 @@ from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import checksum, load_weights
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
+from support.command_line import distill, distill_evaluate
+from support.experiments import TINY
 
 Make = Callable[..., Experiment]
 Weights = dict[str, Tensor]
@@ -99,7 +99,7 @@ def test_a_fresh_layer_has_weights_0_and_biases_1(
 def test_what_a_batch_norm_keeps_is_not_needed(problem_of: Callable[..., Problem]) -> None:
     """The running statistics in a ResNet's state dict are ignored: networks here have none."""
     options = ("architecture=convnet", "architecture.norm=batch", "architecture.width=4")
-    expected = problem_of({"x": torch.zeros(1)}, *options).draw("any")
+    expected = problem_of({"x": torch.zeros(1)}, *options).origin.draw("any")
     running = {"1.running_mean": torch.zeros(4), "1.num_batches_tracked": torch.tensor(3)}
     [population] = problem_of(expected | running, *options).population("init", 1)
     assert all(torch.equal(population[name], expected[name]) for name in expected)
@@ -119,7 +119,7 @@ class Mine(torch.nn.Module):
         return self.scale * (self.first(flat) + self.second(flat))
 
 
-MINE = ["architecture=imported", "architecture.path=test_checkpoint:Mine"]
+MINE = ["architecture=imported", f"architecture.path={__name__}:Mine"]
 
 
 @pytest.mark.parametrize("left_out", [(), ("first.weight",), ("second.weight",), ("scale",)])
@@ -211,7 +211,7 @@ def test_no_code_of_a_file_is_run(
 @pytest.mark.parametrize("file", ["half.pth", "half.safetensors"])
 def test_a_damaged_file_is_named(file: str, weights: Weights, problem_of: Callable[..., Problem]) -> None:
     problem = problem_of(weights, file=file)
-    path = Path(problem.experiment.init.path)
+    path = Path(problem.init.path)
     path.write_bytes(path.read_bytes()[:3000])
     assert f"{path}: not a file of weights, or damaged" in error_of(problem)
 

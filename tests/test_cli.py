@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import distill, only_run
-from conftest import CONF, TINY
 from PIL import Image
 
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
+from support.command_line import distill, only_run
+from support.experiments import CONF, TINY
 
 CHOICES = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))

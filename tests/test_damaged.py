@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import distill
-from conftest import TINY
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main
@@ -26,6 +24,8 @@ from dataset_distillation.pipeline.resume import finished
 from dataset_distillation.report.runs import RunFolder
 from dataset_distillation.run.attempts import begun
 from dataset_distillation.run.history import History
+from support.command_line import distill
+from support.experiments import TINY
 
 RUN = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
 #: How many mutated files of each kind are read; 10,000 in all.

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import distill
-from conftest import TINY
 
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run import processes
+from support.command_line import distill
+from support.experiments import TINY
 
 Make = Callable[..., Experiment]
 OPTIONS = [

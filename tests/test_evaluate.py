@@ -11,8 +11,6 @@ from typing import Any
 import pandas
 import pytest
 import torch
-from command_line import distill, distill_evaluate
-from conftest import TINY
 from torch import nn
 
 from dataset_distillation import load_distilled
@@ -25,6 +23,8 @@ from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.pipeline import evaluate
 from dataset_distillation.pipeline.prepare import prepare
+from support.command_line import distill, distill_evaluate
+from support.experiments import TINY
 
 HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
 

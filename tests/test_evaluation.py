@@ -36,8 +36,8 @@ def real_step(problem: Problem, seed: int, rate: float = 0.1) -> Step:
 def test_the_test_is_that_of_scikit_learn(problem: Problem) -> None:
     """On 360 images, so that the last chunk is smaller than the others."""
     network = load_weights(problem.network, problem.population("any", 1)[0])
-    training.train(network, [real_step(problem, 0)] * 3, problem.experiment.inner_optimizer)
-    tested = training.test(network, problem.data.test, problem.experiment.objective)
+    training.train(network, [real_step(problem, 0)] * 3, problem.inner_optimizer)
+    tested = training.test(network, problem.data.test, problem.objective)
     images, labels = problem.data.test.batch()
     with torch.no_grad():
         outputs = network(images)
@@ -69,8 +69,8 @@ def test_run_j_trains_network_j_mod_n_on_set_j_mod_s(problem: Problem) -> None:
     results = held_out(problem, problem.data.test, networks, sets).runs
     assert results[["set", "network"]].to_numpy().tolist() == [[0, 0], [1, 1], [2, 2], [3, 0], [4, 1]]
     network = load_weights(problem.network, networks[4 % 3])
-    training.train(network, sets[4], problem.experiment.inner_optimizer)
-    alone = training.test(network, problem.data.test, problem.experiment.objective)
+    training.train(network, sets[4], problem.inner_optimizer)
+    alone = training.test(network, problem.data.test, problem.objective)
     assert results.drop(columns=["set", "network"]).iloc[4].to_dict() == alone
 
 
@@ -86,10 +86,10 @@ def test_a_fixed_initialization_is_one_network_for_every_purpose(experiment: Mak
 
 def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Make) -> None:
     """Though the source be sorted by class, as image folders are."""
-    problem = prepare(experiment("evaluation.validation_images=60"))
+    problem = prepare(experiment())
     order = problem.data.validation.labels.argsort()
     in_order = replace(problem.data, validation=problem.data.validation.subset(order))
-    labels = Problem(problem.experiment, in_order, problem.network).validation.labels
+    labels = replace(problem, data=in_order).validation(60).labels
     assert len(labels) == 60
     assert labels.unique().tolist() == list(range(10))
 
@@ -103,7 +103,7 @@ def test_batch_statistics_are_of_mixed_classes(problem: Problem, monkeypatch: py
     monkeypatch.setattr(Split, "batch", lambda s, i: chunks.append(s.labels[i]) or batch(s, i))
     monkeypatch.setattr(training, "CHUNK", 36)
     network = nn.Sequential(problem.network, nn.BatchNorm1d(10, track_running_stats=False))
-    training.test(network, split, problem.experiment.objective)
+    training.test(network, split, problem.objective)
     assert sum(map(len, chunks)) == 325  # nine chunks of 36 and one image more
     assert {len(labels) for labels in chunks} == {32, 33}
     assert all(len(labels.unique()) >= 6 for labels in chunks)

@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-import trees
-from command_line import distill
-from conftest import CONF, TINY
 from omegaconf import DictConfig
 from torchvision import models
 
@@ -24,6 +21,9 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.init.pretrained import Pretrained
+from support import trees
+from support.command_line import distill
+from support.experiments import CONF, TINY
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 CHOICES = sorted(

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import pytest
 import safetensors.torch
 import torch
-from conftest import CONF, TINY
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -28,6 +27,7 @@ from dataset_distillation.datasets.data import Specification, Split, TensorSplit
 from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
+from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
 from dataset_distillation.init.checkpoint import Checkpoint
@@ -41,6 +41,7 @@ from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run.provenance import Code
 from dataset_distillation.run.run import Run
 from dataset_distillation.unroll import Unroll
+from support.experiments import CONF, TINY
 
 GROUPS = ("dataset", "architecture", "init", "objective")
 ENGINE = ("unroll", "inner_optimizer")
@@ -51,10 +52,10 @@ POOL = ["init.pretraining.batch_size=4", "init.pretraining.folder=pools", "init.
 #: What a choice needs, or needs to be small, whatever it is combined with.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}"],
-    "dataset=imported": ["dataset.path=test_grid:never_called"],
+    "dataset=imported": [f"dataset.path={__name__}:never_called"],
     "dataset=torchvision": ["dataset.name=FashionMNIST"],
     "architecture=convnet": ["architecture.width=4"],
-    "architecture=imported": ["architecture.path=test_grid:small"],
+    "architecture=imported": [f"architecture.path={__name__}:small"],
     "architecture=mlp": ["architecture.width=4"],
     "architecture=torchvision": ["architecture.name=squeezenet1_1"],
     "init=checkpoint": [f"init.path={CONF}/config.yaml"],  # a file; what is in it, each run makes
@@ -118,9 +119,11 @@ def together(
         labels="learned" if dataset.numbers else "fixed",
         epochs=1 if isinstance(objective, Attack) else 2,
     )
-    return replace(
+    experiment = replace(
         base, dataset=dataset, architecture=architecture, init=init, objective=objective, distilled=learned
     )
+    check(experiment)
+    return experiment
 
 
 def test_a_combination_is_what_composing_it_gives(grid: Grid, composed: Compose) -> None:
@@ -145,10 +148,13 @@ def test_no_choice_is_refused_everywhere(grid: Grid) -> None:
     [
         (("linear_regression", "linear", "random", "standard"), "objective=standard: is about classes"),
         (("mnist", "linear", "random", "regression"), "objective=regression: predicts numbers"),
-        (("mnist", "lenet", "random", "attack"), "objective=attack: is on trained networks"),
+        (
+            ("mnist", "lenet", "random", "attack"),
+            "objective=attack: is of trained networks; use init=pretrained",
+        ),
         (
             ("mnist", "lenet", "fixed", "adaptation"),
-            "objective=adaptation: is of networks trained on another",
+            "objective=adaptation: is of trained networks; use init=pretrained dataset@init.source=",
         ),
         (("mnist", "alexcifarnet", "random", "standard"), "dataset.image_size=28: architecture=alexcifarnet"),
         (("cifar10", "alexnet", "random", "standard"), "dataset.image_size=32: architecture=alexnet"),
@@ -280,7 +286,7 @@ def two_outer_steps(experiment: Experiment) -> None:
     """Algorithm 1, without what Lightning adds; the images get a gradient, of 0 where all units are dead."""
     problem = prepare(experiment)
     learned = start(experiment.distilled, problem.data.train, experiment.seed)
-    outer_loss = OuterLoss(problem, learned, experiment.init.networks)
+    outer_loss = OuterLoss(problem, learned, experiment.outer, experiment.unroll, experiment.init.networks)
     optimizer = torch.optim.Adam(learned.parameters())
     for step in range(2):
         population = problem.population("init", experiment.init.networks, step)

@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import CONF
+
+from support.experiments import CONF
 
 ROOT = CONF.parent
 CALL = "import sys; sys.argv[0] = 'distill'; from dataset_distillation.cli import distill; distill()"

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pandas
 import pytest
 import torch
-from command_line import Ended, distill, distill_evaluate
 from torch import Tensor, nn
 
 from dataset_distillation import load_distilled
@@ -23,6 +22,7 @@ from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.objectives import half_squared_error
 from dataset_distillation.unroll.full import Full
+from support.command_line import Ended, distill, distill_evaluate
 
 N, D = 30, 5
 

@@ -20,16 +20,17 @@ import pytest
 import torch
 import wandb
 import yaml
-from command_line import Ended, distill, distill_evaluate, only_run
-from conftest import TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.loggers.wandb import Wandb
+from dataset_distillation.pipeline.prepare import title_of
 from dataset_distillation.report import charts
 from dataset_distillation.report.runs import RunFolder
 from dataset_distillation.run.run import Run
+from support.command_line import Ended, distill, distill_evaluate, only_run
+from support.experiments import TINY
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
 
@@ -301,7 +302,7 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_run_that_failed_is_marked_so(run: Run) -> None:
     logger = Wandb()
-    logger.open(run, {"seed": 0})
+    logger.open(run.folder, {"seed": 0}, title_of(run))
     logger.finish(None, None, {}, succeeded=False)
     shown = logged(run.folder)
     assert shown.exit_code == 1
@@ -321,7 +322,7 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr(wandb, "login", lambda **_: True)
     logger = Wandb(mode="online")
     for step in (1, 2):
-        logger.open(run, {"seed": 0})
+        logger.open(run.folder, {"seed": 0}, title_of(run))
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
         logger.finish(None, None, {}, succeeded=False)
     first, second = started
@@ -333,7 +334,7 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
 def test_an_offline_run_that_goes_on_keeps_its_id(run: Run) -> None:
     logger = Wandb()
     for step in (1, 2):
-        logger.open(run, {"seed": 0})
+        logger.open(run.folder, {"seed": 0}, title_of(run))
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
         logger.finish(None, None, {}, succeeded=False)
     files = sorted(run.folder.glob("wandb/offline-run-*/*.wandb"))
@@ -354,7 +355,7 @@ def test_wandb_sync_finds_the_offline_runs(sweep: Sweep) -> None:
 @pytest.mark.parametrize(("channels", "expected"), [(1, [51, 102]), (3, [(51, 51, 51), (102, 102, 102)])])
 def test_the_images_keep_their_contrast(run: Run, channels: int, expected: list[Any]) -> None:
     logger = Wandb()
-    logger.open(run, {})
+    logger.open(run.folder, {}, title_of(run))
     image = torch.tensor([0.2, 0.4]).repeat(channels, 4, 2)
     logger.images([image], ["two greys"], step=1)
     logger.finish(None, None, {}, succeeded=True)

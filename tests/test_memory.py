@@ -10,32 +10,23 @@ import pytest
 import torch
 
 from benchmarks.meta_gradient import allocated
-from dataset_distillation.distilled.start import start
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.inner.memory import kept_by
 from dataset_distillation.outer import memory
-from dataset_distillation.outer.loss import OuterLoss
-from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
+from support.experiments import outer_loss_of
 
 Make = Callable[..., Experiment]
-
-
-def loss_of(experiment: Experiment) -> OuterLoss:
-    problem = prepare(experiment)
-    data = start(experiment.distilled, problem.data.train, experiment.seed)
-    return OuterLoss(problem, data, experiment.init.networks)
 
 
 @pytest.mark.parametrize("options", [(), ("architecture=convnet", "architecture.width=8", "init.networks=3")])
 def test_full_keeps_what_was_estimated(options: tuple[str, ...], experiment: Make) -> None:
     """All tensors that autograd keeps for the way back, each storage counted once."""
     e = experiment("distilled.epochs=5", "unroll.batch_networks=off", "outer.batch_size=64", *options)
-    loss = loss_of(e)
+    loss = outer_loss_of(e)
     population = loss.problem.population("init", e.init.networks)
     batch = loss.problem.data.train.batch(torch.arange(64))
-    kept = kept_by(lambda: loss(population, 0, batch))
+    kept = memory.kept_by(lambda: loss(population, 0, batch))
     estimated = memory.measure(loss)
     each = e.unroll.memory(estimated) + estimated.real + estimated.distilled
     assert kept == pytest.approx(e.init.networks * each, rel=0.1)
@@ -55,7 +46,7 @@ def test_full_keeps_what_was_estimated(options: tuple[str, ...], experiment: Mak
 def test_the_peak_lies_below_the_estimate_and_not_far(options: tuple[str, ...], experiment: Make) -> None:
     """Of what torch's allocator gives out in a forward and a backward pass."""
     e = experiment("outer.batch_size=64", *options)
-    loss = loss_of(e)
+    loss = outer_loss_of(e)
     population = loss.problem.population("init", e.init.networks)
     batch = loss.problem.data.train.batch(torch.arange(64))
 
@@ -63,13 +54,13 @@ def test_the_peak_lies_below_the_estimate_and_not_far(options: tuple[str, ...], 
         loss(population, 0, batch).mean().backward()
 
     meta_gradient()  # what is allocated once
-    estimate = memory.measure(loss).of(e.unroll, e.init.networks, loss.together)
+    estimate = memory.needed(memory.measure(loss), e.unroll, e.init.networks, loss.together)
     assert 1 <= estimate / allocated(meta_gradient) < 1.8
 
 
 def test_the_other_engines_keep_points(experiment: Make) -> None:
     e = experiment("architecture=linear", "distilled.steps=30", "inner_optimizer=momentum")
-    found = memory.measure(loss_of(e))
+    found = memory.measure(outer_loss_of(e))
     assert found.point == 2 * 4 * 7850  # the weights and their momentum, in single precision
     assert Recompute().memory(found) == 30 * found.point
     assert Truncated(window=10).memory(found) == 10 * found.point
@@ -82,13 +73,13 @@ def test_the_other_engines_keep_points(experiment: Make) -> None:
 def test_what_does_not_fit_comes_with_what_would(
     experiment: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss = loss_of(experiment("init.networks=4", "distilled.epochs=15"))
+    loss = outer_loss_of(experiment("init.networks=4", "distilled.epochs=15"))
     told = {}
     with caplog.at_level(logging.INFO):
         for free in (10**10, 10**8, 3 * 10**7, 10**7, 10**6, None):
             monkeypatch.setattr(memory, "free", lambda _, free=free: free)
             caplog.clear()
-            needed = memory.tell(loss, 4)
+            needed = memory.log_memory_estimate(loss, devices=1)
             [record] = caplog.records
             told[free] = (record.levelname, record.getMessage())
     assert 10**8 < needed < 10**9
@@ -101,20 +92,20 @@ def test_what_does_not_fit_comes_with_what_would(
     assert "; unroll=recompute unroll.batch_networks=off takes 0." in told[10**8][1]
     assert "; unroll=recompute unroll.batch_networks=off init.networks=2 takes" in told[3 * 10**7][1]
     assert "; unroll=truncated unroll.window=10 init.networks=1 takes 0.01 GB" in told[10**7][1]
-    assert "take fewer distilled.images_per_class or a smaller architecture" in told[10**6][1]
+    assert "; use fewer distilled.images_per_class or a smaller architecture" in told[10**6][1]
 
 
 def test_the_processes_of_a_run_share_the_memory_of_a_cpu(
     experiment: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is advised is in the configuration's terms: networks of all processes."""
-    loss = loss_of(experiment("init.networks=8", "trainer.devices=2", "trainer.strategy=ddp"))
-    needed = memory.measure(loss).of(loss.problem.experiment.unroll, 4, loss.together)
+    loss = outer_loss_of(experiment("init.networks=8", "trainer.devices=2", "trainer.strategy=ddp"))
+    needed = memory.needed(memory.measure(loss), loss.unroll, 4, loss.together)
     monkeypatch.setattr(memory, "free", lambda _: round(1.9 * needed))
     with caplog.at_level(logging.INFO):
-        memory.tell(loss, 4)
+        memory.log_memory_estimate(loss, devices=2)
         monkeypatch.setattr(memory, "free", lambda _: 14 * 10**6)
-        memory.tell(loss, 4)
+        memory.log_memory_estimate(loss, devices=2)
     first, second = (record.getMessage() for record in caplog.records)
     assert f"in each of 2 processes, but {0.95 * needed / 1e9:.2f} GB are free" in first
     assert "unroll.batch_networks=off init.networks=4 takes" in second

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dataset_distillation import load_distilled
-from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.experiment.tree import Experiment
@@ -20,21 +18,15 @@ from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.loss import ClippedGradient, OuterLoss
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.distill import distill
-from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run.run import Run
+from support.experiments import module_of
 
 Make = Callable[..., Experiment]
 
 
-def module_of(experiment: Experiment) -> DistillationModule:
-    problem = prepare(experiment)
-    data = start(experiment.distilled, problem.data.train, experiment.seed)
-    return DistillationModule(problem, data)
-
-
-def distil(experiment: Experiment, folder: Path) -> DistillationModule:
+def distil(experiment: Experiment) -> DistillationModule:
     module = module_of(experiment)
-    fit(module, None, folder)
+    fit(module, experiment.trainer)
     return module
 
 
@@ -75,12 +67,13 @@ def test_the_outer_loss_is_the_mean_over_the_networks(experiment: Make) -> None:
     torch.testing.assert_close(mean, torch.stack(gradients).sum(0))
 
 
-def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None:
+def test_a_step_is_adam_with_two_rates(experiment: Make) -> None:
     """Adam's first step moves every coordinate by its rate, whatever the size of the gradient."""
     options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate=0.5")
-    module = module_of(experiment(*options, "outer.learning_rate_of_rates=0.125", "outer.clip=null"))
+    e = experiment(*options, "outer.learning_rate_of_rates=0.125", "outer.clip=null")
+    module = module_of(e)
     before = state(module)
-    fit(module, None, tmp_path)
+    fit(module, e.trainer)
     after = state(module)
     moved = (after["distilled.raw_learning_rates"] - before["distilled.raw_learning_rates"]).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.125), rtol=1e-3, atol=0)
@@ -89,11 +82,12 @@ def test_a_step_is_adam_with_two_rates(experiment: Make, tmp_path: Path) -> None
     assert torch.equal(after["distilled.labels"], before["distilled.labels"])
 
 
-def test_learned_labels_have_a_rate_of_their_own(experiment: Make, tmp_path: Path) -> None:
+def test_learned_labels_have_a_rate_of_their_own(experiment: Make) -> None:
     options = ("outer.steps=1", "outer.schedule=constant", "outer.learning_rate_of_labels=0.25")
-    module = module_of(experiment(*options, "distilled.labels=learned", "outer.clip=null"))
+    e = experiment(*options, "distilled.labels=learned", "outer.clip=null")
+    module = module_of(e)
     before = state(module)["distilled.labels"]
-    fit(module, None, tmp_path)
+    fit(module, e.trainer)
     moved = (state(module)["distilled.labels"] - before).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.25), rtol=1e-3, atol=0)
 
@@ -104,13 +98,12 @@ class AtStep(DistillationModule):
     global_step = 0
 
 
-def test_outer_steps_are_algorithm_1_written_out(experiment: Make, tmp_path: Path) -> None:
+def test_outer_steps_are_algorithm_1_written_out(experiment: Make) -> None:
     """Adam with its betas and two rates on a cosine; each step has networks and a real batch of its own."""
     options = ("outer.steps=4", "outer.learning_rate=0.05", "outer.learning_rate_of_rates=0.02")
     options = (*options, "outer.betas=[0.3,0.8]", "init.networks=2", "unroll.batch_networks=off")
     e = experiment(*options, "evaluation.validation_every=4")
-    ours, written = distil(e, tmp_path), module_of(e)
-    theirs = AtStep(written.problem, written.distilled)
+    ours, theirs = distil(e), module_of(e, AtStep)
     optimizer = torch.optim.Adam(
         [{"params": [theirs.distilled.images]}, {"params": [theirs.distilled.raw_learning_rates]}],
         betas=(0.3, 0.8),
@@ -129,8 +122,7 @@ def test_outer_steps_are_algorithm_1_written_out(experiment: Make, tmp_path: Pat
 
 
 def test_each_outer_step_has_a_real_batch_of_its_own(experiment: Make) -> None:
-    module = module_of(experiment())
-    at = AtStep(module.problem, module.distilled)
+    at = module_of(experiment(), AtStep)
     batches = []
     for at.global_step in (0, 1, 0):
         batches.append(at.real_batch())
@@ -139,22 +131,20 @@ def test_each_outer_step_has_a_real_batch_of_its_own(experiment: Make) -> None:
     assert len(batches[0].labels) == 16
 
 
-def test_same_seed_same_bits(experiment: Make, tmp_path: Path) -> None:
-    first, again, other = (
-        state(distil(experiment(f"seed={seed}", "init.networks=2"), tmp_path / f"{i}"))
-        for i, seed in enumerate((0, 0, 1))
-    )
+def test_same_seed_same_bits(experiment: Make) -> None:
+    first, again, other = (state(distil(experiment(f"seed={seed}", "init.networks=2"))) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["distilled.images"], other["distilled.images"])
 
 
-def test_distilling_lowers_the_loss(experiment: Make, tmp_path: Path) -> None:
+def test_distilling_lowers_the_loss(experiment: Make) -> None:
     options = ("init=fixed", "outer.steps=40", "outer.batch_size=256", "outer.learning_rate=0.1")
-    module = module_of(experiment(*options, "distilled.learning_rate=0.1", "distilled.epochs=3"))
+    e = experiment(*options, "distilled.learning_rate=0.1", "distilled.epochs=3")
+    module = module_of(e)
     weights = module.problem.population("init", 1)[0]
     everything = module.problem.data.train.batch()
     before = module.outer_loss([weights], 0, everything).item()
-    fit(module, None, tmp_path)
+    fit(module, e.trainer)
     assert module.outer_loss([weights], 0, everything).item() < 0.9 * before
 
 
@@ -169,23 +159,23 @@ def spoil(monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]) -> No
 
 
 def test_an_infinite_meta_gradient_is_skipped_and_counted(
-    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
-    module = module_of(experiment("outer.steps=4"))
-    outcome = fit(module, None, tmp_path)
-    assert outcome["skipped_steps"] == 1
-    assert outcome["outer_steps"] == 4
+    e = experiment("outer.steps=4")
+    module = module_of(e)
+    outcome = fit(module, e.trainer)
+    assert outcome.skipped_steps == 1
+    assert outcome.outer_steps == 4
     assert all(tensor.isfinite().all() for tensor in module.parameters())
 
 
-def test_what_is_logged_of_the_meta_gradient(
-    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_logged_of_the_meta_gradient(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Norm and variance over the networks, against each network by itself; skipped steps; the window."""
     spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
     options = ("init.networks=3", "distilled.steps=4", "unroll=truncated", "unroll.window=3")
-    module = module_of(experiment("outer.steps=4", *options))
+    e = experiment("outer.steps=4", *options)
+    module = module_of(e)
     logged: dict[str, list[float]] = {}
     log = module.log
 
@@ -194,12 +184,12 @@ def test_what_is_logged_of_the_meta_gradient(
         log(name, value, **options)
 
     module.log = note  # type: ignore[method-assign]
-    loss = OuterLoss(module.problem, module.distilled, 1)
-    for weights in module.problem.population("init", 3):
-        loss([weights], 0, AtStep(module.problem, module.distilled).real_batch()).backward()
-    module.zero_grad()
+    alone = module_of(e, AtStep)
+    loss = OuterLoss(alone.problem, alone.distilled, e.outer, e.unroll, networks=1)
+    for weights in alone.problem.population("init", 3):
+        loss([weights], 0, alone.real_batch()).backward()
     norms = torch.cat(loss.norms)
-    fit(module, None, tmp_path)
+    fit(module, e.trainer)
     assert logged["outer/meta_gradient_norm"][0] == pytest.approx(norms.mean().item(), rel=1e-4)
     assert logged["outer/meta_gradient_norm_max"][0] == pytest.approx(norms.max().item(), rel=1e-4)
     variance = norms.var(correction=0).item()
@@ -208,14 +198,13 @@ def test_what_is_logged_of_the_meta_gradient(
     assert logged["unroll/window_start"] == [1, 1, 1, 1]
 
 
-def test_many_in_a_row_end_the_run_with_a_reason(
-    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_in_a_row_end_the_run_with_a_reason(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, lambda _: torch.nan)
-    module = module_of(experiment("outer.steps=9", "outer.max_skipped=3"))
+    e = experiment("outer.steps=9", "outer.max_skipped=3")
+    module = module_of(e)
     before = state(module)
     with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row"):
-        fit(module, None, tmp_path)
+        fit(module, e.trainer)
     assert all(torch.equal(tensor, before[name]) for name, tensor in state(module).items())
 
 
@@ -229,9 +218,10 @@ def test_a_run_that_ends_so_leaves_what_was_learned(
     assert (run.folder / "images" / "grid.png").exists()
 
 
-def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make, tmp_path: Path) -> None:
+def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make) -> None:
     """The last steps spoil the distilled data; what remains is what was best."""
-    module = module_of(experiment("outer.steps=4", "evaluation.validation_every=1"))
+    e = experiment("outer.steps=4", "evaluation.validation_every=1")
+    module = module_of(e)
     seen = []
     validate = module.validation_step
 
@@ -240,23 +230,24 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
             module.distilled.images.data.fill_(0)
         validate(batch, batch_idx)
         networks = module.problem.population("validation", 1)
-        results = held_out(module.problem, module.problem.validation, networks, [module.steps()]).runs
+        results = held_out(module.problem, module.validation, networks, [module.steps()]).runs
         seen.append((results["accuracy"].mean(), state(module)))
 
     module.validation_step = blacken  # type: ignore[method-assign]
-    outcome = fit(module, None, tmp_path)
+    outcome = fit(module, e.trainer)
     best = max(accuracy for accuracy, _ in seen)
-    assert outcome["validation_accuracy"] == pytest.approx(best)
+    assert outcome.validation == pytest.approx(best)
     kept = next(kept for accuracy, kept in seen if accuracy == best)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in state(module).items())
 
 
-def test_the_last_outer_step_is_validated(experiment: Make, tmp_path: Path) -> None:
+def test_the_last_outer_step_is_validated(experiment: Make) -> None:
     """Though 3 does not divide 5; and once only where it does divide."""
     for steps, expected in ((5, [3, 5]), (6, [3, 6])):
-        module = module_of(experiment(f"outer.steps={steps}", "evaluation.validation_every=3"))
+        e = experiment(f"outer.steps={steps}", "evaluation.validation_every=3")
+        module = module_of(e)
         seen: list[int] = []
         module.on_validation_start = lambda seen=seen, module=module: seen.append(module.global_step)
-        outcome = fit(module, None, tmp_path)
+        outcome = fit(module, e.trainer)
         assert seen == expected
-        assert (outcome["status"], outcome["outer_steps"]) == ("finished", steps)
+        assert (outcome.signal, outcome.outer_steps) == (None, steps)

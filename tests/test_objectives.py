@@ -59,14 +59,14 @@ def test_a_class_by_its_name_or_else_its_index(wanted: tuple[str, str], found: t
 def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
     classes = ["dataset.class_names=[1,5,7,a,b,c,d,e,f,g]", "objective.target_class=5", *ONE_STEP]
     e = experiment("objective=attack", "init=pretrained", "objective.attacked_class=1", *classes)
-    bound: Any = prepare(e).experiment.objective
+    bound: Any = prepare(e).objective
     assert (bound.attacked_class, bound.target_class) == ("0", "1")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], r"objective=attack: is on trained networks; take init=pretrained"),
+        ([], r"objective=attack: is of trained networks; use init=pretrained"),
         (
             ["init=pretrained", "dataset=cifar10", "architecture=convnet", "objective.target_class=10"],
             "0 to 9",
@@ -89,9 +89,12 @@ def test_an_attack_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["init=random"], r"objective=adaptation: is of networks trained on another data set"),
-        (["init=pretrained"], r"init\.source=digits: is the data set that is distilled"),
-        (["init=pretrained", "dataset@init.source=digits"], r"init\.source=digits: is the data set"),
+        (
+            ["init=random"],
+            r"objective=adaptation: is of trained networks; use init=pretrained dataset@init\.source=\.{3}",
+        ),
+        (["init=pretrained"], r"init\.source=digits: is the dataset that is distilled"),
+        (["init=pretrained", "dataset@init.source=digits"], r"init\.source=digits: is the dataset"),
     ],
 )
 def test_adaptation_needs_another_data_set(experiment: Make, overrides: list[str], message: str) -> None:

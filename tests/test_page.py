@@ -17,7 +17,6 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main as distill_report
@@ -26,6 +25,7 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.report import charts, page, table
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RunFolder
+from support.report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def test_the_colours_are_the_pages(run: Path) -> None:
 
 # In a browser.
 
-MEASURE = (Path(__file__).parent / "measure.html").read_text()
+MEASURE = (Path(__file__).parent / "support" / "measure.html").read_text()
 
 
 def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CONF
 from PIL import Image
-from report_folders import judged, result, row
 
 from dataset_distillation.cli.report import main
 from dataset_distillation.errors import UserError
 from dataset_distillation.report import paper
+from support.experiments import CONF
+from support.report_folders import judged, result, row
 
 
 def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import sys
@@ -18,9 +19,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.init.pooled import Pooled
 from dataset_distillation.networks import pretraining
+from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pool import Pool
 from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
@@ -42,43 +46,62 @@ def problem(experiment: Make, tmp_path: Path) -> Problem:
     return prepare(experiment(*SMALL, f"init.pretraining.folder={tmp_path}"))
 
 
+@pytest.fixture
+def pool(problem: Problem) -> Pool:
+    return pool_of(problem)
+
+
+def pool_of(problem: Problem) -> Pool:
+    assert isinstance(problem.init, Pooled)
+    return problem.init.pool(problem.origin)
+
+
 def bits(pool: Pool) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in pool.folder.glob("*.safetensors")}
 
 
+def drawn(pool: Pool, recipe: Pretraining, names: list[str]) -> Weights:
+    """θ0 of members that are trained by `recipe`."""
+    return pretraining.start_of(pool.architecture, pool.network, pool.data.specification, recipe, names)
+
+
+def trained(pool: Pool, recipe: Pretraining, names: list[str]) -> Weights:
+    return pretraining.trained(pool.network, drawn(pool, recipe, names), pool.data, recipe, names)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_member_is_trained_as_torch_trains(problem: Problem, optimizer: str) -> None:
+def test_a_member_is_trained_as_torch_trains(pool: Pool, optimizer: str) -> None:
     """The same batches through an ordinary module and its optimiser; and two members as one program."""
-    ours = replace(problem.pool, pretraining=replace(problem.pool.pretraining, epochs=2, optimizer=optimizer))
-    both = pretraining._trained(ours, ["init 0", "init 1"])
+    network, data = pool.network, pool.data
+    recipe = replace(pool.pretraining, epochs=2, optimizer=optimizer)
+    both = trained(pool, recipe, ["init 0", "init 1"])
     for j, member in enumerate(["init 0", "init 1"]):
-        network = ours.network
         with torch.no_grad():
-            for name, tensor in pretraining._start(ours, [member]).items():
+            for name, tensor in drawn(pool, recipe, [member]).items():
                 network.get_parameter(name).copy_(tensor[0])
         kind: Any = torch.optim.Adam if optimizer == "adam" else torch.optim.SGD
         options = {} if optimizer == "adam" else {"momentum": 0.9, "nesterov": True}
         plain = kind(network.parameters(), lr=0.005, **options)
-        batches = pretraining._batches(ours, member)
+        batches = pretraining._batches(data, recipe, member)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             plain, 0.005, total_steps=len(batches), pct_start=0.2, cycle_momentum=False
         )
         for indices in batches:
-            images, labels = ours.data.train.batch(indices)
+            images, labels = data.train.batch(indices)
             plain.zero_grad()
             nn.functional.cross_entropy(network(images), labels).backward()
             plain.step()
             schedule.step()
-        alone = pretraining._trained(ours, [member])
+        alone = trained(pool, recipe, [member])
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(alone[name][0], parameter.detach(), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_what_the_author_froze_stays_as_it_is_drawn(problem: Problem) -> None:
-    problem.pool.network.get_parameter("1.weight").requires_grad_(False)
-    before = pretraining._start(problem.pool, ["init 0"])
-    after = pretraining._trained(problem.pool, ["init 0"])
+def test_what_the_author_froze_stays_as_it_is_drawn(pool: Pool) -> None:
+    pool.network.get_parameter("1.weight").requires_grad_(False)
+    before = drawn(pool, pool.pretraining, ["init 0"])
+    after = trained(pool, pool.pretraining, ["init 0"])
     assert {name for name in after if torch.equal(before[name], after[name])} == {"1.weight"}
 
 
@@ -97,34 +120,34 @@ def test_the_rates_of_any_number_of_steps(steps: int) -> None:
     assert 0 < rates[-1] < max(rates) <= 0.3 or steps == 1
 
 
-def test_a_killed_pool_goes_on_where_it_stopped(problem: Problem) -> None:
-    problem.pool.members(["init 0", "init 1", "held-out 0"])
-    whole = bits(problem.pool)
-    (problem.pool.folder / "init-1.safetensors").unlink()
-    times = {path.name: path.stat().st_mtime_ns for path in problem.pool.folder.glob("*.safetensors")}
-    problem.pool.members(["init 0", "init 1", "held-out 0"])
-    assert bits(problem.pool) == whole
-    assert all((problem.pool.folder / name).stat().st_mtime_ns == then for name, then in times.items())
+def test_a_killed_pool_goes_on_where_it_stopped(pool: Pool) -> None:
+    pool.members(["init 0", "init 1", "held-out 0"])
+    whole = bits(pool)
+    (pool.folder / "init-1.safetensors").unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in pool.folder.glob("*.safetensors")}
+    pool.members(["init 0", "init 1", "held-out 0"])
+    assert bits(pool) == whole
+    assert all((pool.folder / name).stat().st_mtime_ns == then for name, then in times.items())
 
 
 @pytest.mark.parametrize(
     "damage", [lambda content: content[:-40], lambda c: c[:-40] + bytes(40), lambda c: b""]
 )
 def test_a_damaged_member_is_trained_again(
-    problem: Problem, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+    pool: Pool, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    problem.pool.members(["init 0"])
-    path = problem.pool.folder / "init-0.safetensors"
+    pool.members(["init 0"])
+    path = pool.folder / "init-0.safetensors"
     sound = path.read_bytes()
     path.write_bytes(damage(sound))
-    problem.pool.members(["init 0"])
+    pool.members(["init 0"])
     assert path.read_bytes() == sound
     assert "is damaged" in caplog.text
 
 
 def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_path: Path) -> None:
     def key(*overrides: str) -> str:
-        return prepare(experiment(*SMALL, *overrides)).pool.folder.name
+        return pool_of(prepare(experiment(*SMALL, *overrides))).folder.name
 
     one = key()
     same = ["init.pool_size=7", "init.held_out=9", "seed=3", "init.networks=2", "init.pretraining.workers=2"]
@@ -153,12 +176,19 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
 NETWORKS = """from torch import nn
 import blocks_of_mine
 class Net(nn.Sequential):
+    '''Of one layer.'''
     def __init__(self):
         super().__init__(nn.Flatten(), blocks_of_mine.Head(64, 10))
 def make():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 """
-BLOCKS = "from torch import nn\nclass Head(nn.Linear):\n    pass\n"
+BLOCKS = '''"""What networks end with."""
+from torch import nn
+class Head(nn.Linear):
+    def extra_repr(self):
+        """As torch has it."""
+        return super().extra_repr()
+'''
 
 
 @pytest.mark.parametrize(
@@ -168,45 +198,87 @@ BLOCKS = "from torch import nn\nclass Head(nn.Linear):\n    pass\n"
 def test_the_key_is_made_of_the_code_of_all_parts(
     made: str, changed: str, experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    for name, code in {"networks_of_mine": NETWORKS, "blocks_of_mine": BLOCKS}.items():
-        (tmp_path / f"{name}.py").write_text(code)
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    imported = ["architecture=imported", f"architecture.path=networks_of_mine:{made}"]
-    options = [option for option in SMALL if "architecture" not in option]
-    pool = prepare(experiment(*options, *imported)).pool
+    pool, file = pool_of_mine(made, experiment, tmp_path, monkeypatch), tmp_path / f"{changed}.py"
     key = pool.folder
     assert replace(pool).folder == key
-    (tmp_path / f"{changed}.py").write_text((tmp_path / f"{changed}.py").read_text() + "# changed\n")
+    file.write_text(file.read_text() + "changed = True\n")
     assert replace(pool).folder != key
 
 
-def test_the_key_of_our_own_networks_is_what_it_was(experiment: Make) -> None:
-    """They have no class of their own: pools on people's disks stay valid."""
-    pool = prepare(experiment("init=pretrained", "architecture=lenet")).pool
-    source = inspect.getsource(nn.modules.container)
-    assert pool.made_of["code"] == hashlib.sha256(source.encode()).hexdigest()
+def pool_of_mine(made: str, experiment: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """Of a network that `networks_of_mine` in `folder` makes."""
+    monkeypatch.syspath_prepend(folder)
+    for name, code in {"networks_of_mine": NETWORKS, "blocks_of_mine": BLOCKS}.items():
+        (folder / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    imported = ["architecture=imported", f"architecture.path=networks_of_mine:{made}"]
+    options = [option for option in SMALL if "architecture" not in option]
+    return pool_of(prepare(experiment(*options, *imported)))
 
 
-def test_of_two_jobs_one_trains_and_the_other_waits(
-    problem: Problem, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("file", "old", "new", "the_same"),
+    [
+        ("networks_of_mine", "import blocks_of_mine", "import blocks_of_mine  # mine, too", True),
+        ("networks_of_mine", "'''Of one layer.'''", "'''Of a single\n    layer.'''", True),
+        ("networks_of_mine", "    '''Of one layer.'''\n", "", True),
+        ("blocks_of_mine", "What networks end with", "The last layers", True),
+        ("blocks_of_mine", "As torch has it", "As before", True),
+        ("blocks_of_mine", "class Head(nn.Linear):\n", "class Head(nn.Linear):\n\n    # a comment\n", True),
+        ("networks_of_mine", "Head(64, 10)", "Head(64, 10, True)", False),
+        ("networks_of_mine", "nn.Flatten(), nn", "nn.Flatten(1), nn", False),
+        ("blocks_of_mine", "return super().extra_repr()", "return super().extra_repr() + ''", False),
+        ("blocks_of_mine", "def extra_repr", "text = 'no docstring'\n    def extra_repr", False),
+    ],
+)  # fmt: skip
+def test_the_key_is_that_of_the_statements(
+    file: str,
+    old: str,
+    new: str,
+    the_same: bool,
+    experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trained: list[list[str]] = []
+    """A comment or a docstring may be worded anew; a statement may not change."""
+    pool, path = pool_of_mine("Net", experiment, tmp_path, monkeypatch), tmp_path / f"{file}.py"
+    key, code = pool.folder, path.read_text()
+    assert code.count(old) == 1
+    path.write_text(code.replace(old, new))
+    assert (replace(pool).folder == key) is the_same
+
+
+def test_the_key_of_our_own_networks_is_that_of_torch_s_code(experiment: Make) -> None:
+    """They have no class of their own: our files may change without a change of the key."""
+    pool = pool_of(prepare(experiment("init=pretrained", "architecture=lenet")))
+    tree = ast.parse(inspect.getsource(nn.modules.container))
+    documented = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module)
+    ]
+    for node in documented:
+        match node.body[0]:
+            case ast.Expr(ast.Constant(str())):
+                del node.body[0]
+    assert pool.made_of["code"] == hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def test_of_two_jobs_one_trains_and_the_other_waits(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
     train = Pool._train
 
     def slowly(self: Pool, members: list[str]) -> None:
-        trained.append(members)
+        asked.append(members)
         time.sleep(0.3)
         train(self, members)
 
     monkeypatch.setattr(Pool, "_train", slowly)
-    problem.pool.folder  # noqa: B018  the data are read once
-    jobs = [threading.Thread(target=replace(problem.pool).members, args=(["init 0"],)) for _ in range(2)]
+    pool.folder  # noqa: B018  the data are read once
+    jobs = [threading.Thread(target=replace(pool).members, args=(["init 0"],)) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
         job.join()
-    assert trained == [["init 0"]]
+    assert asked == [["init 0"]]
 
 
 def test_evaluation_sees_no_network_of_the_pool(problem: Problem) -> None:
@@ -223,47 +295,49 @@ def test_evaluation_sees_no_network_of_the_pool(problem: Problem) -> None:
         seen("held-out", 3)
 
 
-def test_processes_train_the_same_bits(problem: Problem, tmp_path: Path) -> None:
-    problem.pool.members(["init 0", "init 1"])
-    recipe = replace(problem.pool.pretraining, workers=2, folder=str(tmp_path / "other"))
-    other = replace(problem.pool, pretraining=recipe)
+def test_processes_train_the_same_bits(pool: Pool, tmp_path: Path) -> None:
+    pool.members(["init 0", "init 1"])
+    recipe = replace(pool.pretraining, workers=2, folder=str(tmp_path / "other"))
+    other = replace(pool, pretraining=recipe)
     other.members(["init 0", "init 1"])
-    assert other.folder != problem.pool.folder
-    assert bits(other) == bits(problem.pool)
+    assert other.folder != pool.folder
+    assert bits(other) == bits(pool)
 
 
-def test_a_job_of_joblib_trains_the_same_bits(problem: Problem, tmp_path: Path) -> None:
+def test_a_job_of_joblib_trains_the_same_bits(pool: Pool, tmp_path: Path) -> None:
     """As under hydra/launcher=joblib, where a Parallel without a backend would share a network by threads."""
-    names, recipe = [f"init {j}" for j in range(4)], replace(problem.pool.pretraining, epochs=4)
-    alone = replace(problem.pool, pretraining=recipe)
+    names, recipe = [f"init {j}" for j in range(4)], replace(pool.pretraining, epochs=4)
+    alone = replace(pool, pretraining=recipe)
     alone.members(names)
     recipes = [replace(recipe, workers=2, folder=str(tmp_path / sweep)) for sweep in "ab"]
-    pools = [replace(problem.pool, pretraining=recipe) for recipe in recipes]
-    joblib.Parallel(2)(joblib.delayed(pool.members)(names) for pool in pools)
+    pools = [replace(pool, pretraining=recipe) for recipe in recipes]
+    joblib.Parallel(2)(joblib.delayed(each.members)(names) for each in pools)
     assert len(bits(alone)) == 4
-    assert all(bits(pool) == bits(alone) for pool in pools)
+    assert all(bits(each) == bits(alone) for each in pools)
 
 
 @pytest.mark.parametrize("bar", [True, False])
 def test_the_bar_is_drawn_where_no_table_is(
-    bar: bool, problem: Problem, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bar: bool, pool: Pool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    replace(problem.pool, progress_bar=bar).members(["init 0"])
+    replace(pool, progress_bar=bar).members(["init 0"])
     out, err = capsys.readouterr()
     assert out == ""
     assert ("pretraining" in err) is bar
 
 
-def test_a_run_reports_how_good_its_pool_is(problem: Problem) -> None:
-    report = pretrain(problem)
+def test_a_run_reports_how_good_its_pool_is(experiment: Make, tmp_path: Path) -> None:
+    e = experiment(*SMALL, f"init.pretraining.folder={tmp_path}")
+    problem = prepare(e)
+    report = pretrain(problem, e)
     assert report is not None
-    members = problem.experiment.init.members(1)
+    members = problem.init.members(1)
     assert members == [*(f"init {j}" for j in range(3)), "validation 0", "held-out 0", "held-out 1"]
     images, labels = problem.data.test.batch()
     hits = []
-    for member in problem.pool.members(members):
+    for member in pool_of(problem).members(members):
         outputs = functional_call(problem.network, member.weights, (images,))
         hits.append((outputs.argmax(1) == labels).double().mean())
     assert report["networks"] == 6
@@ -286,4 +360,4 @@ def test_one_pretrained_network_for_all_purposes(experiment: Make, tmp_path: Pat
     [again] = problem.population("held-out", 7)
     assert all(torch.equal(once[name], again[name]) for name in once)
     assert e.init.members(8) == ["fixed"]
-    assert len(list(problem.pool.folder.glob("*.safetensors"))) == 1
+    assert len(list(pool_of(problem).folder.glob("*.safetensors"))) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.loss import OuterLoss
-from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.prepare import prepare
+from support.experiments import module_of
 
 Make = Callable[..., Experiment]
 log = logging.getLogger(__name__)
@@ -31,11 +30,12 @@ def test_the_meta_gradient_of_bf16_points_where_that_of_fp32_does(
     e = experiment(f"unroll={engine}", f"unroll.batch_networks={together}", *options)
     problem = prepare(e)
     data = start(e.distilled, problem.data.train, e.seed)
+    outer_loss = OuterLoss(problem, data, e.outer, e.unroll, networks=2)
     batch = problem.data.train.batch(torch.arange(256))
 
     def meta_gradient(bf16: bool) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):  # as Lightning does; not on the way back
-            loss = OuterLoss(problem, data, 2)(problem.population("init", 2), 0, batch).mean()
+            loss = outer_loss(problem.population("init", 2), 0, batch).mean()
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(data.parameters()))])
 
     single, mixed = meta_gradient(False), meta_gradient(True)
@@ -54,11 +54,10 @@ def test_the_meta_gradient_of_bf16_points_where_that_of_fp32_does(
     assert mixed.norm() == pytest.approx(single.norm().item(), rel=0.3)
 
 
-def test_a_run_in_bf16_mixed(experiment: Make, tmp_path: Path) -> None:
+def test_a_run_in_bf16_mixed(experiment: Make) -> None:
     e = experiment("trainer.precision=bf16-mixed", "unroll=recompute")
-    problem = prepare(e)
-    module = DistillationModule(problem, start(e.distilled, problem.data.train, e.seed))
-    assert fit(module, None, tmp_path)["skipped_steps"] == 0
+    module = module_of(e)
+    assert fit(module, e.trainer).skipped_steps == 0
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import safetensors
-from command_line import distill, distill_evaluate, distill_pretrain
-from conftest import TINY
+
+from support.command_line import distill, distill_evaluate, distill_pretrain
+from support.experiments import TINY
 
 POOL = [
     "architecture=mlp",

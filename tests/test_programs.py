@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_batching import OPTIONS, losses_and_gradients
-from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.inner.compiled import Programs
+from dataset_distillation.inner.compiled import CompiledSteps
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.inner_optimizers.adam import Adam
@@ -29,6 +27,8 @@ from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
+from test_batching import OPTIONS, losses_and_gradients
+from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
 
 Make = Callable[..., Experiment]
 
@@ -40,7 +40,9 @@ compiler = pytest.mark.skipif(
 )
 
 
-def meta_gradient(case: Case, engine: Unroll, optimizer: InnerOptimizer, own: Programs) -> tuple[Tensor, ...]:
+def meta_gradient(
+    case: Case, engine: Unroll, optimizer: InnerOptimizer, own: CompiledSteps
+) -> tuple[Tensor, ...]:
     inner = InnerTraining(case.network, case.weights, optimizer, functional.cross_entropy, own)
     loss = case.outer_loss(engine.unroll(inner, case.steps()))
     return torch.autograd.grad(loss, list(case.meta.values()))
@@ -52,7 +54,7 @@ def meta_gradient(case: Case, engine: Unroll, optimizer: InnerOptimizer, own: Pr
 )
 def test_the_same_meta_gradient(kind: type[Case], optimizer: InnerOptimizer) -> None:
     """Twice with the same programs: other weights, other images and the number of the step are arguments."""
-    case, own = kind(2, 2, 3), Programs(EAGER)
+    case, own = kind(2, 2, 3), CompiledSteps(EAGER)
     for _ in range(2):
         ours = meta_gradient(case, Recompute(), optimizer, own)
         assert_equal(ours, case.meta_gradient(Full(), optimizer), 1e-9)
@@ -63,7 +65,7 @@ def test_the_same_meta_gradient(kind: type[Case], optimizer: InnerOptimizer) -> 
 
 def test_a_window() -> None:
     case, engine = Case(5, 1, 3), Truncated(window=2, start="2")
-    ours = meta_gradient(case, engine, Adam(), Programs(EAGER))
+    ours = meta_gradient(case, engine, Adam(), CompiledSteps(EAGER))
     assert_equal(ours, case.meta_gradient(engine, Adam()), 1e-12)
 
 
@@ -73,14 +75,14 @@ def test_what_is_not_learned_has_no_gradient(learned: list[str]) -> None:
     for name, tensor in case.meta.items():
         tensor.requires_grad_(name in learned)
     meta = [case.meta[name] for name in learned]
-    inner = InnerTraining(case.network, case.weights, SGD(), functional.cross_entropy, Programs(EAGER))
+    inner = InnerTraining(case.network, case.weights, SGD(), functional.cross_entropy, CompiledSteps(EAGER))
     ours = torch.autograd.grad(case.outer_loss(Recompute().unroll(inner, case.steps())), meta)
     theirs = torch.autograd.grad(case.outer_loss(case.final_weights(Full(), SGD())), meta)
     assert_equal(ours, theirs, 1e-12)
 
 
 def test_frozen_weights_are_those_of_each_network() -> None:
-    case, own = Case(2, 2, 3), Programs(EAGER)
+    case, own = Case(2, 2, 3), CompiledSteps(EAGER)
     case.network[1].requires_grad_(False)
     for _ in range(2):
         ours = meta_gradient(case, Recompute(), SGD(), own)
@@ -92,7 +94,7 @@ def test_frozen_weights_are_those_of_each_network() -> None:
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()])
 def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
     case = OnLeNet(2, 2, 3)
-    ours = meta_gradient(case, Recompute(), optimizer, Programs())
+    ours = meta_gradient(case, Recompute(), optimizer, CompiledSteps())
     assert_equal(ours, case.meta_gradient(Full(), optimizer), 1e-9)
 
 
@@ -101,7 +103,7 @@ def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
 def test_the_networks_of_an_outer_step(
     engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "Programs", lambda: Programs(EAGER))
+    monkeypatch.setattr(loss, "CompiledSteps", lambda: CompiledSteps(EAGER))
     e = experiment(*OPTIONS, f"unroll={engine}", "unroll.compile=true")
     ours = losses_and_gradients(e, together)
     plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))
@@ -118,7 +120,7 @@ def test_bf16() -> None:
         tensor = getattr(case, name)
         setattr(case, name, tensor.detach().float().requires_grad_(tensor.requires_grad))
     with torch.autocast("cpu", torch.bfloat16):
-        ours = meta_gradient(case, Recompute(), SGD(), Programs(EAGER))
+        ours = meta_gradient(case, Recompute(), SGD(), CompiledSteps(EAGER))
         theirs = case.meta_gradient(Recompute(), SGD())
     single = case.meta_gradient(Recompute(), SGD())
     assert_equal(ours, theirs, 1e-5)
@@ -138,7 +140,7 @@ def test_a_program_that_computes_another_step_is_refused() -> None:
     case = Case(2, 1, 3)
     case.network[3] = Counting(5, 3).double()
     with pytest.raises(ConfigError, match=r"unroll.compile=True: torch has compiled this network to another"):
-        meta_gradient(case, Recompute(), SGD(), Programs(EAGER))
+        meta_gradient(case, Recompute(), SGD(), CompiledSteps(EAGER))
 
 
 @pytest.mark.parametrize("function", ["_advance", "_vector_jacobian"])
@@ -157,7 +159,7 @@ def test_a_compiler_that_is_wrong_is_found_out(
 
     monkeypatch.setattr(torch, "compile", wrong)
     with pytest.raises(ConfigError, match=r"unroll.compile=True: torch has compiled"):
-        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), Programs(EAGER))
+        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), CompiledSteps(EAGER))
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(ConfigError, match=r"^unroll.compile=True: torch cannot .*working C\+\+ compiler\);"):
-        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), Programs())
+        meta_gradient(Case(2, 1, 3), Recompute(), SGD(), CompiledSteps())
 
 
 def test_the_graph_of_higher_is_not_compiled(experiment: Make) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import distill, only_run
-from conftest import TINY
 
 from dataset_distillation import load_distilled
 from dataset_distillation.run import provenance
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.provenance import Code, hardware, versions
 from dataset_distillation.run.run import Run
+from support.command_line import distill, only_run
+from support.experiments import TINY
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -113,7 +113,7 @@ def test_an_attempt_costs_what_it_takes(run: Run) -> None:
 def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
     open_ = "dataset_distillation.loggers.none.Nothing.open"
-    monkeypatch.setattr(open_, lambda _, run, config: shown.append(config))
+    monkeypatch.setattr(open_, lambda _, folder, config, title: shown.append(config) or [])
     code = Code("c" * 40, b"a change\n")
     monkeypatch.setattr("dataset_distillation.run.run.Run", partial(Run, code=code))
     assert distill(*TINY, "seed=3", folder=tmp_path).code == 0

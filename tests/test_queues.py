@@ -15,14 +15,14 @@ from typing import Any
 
 import pandas
 import pytest
-from command_line import distill
-from conftest import TINY
 
 from dataset_distillation.files import write_json
 from dataset_distillation.run import heartbeat
 from dataset_distillation.sweep import multirun as multirun_of
 from dataset_distillation.sweep.jobs import jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
+from support.command_line import distill
+from support.experiments import TINY
 
 JOBS = [["seed=0"], ["seed=1"]]
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import Ended, distill, distill_evaluate
-from conftest import TINY
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli import hydra_app
+from support.command_line import Ended, distill, distill_evaluate
+from support.experiments import TINY
 
 SMALL = [*TINY, "distilled.steps=1", "evaluation.networks=0"]
 CODE = ["architecture=imported", "architecture.path=payload:Net"]
@@ -113,7 +114,7 @@ def test_a_job_of_an_experiment_that_is_a_multirun_goes_on_alone(
     modes = []
 
     def run(config: object) -> None:
-        modes.append(hydra_app.HydraConfig.get().mode)
+        modes.append(HydraConfig.get().mode)
 
     monkeypatch.setattr(hydra_app, "run_job", run)
     ended = distill("resume=job", folder=tmp_path)

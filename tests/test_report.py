@@ -12,12 +12,12 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from report_folders import MADE_FOR, result, row, write_run
 
 from dataset_distillation.distilled import pictures
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.report import page, table
 from dataset_distillation.report.methods import show_methods
+from support.report_folders import MADE_FOR, result, row, write_run
 
 
 def test_visible_cuts_one_percent_on_either_side() -> None:

@@ -21,30 +21,29 @@ from typing import Any, NamedTuple
 import pytest
 import pytorch_lightning as pl
 import torch
-from command_line import Ended
-from command_line import distill as type_in
-from conftest import TINY
-from dataset_distillation.pipeline.distill.prepare import prepare
 from omegaconf import DictConfig, OmegaConf
-from preemption import PHASES, Children, Moment
 from torch import Tensor
 
 from dataset_distillation import load_distilled
-from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.files import write_json
 from dataset_distillation.outer.checkpoints import newest, step_of
-from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.fit import Fitted, Store, fit
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline import distill as pipeline
-from dataset_distillation.problem import Problem
+from dataset_distillation.pipeline.prepare import key_of, prepare
 from dataset_distillation.run import heartbeat
+from dataset_distillation.run.history import History
 from dataset_distillation.run.interruption import interruptible
 from dataset_distillation.run.provenance import Code
 from dataset_distillation.run.run import Run
+from support.command_line import Ended
+from support.command_line import distill as type_in
+from support.experiments import TINY, module_of
+from support.preemption import PHASES, Children, Moment
 
 COMMAND = Path(sys.executable).with_name("distill")
 OPTIONS = [
@@ -164,17 +163,19 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, where: str, step: int, *signals: 
 
 
 class Distilling(NamedTuple):
-    outcome: dict[str, Any]
+    outcome: Fitted
     state: dict[str, Tensor]
     rows: list[Any]
 
 
-def distilling(problem: Problem, folder: Path) -> Distilling:
+def distilling(experiment: Experiment, folder: Path) -> Distilling:
     """The outer optimisation alone, from the last checkpoint in `folder`."""
-    module = DistillationModule(problem, start(problem.experiment.distilled, problem.data.train, 0))
-    last, recorder = newest(folder / "checkpoints", problem.checksum), Recorder()
+    module, recorder = module_of(experiment), Recorder()
+    checkpoints, key = folder / "checkpoints", key_of(experiment, module.problem)
+    last = newest(checkpoints, key)
+    curves = [recorder, History(folder, step_of(last))]
     with interruptible():
-        outcome = fit(module, [recorder], folder, last)
+        outcome = fit(module, experiment.trainer, store=Store(checkpoints, key, last), curves=curves)
     return Distilling(outcome, module.state_dict(), recorder.rows)
 
 
@@ -183,7 +184,7 @@ def test_stopped_after_any_step_nothing_shifts(
 ) -> None:
     """Validations, logged rows, the choice of the best, and all bits: as if it had not been stopped."""
     # At such a rate the best is not the last.
-    e = prepare(experiment(*SHORT[len(TINY) : -1], "init.networks=2", "outer.learning_rate=0.5"))
+    e = experiment(*SHORT[len(TINY) : -1], "init.networks=2", "outer.learning_rate=0.5")
     whole = distilling(e, tmp_path / "whole")
     assert [step for step, row in whole.rows if "validation/accuracy" in row] == [2, 5, 8, 9]
     stops = [("training_step", step) for step in range(STEPS)]
@@ -192,13 +193,13 @@ def test_stopped_after_any_step_nothing_shifts(
         with monkeypatch.context() as patch:
             signal_at(patch, where, step, signal.SIGTERM)
             first = distilling(e, folder)
-        assert (first.outcome["status"], first.outcome["signal"]) == ("interrupted", "SIGTERM")
-        assert first.outcome["outer_steps"] == step + (where == "training_step")
+        assert first.outcome.signal == "SIGTERM"
+        assert first.outcome.outer_steps == step + (where == "training_step")
         second = distilling(e, folder)
         assert first.rows + second.rows == whole.rows
         assert (folder / "history.csv").read_bytes() == (tmp_path / "whole" / "history.csv").read_bytes()
-        assert second.outcome["status"] == "finished"
-        assert second.outcome["validation_accuracy"] == whole.outcome["validation_accuracy"]
+        assert second.outcome.signal is None
+        assert second.outcome.validation == whole.outcome.validation
         assert all(torch.equal(tensor, whole.state[name]) for name, tensor in second.state.items())
 
 
@@ -211,10 +212,10 @@ def test_skipped_steps_are_counted_over_all_attempts(
         return loss(outer_loss, population, step, real) * (torch.nan if step in (3, 4, 6) else 1)
 
     monkeypatch.setattr(OuterLoss, "__call__", diverge)
-    e = prepare(experiment(*SHORT[len(TINY) : -1], "outer.max_skipped=3"))
+    e = experiment(*SHORT[len(TINY) : -1], "outer.max_skipped=3")
     signal_at(monkeypatch, "training_step", 3, signal.SIGTERM)
-    assert distilling(e, tmp_path).outcome["skipped_steps"] == 1
-    assert distilling(e, tmp_path).outcome["skipped_steps"] == 3
+    assert distilling(e, tmp_path).outcome.skipped_steps == 1
+    assert distilling(e, tmp_path).outcome.skipped_steps == 3
 
 
 @pytest.fixture(scope="module")
@@ -368,9 +369,9 @@ def test_other_weights_in_the_same_file_are_refused(
 ) -> None:
     problem, file = prepare(experiment("architecture=mlp")), tmp_path / "weights.pth"
     options = ["init=checkpoint", f"init.path={file}"]
-    torch.save(problem.draw("these"), file)
+    torch.save(problem.origin.draw("these"), file)
     stopped(tmp_path, monkeypatch, *options)
-    torch.save(problem.draw("others"), file)
+    torch.save(problem.origin.draw("others"), file)
     ended = type_in(*SHORT, *options, folder=tmp_path)
     assert ended.code == 1
     assert "weights of θ0, are no longer those that the run began with" in ended.err

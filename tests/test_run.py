@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import Ended, distill
-from conftest import TINY
 from PIL import Image
 
 from dataset_distillation import load_distilled
 from dataset_distillation.distilled.pictures import visible
+from support.command_line import Ended, distill
+from support.experiments import TINY
 
 OPTIONS = [*TINY, "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
 BASELINES = "evaluation.baselines=[random_real]"

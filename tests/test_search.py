@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from command_line import distill, only_run
-from conftest import CONF, TINY
 
 from dataset_distillation.run.records import read
+from support.command_line import distill, only_run
+from support.experiments import CONF, TINY
 
 SMALL = [option for option in TINY if not option.startswith(("distilled", "evaluation.networks", "logger"))]
 

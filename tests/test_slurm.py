@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pandas
 import pytest
-from conftest import TINY
 
 from dataset_distillation.run.records import read
+from support.experiments import TINY
 
 DISTILL = Path(sys.executable).with_name("distill")
-SLURM = Path(__file__).with_name("slurm.sh")
+SLURM = Path(__file__).parent / "support" / "slurm.sh"
 LONG = 3000  # outer steps that outlast several signs of life (status.BEAT) on the fastest machine
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="SLURM runs as root"),
     pytest.mark.skipif(
         not all(map(shutil.which, ("munged", "slurmctld", "slurmd", "srun"))),
-        reason="no SLURM: `tests/slurm.sh install`",
+        reason="no SLURM: `tests/support/slurm.sh install`",
     ),
 ]
 

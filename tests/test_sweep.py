@@ -24,8 +24,6 @@ from unittest import mock
 
 import pandas
 import pytest
-from command_line import Ended, distill
-from conftest import TINY
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli import hydra_app, status
@@ -36,6 +34,8 @@ from dataset_distillation.report import table
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.records import read
 from dataset_distillation.sweep.jobs import jobs_of
+from support.command_line import Ended, distill
+from support.experiments import TINY
 
 
 def result(job: Path) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from test_unroll import CASES, OPTIMIZERS, Case, OnLeNet, assert_equal, by_hand, optimizers
 
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.unroll import Moment
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
+from test_unroll import CASES, OPTIMIZERS, Case, OnLeNet, assert_equal, by_hand, optimizers
 
 Make = Callable[..., Experiment]
 
@@ -47,7 +48,9 @@ def test_on_lenet() -> None:
 
 
 def starts(experiment: Experiment) -> list[int]:
-    engines = [experiment.unroll.at(experiment, step) for step in range(experiment.outer.steps)]
+    number, inner_steps = experiment.outer.steps, experiment.distilled.inner_steps
+    moments = [Moment(step, number, inner_steps, experiment.seed) for step in range(number)]
+    engines = [experiment.unroll.at(moment) for moment in moments]
     return [int(engine.diagnostics()["window_start"]) for engine in engines]
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM of one machine with two slots, beside whatever else runs here. As root, on Debian and its kin:
-#   tests/slurm.sh install         slurm-wlm and munge, if they are not there
-#   tests/slurm.sh start <folder>  everything it writes lies in this new folder; export SLURM_CONF=<folder>/slurm.conf
-#   tests/slurm.sh stop <folder>   ends the daemons that `start` began, and their jobs
+#   tests/support/slurm.sh install         slurm-wlm and munge, if they are not there
+#   tests/support/slurm.sh start <folder>  everything it writes lies in this new folder; export SLURM_CONF=<folder>/slurm.conf
+#   tests/support/slurm.sh stop <folder>   ends the daemons that `start` began, and their jobs
 set -euo pipefail
 
 install() {
