@@ -25,10 +25,9 @@ def _ctrl_c() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits must not depend on how many tests run beside this one."""
+def _one_thread() -> None:
+    """Bits must depend neither on the cores of this machine nor on OMP_NUM_THREADS."""
     torch.set_num_threads(1)
-    return
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import torchmetrics
 from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
@@ -78,7 +79,8 @@ def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:
     assert real.labels.tolist() == [[label for label in range(10) for _ in range(2)]] * 2
     seed = stream(0, "k-means", 0).initial_seed() % 2**32
     for label in (0, 7):
-        expected = KMeans(4, n_init=1, random_state=seed).fit(pixels_of(problem, label).numpy())
+        with threadpool_limits(1):  # as ours
+            expected = KMeans(4, n_init=1, random_state=seed).fit(pixels_of(problem, label).numpy())
         ours = real.images[real.labels == label].flatten(1)
         np.testing.assert_array_equal(ours.numpy(), expected.cluster_centers_)
 
@@ -136,7 +138,8 @@ def test_nearest_neighbours_are_those_of_scikit_learn(
     points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())
-        expected = reference.predict(points)
+        with threadpool_limits(1):  # as ours
+            expected = reference.predict(points)
         ours = selection.nearest(RealSet(images, labels), distance, k, test)
         np.testing.assert_array_equal(ours.numpy(), expected)
         assert found == np.float32((expected == truth).mean())

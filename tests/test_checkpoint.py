@@ -309,7 +309,8 @@ def test_the_artifact_holds_the_weights_or_their_checksum(
         assert torch.equal(first, second)
         assert not torch.equal(first, old)
     (tmp_path / "weights.pth").unlink()  # judged later, it is needed unless the artifact has what it held
-    asked = [f"artifact={tmp_path / 'run' / 'distilled.safetensors'}", "trainer=cpu", "logger=none"]
+    asked = [f"artifact={tmp_path / 'run' / 'distilled.safetensors'}", "trainer=cpu", "trainer.threads=1"]
+    asked += ["logger=none"]
     judged = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert judged.code == (0 if store else 2), judged.err
     if store:

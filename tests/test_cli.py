@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
 from support.command_line import distill, only_run
 from support.experiments import CONF, TINY
+from support.waiting import DEADLINE, eventually
 
 CHOICES = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
@@ -233,13 +233,14 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "run" / "checkpoints").glob("*.ckpt")):
+
+        def has_checkpoint() -> bool:
             assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return any((tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+
+        eventually(has_checkpoint)
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=DEADLINE)
     finally:
         running.kill()
     assert running.returncode == 130

@@ -19,6 +19,7 @@ from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run import processes
 from support.command_line import distill
 from support.experiments import TINY
+from support.waiting import DEADLINE
 
 Make = Callable[..., Experiment]
 OPTIONS = [
@@ -49,7 +50,7 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "distill"), *options, *two]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE
     )
     assert ended.returncode == 0, ended.stderr
     one, two = (load_distilled(tmp_path / name / "distilled.safetensors") for name in ("one", "two"))

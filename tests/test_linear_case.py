@@ -210,7 +210,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         "dataset.channels=3", "dataset.image_size=1", "distilled.images_per_class=2,3,5", "init.networks=4",
         "outer.steps=250", "outer.batch_size=60", "outer.learning_rate=0.05",
         "outer.learning_rate_of_rates=0.05", "outer.learning_rate_of_labels=0.05",
-        "evaluation.networks=100", "trainer=cpu", "trainer.progress_bar=false", "logger=none",
+        "evaluation.networks=100", "trainer=cpu", "trainer.threads=1", "trainer.progress_bar=false",
+        "logger=none",
     ]  # fmt: skip
     return distill(
         "experiment=linear_bound", *smaller, "hydra.sweep.dir=sweep", folder=folder
@@ -252,8 +253,8 @@ def test_the_artifact_trains_a_network_on_its_learned_targets(sweep: Sweep) -> N
 
 def test_it_is_judged_later_as_its_run_judged_it(sweep: Sweep, tmp_path: Path) -> None:
     artifact = sweep[1] / "1" / "distilled.safetensors"
-    asked = [f"artifact={artifact}", "trainer=cpu", "logger=none", "hydra.run.dir=judged"]
-    ended = distill_evaluate(*asked, folder=tmp_path)
+    asked = [f"artifact={artifact}", "trainer=cpu", "trainer.threads=1", "logger=none"]
+    ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert ended.code == 0, ended.err
     theirs = pandas.read_csv(sweep[1] / "1" / "evaluation.csv").query("method != 'closed_form'")
     ours = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")

@@ -8,7 +8,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from dataset_distillation.report.runs import RunFolder
 from dataset_distillation.run.run import Run
 from support.command_line import Ended, distill, distill_evaluate, only_run
 from support.experiments import TINY
+from support.waiting import eventually
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
 
@@ -61,11 +61,7 @@ def records(path: Path) -> Iterator[Record]:
 
 def run_ids(path: Path) -> list[str]:
     """Of the run in a `.wandb` file; W&B's own process may still write it for a moment after the end."""
-    for _ in range(100):
-        if ids := [record.run.run_id for record in records(path) if record.HasField("run")]:
-            return ids
-        time.sleep(0.1)
-    return []
+    return eventually(lambda: [record.run.run_id for record in records(path) if record.HasField("run")])
 
 
 def nested(items: Any) -> dict[str, Any]:
@@ -98,12 +94,15 @@ class Logged(NamedTuple):
 def logged(job: Path) -> Logged:
     [path] = job.glob("wandb/offline-run-*/*.wandb")
     of_kind: dict[str, list[Any]] = {}
-    deadline = time.monotonic() + 20
-    while "exit" not in of_kind and time.monotonic() < deadline:  # W&B's own process writes the file
+
+    def ended() -> bool:
         of_kind.clear()
         for record in records(path):
             kind = record.WhichOneof("record_type")
             of_kind.setdefault(kind, []).append(getattr(record, kind))
+        return "exit" in of_kind
+
+    eventually(ended)  # W&B's own process writes the file
     [run] = of_kind["run"]
     history = [nested(row.item) for row in of_kind.get("history", [])]
     metrics = of_kind["metric"]

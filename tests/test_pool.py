@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,13 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.pooled import Pooled
+from dataset_distillation.networks import pool as pool_of_networks
 from dataset_distillation.networks import pretraining
 from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pool import Pool
 from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
+from support.waiting import DEADLINE
 
 Make = Callable[..., Experiment]
 SMALL = [
@@ -264,20 +265,26 @@ def test_the_key_of_our_own_networks_is_that_of_torch_s_code(experiment: Make) -
 
 def test_of_two_jobs_one_trains_and_the_other_waits(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
-    train = Pool._train
+    train, waits = Pool._train, threading.Event()
 
-    def slowly(self: Pool, members: list[str]) -> None:
+    def until_the_other_waits(self: Pool, members: list[str]) -> None:
         asked.append(members)
-        time.sleep(0.3)
+        assert waits.wait(DEADLINE)
         train(self, members)
 
-    monkeypatch.setattr(Pool, "_train", slowly)
+    def told(message: str, *_: Any) -> None:
+        if "another job trains the pool" in message:
+            waits.set()
+
+    monkeypatch.setattr(Pool, "_train", until_the_other_waits)
+    monkeypatch.setattr(pool_of_networks.log, "info", told)
     pool.folder  # noqa: B018  the data are read once
     jobs = [threading.Thread(target=replace(pool).members, args=(["init 0"],)) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join()
+        job.join(DEADLINE)
+    assert waits.is_set()
     assert asked == [["init 0"]]
 
 

@@ -23,6 +23,7 @@ from dataset_distillation.sweep.jobs import jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 from support.command_line import distill
 from support.experiments import TINY
+from support.waiting import DEADLINE, eventually
 
 JOBS = [["seed=0"], ["seed=1"]]
 
@@ -67,15 +68,22 @@ def test_ids_are_in_the_order_of_the_jobs(tmp_path: Path) -> None:
         ({"result.json": {"status": "interrupted"}}, "queued", "interrupted", "interrupted"),
         ({"result.json": {"status": "failed"}}, "queued", "failed", "failed"),
         ({"result.json": {"status": "finished"}}, "finished", "finished", "finished"),
-        ({"status.json": {"age": 100}}, "queued", "lost", "lost"),
+        ({"status.json": {"age": 2 * DEADLINE}}, "queued", "lost", "lost"),
         ({"status.json": {"age": 0}}, "running", "running", "running"),
     ],
 )
 def test_what_the_queue_holds_is_still_to_come(
-    left: dict[str, Any], held: str, not_held: str, unknown: str, queue: Any, tmp_path: Path
+    left: dict[str, Any],
+    held: str,
+    not_held: str,
+    unknown: str,
+    queue: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
     told = {"launcher": "x.SlurmLauncher", "submitted": ["7_0", "7_1"], "uid": os.getuid(), "jobs": JOBS}
-    write_json(tmp_path / "sweep.json", {**told, "ended": False, **life(age=1000)})
+    write_json(tmp_path / "sweep.json", {**told, "ended": False, **life(age=3 * DEADLINE)})
     for name, content in left.items():
         progress = {"step": 1, "steps": 2, "metric": "", "validation": None, "steps_per_second": None}
         sign = life(content["age"]) if "age" in content else {}  # of life, as the test begins
@@ -85,13 +93,15 @@ def test_what_the_queue_holds_is_still_to_come(
         assert [job.state for job in jobs_of(tmp_path)] == ["queued", state]
 
 
-def test_a_machine_holds_processes(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "60"]) as running, subprocess.Popen(["true"]) as ended:
+def test_a_machine_holds_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "LOST", 2 * DEADLINE)
+    with subprocess.Popen(["sleep", "3600"]) as running, subprocess.Popen(["true"]) as ended:
         told = {"launcher": "x.LocalLauncher", "submitted": [str(running.pid), str(ended.pid)], "jobs": JOBS}
         write_json(tmp_path / "sweep.json", {**told, "ended": False, **life()})
-        time.sleep(0.1)
-        assert [job.state for job in jobs_of(tmp_path)] == ["queued", "missing"]
-        running.kill()
+        try:
+            eventually(lambda: [job.state for job in jobs_of(tmp_path)] == ["queued", "missing"])
+        finally:
+            running.kill()
 
 
 def test_submitit_waits_no_longer_for_a_job_that_was_given_up(tmp_path: Path) -> None:
@@ -108,8 +118,7 @@ def multirun(folder: Path, then: Callable[[], None]) -> Any:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
 
     def watch() -> None:
-        while len(submitted(folder / "pair")) < 2:
-            time.sleep(0.05)
+        eventually(lambda: len(submitted(folder / "pair")) == 2)
         then()
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -117,7 +126,7 @@ def multirun(folder: Path, then: Callable[[], None]) -> Any:
     ended = distill(
         "-m", *TINY, "hydra/launcher=submitit_slurm", "seed=0,1", "hydra.sweep.dir=pair", folder=folder
     )
-    watcher.join(1)
+    watcher.join(DEADLINE)
     assert not watcher.is_alive()
     return ended
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -43,7 +42,8 @@ from dataset_distillation.run.run import Run
 from support.command_line import Ended
 from support.command_line import distill as type_in
 from support.experiments import TINY, module_of
-from support.preemption import PHASES, Children, Moment
+from support.preemption import KILLED, PHASES, Children, Moment
+from support.waiting import DEADLINE, eventually
 
 COMMAND = Path(sys.executable).with_name("distill")
 OPTIONS = [
@@ -118,8 +118,9 @@ def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_p
     for moment in moments(22):
         ends.append(repeated(tmp_path, moment))
         torn += any(tmp_path.glob("checkpoints/.step_*"))  # written beside, and never renamed
-    assert [code for code, _ in ends] == [-9] * 24
-    assert {phase for _, phase in ends} == set(PHASES)
+    assert [code for code, _ in ends] == [KILLED] * 24
+    phases = [phase for _, phase in ends]
+    assert set(phases) == set(PHASES)
     assert torn
     assert repeated(tmp_path) == (0, "evaluation")
     assert not list(tmp_path.glob("checkpoints/.*"))
@@ -130,7 +131,8 @@ def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_p
         assert result(tmp_path)[key] == result(uninterrupted)[key]
     attempts = result(tmp_path)["provenance"]["attempts"]
     assert {attempt["end"] for attempt in attempts[:-1]} == {None}
-    assert 20 < len(attempts) <= 25  # one that was killed before it could say so is not known
+    # One that was killed before it could say so is not known.
+    assert 25 - phases.count("start") <= len(attempts) <= 25
 
 
 class Recorder(pl.loggers.Logger):
@@ -392,16 +394,21 @@ def test_a_folder_in_which_another_process_runs_is_refused(tmp_path: Path) -> No
 def test_of_another_machine_the_next_sign_of_life_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "LOST", 20.0)
-    signs_of_life(tmp_path, "another", age=18)
-    assert heartbeat.going_on(tmp_path) is None  # it was killed
-    signs_of_life(tmp_path, "another")
-    ends = threading.Timer(0.1, (tmp_path / "status.json").unlink)
-    ends.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(heartbeat, "LOST", 20.0)
+        signs_of_life(tmp_path, "another", age=18)
+        assert heartbeat.going_on(tmp_path) is None  # it was killed
+    monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
+
+    def meanwhile(happens: Callable[[], None]) -> None:
+        """What happens when its last sign of life was read and the next one is waited for."""
+        signs_of_life(tmp_path, "another", age=1)
+        monkeypatch.setattr(heartbeat.log, "warning", lambda *_: happens())
+
+    meanwhile((tmp_path / "status.json").unlink)
     assert heartbeat.going_on(tmp_path) is None
-    signs_of_life(tmp_path, "another")
-    lives = threading.Timer(0.1, signs_of_life, (tmp_path, "another"))
-    lives.start()
+    assert not (tmp_path / "status.json").exists()
+    meanwhile(lambda: signs_of_life(tmp_path, "another"))
     assert heartbeat.going_on(tmp_path) == f"process {os.getppid()} of another"
 
 
@@ -424,7 +431,7 @@ def test_an_interrupted_evaluation_is_all_that_is_done_again(
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        time.sleep(DEADLINE)  # which the signal ends
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "judge", interrupted)
@@ -471,26 +478,33 @@ def test_resume_where_no_run_began(tmp_path: Path) -> None:
 
 def test_from_a_shell(tmp_path: Path) -> None:
     """SIGTERM, then `resume=` typed elsewhere; as a run of its own in another folder."""
-    typed = [*SHORT[:-1], "outer.steps=60", "trainer.checkpoint_seconds=0.1", "evaluation.networks=0"]
+    # As many as take seconds: some are left when it is seen that the first are done, on a busy machine too.
+    steps = 600
+    typed = [*SHORT[:-1], f"outer.steps={steps}", "evaluation.validation_every=100"]
+    typed += ["trainer.checkpoint_seconds=0.1", "evaluation.networks=0"]
     folder = tmp_path / "it's, a run"
     begun = [COMMAND, *typed, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"]
     running = subprocess.Popen(begun, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoints/*.ckpt")):
+
+    def has_checkpoint() -> bool:
         assert running.poll() is None, running.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running.terminate()
-    _, err = running.communicate(timeout=60)
+        return any(folder.glob("checkpoints/*.ckpt"))
+
+    try:
+        eventually(has_checkpoint)
+        running.terminate()
+        _, err = running.communicate(timeout=DEADLINE)
+    finally:
+        running.kill()
     assert running.returncode == 75, err
-    assert 0 < result(folder)["outer_steps"] < 60
+    assert 0 < result(folder)["outer_steps"] < steps
     (tmp_path / "elsewhere").mkdir()
     subprocess.run(
         [COMMAND, f"resume={folder}"],
         cwd=tmp_path / "elsewhere",
         check=True,
         capture_output=True,
-        timeout=300,
+        timeout=DEADLINE,
     )
     assert type_in(*typed, "hydra.run.dir=whole", folder=tmp_path).code == 0
     assert digest(folder) == digest(tmp_path / "whole")

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from dataset_distillation.run.records import read
 from support.experiments import TINY
+from support.waiting import eventually
 
 DISTILL = Path(sys.executable).with_name("distill")
 SLURM = Path(__file__).parent / "support" / "slurm.sh"
@@ -64,11 +64,12 @@ def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_pa
     with open(tmp_path / "log", "w") as log:
         multirun = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 300
-        while step_of(sweep / "0") < 2:
+
+        def has_begun() -> bool:
             assert multirun.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return step_of(sweep / "0") >= 2
+
+        eventually(has_begun)
         [array] = {path.name.split("_")[0] for path in sweep.glob(".submitit/*_0")}
         subprocess.run(["scancel", f"{array}_6"], check=True)  # which has not begun
         interrupt(f"{array}_0")

@@ -31,11 +31,13 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.report import table
+from dataset_distillation.run import heartbeat
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.records import read
 from dataset_distillation.sweep.jobs import jobs_of
 from support.command_line import Ended, distill
 from support.experiments import TINY
+from support.waiting import DEADLINE, eventually
 
 
 def result(job: Path) -> dict[str, Any]:
@@ -108,7 +110,8 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
     assert len([line for line in ended.out.splitlines() if "│ finished │" in line]) == 2
 
 
-def test_the_table_knows_what_became_of_each_job(tmp_path: Path) -> None:
+def test_the_table_knows_what_became_of_each_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
     done = {"status": "finished", "evaluation": [], "outer_steps": 2, "config": {"outer": {"steps": 2}}}
     life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
     progress = {"step": 5, "steps": 20, "metric": "accuracy", "validation": 0.5, "steps_per_second": 2.0}
@@ -122,7 +125,7 @@ def test_the_table_knows_what_became_of_each_job(tmp_path: Path) -> None:
     tell("0/result.json", {**done, "overrides": job[0]})
     tell("1/status.json", {**progress, **life, "overrides": job[1]})
     tell("1/result.json", {**done, "overrides": job[1]})  # of an earlier attempt
-    tell("2/status.json", {**progress, **life, "overrides": job[2], "updated": time.time() - 100})
+    tell("2/status.json", {**progress, **life, "overrides": job[2], "updated": time.time() - 2 * DEADLINE})
     tell("3/status.json", {**progress, **life, "overrides": job[3], "pid": int(killed.stdout)})
     tell("4/result.json", {**done, "overrides": ["seed=9"]})  # of another sweep in this folder
     write(tmp_path / "5" / "result.json", b'{"status": "fin')
@@ -313,6 +316,13 @@ def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
     assert ended.err == "distill: distilled.stepz: no such key; did you mean steps?\n"
 
 
+def processes_of(session: int) -> list[str]:
+    """The commands of the session's processes that have not ended."""
+    told = subprocess.run(["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True).stdout
+    left = [line.split(None, 2) for line in told.splitlines()]
+    return [args for sid, stat, args in left if sid == str(session) and "Z" not in stat]
+
+
 def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=pair"]
@@ -323,16 +333,19 @@ def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) ->
             [*command, "outer.steps=100000"], cwd=tmp_path, start_new_session=True, stdout=log, stderr=log
         ) as multirun,
     ):
-        deadline = time.monotonic() + 120
-        while not read(tmp_path / "pair" / "0" / "status.json").get("step"):
+
+        def has_begun() -> bool:
             assert multirun.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        multirun.terminate()
-        assert multirun.wait(60) == 75, (tmp_path / "log").read_text()
-    told = subprocess.run(["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True).stdout
-    left = [line.split(None, 2) for line in told.splitlines()]
-    assert not [args for sid, stat, args in left if sid == str(multirun.pid) and "Z" not in stat]
+            return bool(read(tmp_path / "pair" / "0" / "status.json").get("step"))
+
+        try:
+            eventually(has_begun)
+            multirun.terminate()
+            assert multirun.wait(DEADLINE) == 75, (tmp_path / "log").read_text()
+        except BaseException:
+            os.killpg(multirun.pid, signal.SIGKILL)
+            raise
+    eventually(lambda: not processes_of(session=multirun.pid))
     states = pandas.read_csv(tmp_path / "pair" / "sweep.csv")["status"].tolist()
     assert states == ["lost", "lost", "missing"]
     assert "Traceback" not in (tmp_path / "log").read_text()
@@ -344,7 +357,7 @@ def test_a_signal_while_it_starts_asks_to_be_tried_again(
 ) -> None:
     def importing(_: Any) -> None:
         os.kill(os.getpid(), signum)
-        time.sleep(10)
+        time.sleep(DEADLINE)  # which the signal ends
 
     monkeypatch.setattr(hydra_app, "run_job", importing)
     ended = distill(*TINY, folder=tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
@@ -68,7 +69,7 @@ def _typed(
 def _as_in_a_new_process() -> Iterator[None]:
     """Without what an earlier call left behind, and leaving nothing: Hydra keeps global state."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
     GlobalHydra.instance().clear()
     try:
         yield
@@ -78,6 +79,7 @@ def _as_in_a_new_process() -> Iterator[None]:
         for handler in set(root.handlers) - set(handlers):
             handler.close()
         root.handlers[:], root.level = handlers, level
+        torch.set_num_threads(threads)
 
 
 def only_run(folder: Path) -> Path:

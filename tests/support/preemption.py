@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +13,12 @@ from unittest import mock
 
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.run.run import Run
+from support.waiting import DEADLINE
 
 PHASES = ("start", "step", "checkpoint", "validation", "evaluation")
 #: Seconds that an `os.fsync` and the begin of a validation take longer, so that moments fall into them.
 SLOW = 0.01
+KILLED = -signal.SIGALRM
 
 
 class Moment(NamedTuple):
@@ -39,12 +40,12 @@ class Children:
         ])  # fmt: skip
 
     def run(self, experiment: Experiment, run: Run, moment: Moment | None = None) -> tuple[int, str]:
-        """Returns the exit code (−9 after SIGKILL) and the phase it ended in."""
+        """Returns the exit code (`KILLED` where the moment came) and the phase it ended in."""
         phase = self.context.RawValue("i")
         child = self.context.Process(target=_child, args=(experiment, run, moment, phase))
         child.start()
-        child.join(120)
-        assert child.exitcode is not None
+        child.join(DEADLINE)
+        assert child.exitcode is not None, "it hangs"
         return child.exitcode, PHASES[phase.value]
 
 
@@ -59,7 +60,9 @@ def _child(experiment: Experiment, run: Run, moment: Moment | None, now: Any) ->
         now.value = PHASES.index(phase)
         begun[phase] += 1
         if moment and moment[:2] == (phase, begun[phase]):
-            threading.Timer(moment.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            # By the kernel, as SIGKILL would: a thread that sends that may get its turn too late.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, max(moment.seconds, 1e-6))
 
     def watched(owner: Any, name: str, phase: str) -> Any:
         function: Callable[..., Any] = getattr(owner, name)
