@@ -134,10 +134,11 @@ def _jobs(overrides: list[Override]) -> list[list[str]]:
     values: dict[str, list[str]] = {}  # of a key that is given twice, the last ones
     for override in overrides:
         key = override.get_key_element()
-        values[key] = [override.get_value_element_as_str()]
-        if override.is_sweep_override():
-            if not override.is_discrete_sweep():
-                raise HydraException(f"{override.input_line}: only a search takes an interval")
+        if not override.is_sweep_override():
+            values[key] = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
             values[key] = list(override.sweep_string_iterator())
+        else:
+            raise HydraException(f"{override.input_line}: only a search takes an interval")
     combinations = product(*([f"{key}={value}" for value in of_key] for key, of_key in values.items()))
     return [[override for override in job if not override.startswith("hydra.")] for job in combinations]
