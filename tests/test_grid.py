@@ -143,12 +143,12 @@ def test_no_choice_is_refused_everywhere(grid: Grid) -> None:
 @pytest.mark.parametrize(
     ("combination", "told"),
     [
-        (("linear_regression", "linear", "random", "standard"), "objective=standard: is about classes"),
+        (("linear_regression", "linear", "random", "standard"), "objective=standard: predicts classes"),
         (("mnist", "linear", "random", "regression"), "objective=regression: predicts numbers"),
-        (("mnist", "lenet", "random", "attack"), "objective=attack: is on trained networks"),
+        (("mnist", "lenet", "random", "attack"), "objective=attack: needs networks that are already trained"),
         (
             ("mnist", "lenet", "fixed", "adaptation"),
-            "objective=adaptation: is of networks trained on another",
+            "objective=adaptation: needs networks that are already trained",
         ),
         (("mnist", "alexcifarnet", "random", "standard"), "dataset.image_size=28: architecture=alexcifarnet"),
         (("cifar10", "alexnet", "random", "standard"), "dataset.image_size=32: architecture=alexnet"),

@@ -66,7 +66,7 @@ def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], r"objective=attack: is on trained networks; take init=pretrained"),
+        ([], r"objective=attack: needs networks that are already trained; use init=pretrained"),
         (
             ["init=pretrained", "dataset=cifar10", "architecture=convnet", "objective.target_class=10"],
             "0 to 9",
@@ -89,9 +89,9 @@ def test_an_attack_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["init=random"], r"objective=adaptation: is of networks trained on another data set"),
-        (["init=pretrained"], r"init\.source=digits: is the data set that is distilled"),
-        (["init=pretrained", "dataset@init.source=digits"], r"init\.source=digits: is the data set"),
+        (["init=random"], r"objective=adaptation: needs networks that are already trained"),
+        (["init=pretrained"], r"init\.source=digits: is the dataset that is distilled"),
+        (["init=pretrained", "dataset@init.source=digits"], r"init\.source=digits: is the dataset"),
     ],
 )
 def test_adaptation_needs_another_data_set(experiment: Make, overrides: list[str], message: str) -> None:
