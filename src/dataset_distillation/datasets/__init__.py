@@ -70,7 +70,6 @@ class Dataset:
 
         Raises UserError if the images or labels cannot be read or are not as they should be.
         """
-
         train, test, checksum = self.splits()
         draw = stream(seed, "validation split").initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
@@ -93,7 +92,6 @@ class Dataset:
 
     def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
         """Return the test split of uint8 images of any size, if the mean and std need not be measured."""
-
         pixels = convert(images, self.channels, self.image_size, self.border)
         return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
 
@@ -103,7 +101,6 @@ class Dataset:
         The checksum is that of the images and labels that `read` returns. A source whose images stay in their
         files implements this method (see `image_files.py`) instead of `read`.
         """
-
         raw = self.read()
         raw = raw._replace(class_names=self.named(raw.class_names))
         splits.verify(self.name, raw)
@@ -134,7 +131,6 @@ class Dataset:
         The configured values are used if both have one value per channel. Raises ConfigError if they must be
         measured and there are no images in memory, and UserError if a channel is constant.
         """
-
         shape = (self.channels, self.image_size, self.image_size)
         mean, std = self.mean or [], self.std or []
         if not len(mean) == len(std) == self.channels:

@@ -32,6 +32,7 @@ class Metric:
 
     @property
     def label(self) -> str:
+        """The name with spaces."""
         return self.name.replace("_", " ")
 
     @property
@@ -45,6 +46,7 @@ class Metric:
         return 100 if self.percent else 1
 
     def best(self, values: Iterable[float]) -> float:
+        """Return the best of `values`."""
         return max(values) if self.higher_is_better else min(values)
 
 
