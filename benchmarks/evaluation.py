@@ -1,12 +1,13 @@
-"""What judging distilled data by held-out networks costs, as a ratio measured in one run.
+"""The cost of judging distilled data by held-out networks, as a ratio measured in one run.
 
     python benchmarks/evaluation.py [--networks 200] [--threads 1] [--clock cpu|wall]
 
-Ours: LeNets trained in 30 steps on 10 images each and tested on 10,000, with metrics and confusion matrix.
-Bare: as many forward and backward passes of the steps, and forward passes of the test images in as large
-chunks, and nothing else: no step is taken, nothing is measured, and no image is converted. The two take
-turns, network by network, so that a slow moment of the machine slows both. The clock `cpu`, processor
-seconds, leaves out what other programs take of the machine; it is for one thread.
+Ours: LeNets are trained in 30 steps on 10 images each and tested on 10,000 images, with metrics and a
+confusion matrix. Bare: the same number of forward and backward passes of the steps, and forward passes of
+the test images in chunks of the same size, and nothing else: no step is taken, nothing is measured, and no
+image is converted. The two alternate, network by network, so that a slow moment of the machine slows both.
+The clock `cpu` counts processor seconds, without the time that other programs use; it is meant for one
+thread.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 
 
 def noise() -> Problem:
-    """MNIST's shapes; time does not depend on what the pixels show."""
+    """Data with MNIST's shapes; the time does not depend on the pixels."""
     specification = Specification("noise", SHAPE, tuple(map(str, range(CLASSES))), (0.1307,), (0.3081,))
     pixels = torch.randint(256, (TEST, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     split = TensorSplit(torch.arange(TEST) % CLASSES, specification, pixels)
@@ -69,13 +70,13 @@ def main() -> None:
         held_out(problem, problem.data.test, [networks[j]], [steps])
 
     networks = problem.population("held-out", arguments.networks)
-    bare(), ours(0)  # to warm up
+    bare(), ours(0)  # warm up
     seconds: dict[str, list[float]] = {"bare": [], "ours": []}
     for j in range(arguments.networks):
         for name, function in {"bare": bare, "ours": lambda j=j: ours(j)}.items():
-            begun = now()
+            start = now()
             function()
-            seconds[name].append(now() - begun)
+            seconds[name].append(now() - start)
     total = {name: sum(spent) for name, spent in seconds.items()}
     ratios = [a / b for a, b in zip(seconds["ours"], seconds["bare"], strict=True)]
     print(f"{arguments.networks} LeNets, {len(steps)} steps of {CLASSES} images, {TEST:,} test images each")

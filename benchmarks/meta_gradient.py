@@ -1,13 +1,14 @@
-"""What a meta-gradient costs, as ratios measured in one run.
+"""The cost of a meta-gradient, as ratios measured in one run.
 
     python benchmarks/meta_gradient.py [--threads 1] [--repeats 5] [--clock cpu|wall] [--only time|memory]
 
-Time: one meta-gradient (10 steps × 3 epochs of 10 images, a real batch of 256) over as many plain steps of
-SGD, on LeNet at MNIST's shape and ConvNet-3 of width 32 at CIFAR-10's. The rows take turns within a repeat,
-so that a slow moment of the machine slows all of them; ratios are medians of the repeats' ratios. The clock
-`cpu`, processor seconds, leaves out what other programs take of the machine; it is for one thread.
-Memory: peak above what was there before, in a process of its own that has taken one inner step: of the
-tensors, as torch's allocator counts them, and of the whole process (Linux; the distilled data do not grow).
+Time: one meta-gradient (10 steps × 3 epochs of 10 images, a real batch of 256) divided by the same number of
+plain steps of SGD, on LeNet at MNIST's shape and ConvNet-3 of width 32 at CIFAR-10's. The rows alternate
+within a repeat, so that a slow moment of the machine slows all of them; ratios are medians of the repeats'
+ratios. The clock `cpu` counts processor seconds, without the time that other programs use; it is meant for
+one thread. Memory: the peak above the memory in use before, in a separate process that has made one inner
+step: that of the tensors, as torch's allocator counts them, and that of the whole process (Linux; the
+distilled data do not grow).
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ ENGINES: dict[str, Unroll] = {
 }
 LENGTHS = (10, 30, 100, 300)
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
-LIMIT = 4e9  # bytes: the memory that the table asks `full` to fit in
-# glibc keeps what is freed below a limit that it raises as it goes: the peak of a process then depends on the
-# holes that what ran before has left. With a limit that stays, large blocks go back to the system.
+LIMIT = 4e9  # bytes; the table shows how many steps fit in this memory
+# glibc keeps freed blocks below a threshold that it raises over time, so that the peak of a process depends
+# on the holes that earlier work has left. With a fixed threshold, large blocks go back to the system.
 RETURNING = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 class Problem:
-    """Distilled images, real images and weights, all noise: time and memory do not depend on them."""
+    """Distilled images, real images and weights, all noise: time and memory do not depend on their values."""
 
     def __init__(self, name: str, steps: int, epochs: int, dtype: torch.dtype = torch.float32) -> None:
         architecture, shape = NETWORKS[name]
@@ -78,7 +79,7 @@ class Problem:
         training.train(self.network, sequence(self.images, self.labels, self.rates), SGD())
 
     def loss(self, weights: dict[str, Tensor]) -> Tensor:
-        """Of the real batch, in chunks as a run takes it; for every row the same."""
+        """The loss of the real batch, in chunks as in a run; it is the same for every row."""
         chunks = self.real.split(training.CPU_CHUNK)
         outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
         return functional.cross_entropy(outputs, self.real_labels)
@@ -90,26 +91,29 @@ class Problem:
         return torch.autograd.grad(self.loss(final), (self.images, self.rates))
 
     def authors_scheme(self) -> tuple[Tensor, ...]:
-        """The authors' algorithm, written from its description: one flat vector of weights, the graphs of
-        all steps kept, each cut from the next, and a Hessian-vector product a step on the way back."""
+        """The authors' algorithm, written from its description.
+
+        It has one flat vector of weights, keeps the graphs of all steps, each cut from the next, and computes
+        one Hessian-vector product per step in the backward pass.
+        """
         sizes = {name: (weight.shape, weight.numel()) for name, weight in self.weights.items()}
 
         def split(flat: Tensor) -> dict[str, Tensor]:
             parts = flat.split([size for _, size in sizes.values()])
             return {n: part.view(shape) for (n, (shape, _)), part in zip(sizes.items(), parts, strict=True)}
 
-        flat, kept = torch.cat([weight.flatten() for weight in self.weights.values()]), []
+        flat, graphs = torch.cat([weight.flatten() for weight in self.weights.values()]), []
         for step in sequence(self.images, self.labels, self.rates):
             flat = flat.detach().requires_grad_()
             outputs = functional_call(self.network, split(flat), (step.images,))
             loss = functional.cross_entropy(outputs, step.labels)
             [change] = torch.autograd.grad(loss, flat, grad_outputs=step.learning_rate, create_graph=True)
-            kept.append((change, flat, step))
+            graphs.append((change, flat, step))
             flat = flat - change
         flat = flat.detach().requires_grad_()
         [adjoint] = torch.autograd.grad(self.loss(split(flat)), flat)
         images, rates = torch.zeros_like(self.images), []
-        for number, (change, at, step) in reversed(list(enumerate(kept))):
+        for number, (change, at, step) in reversed(list(enumerate(graphs))):
             inputs = (at, step.images, step.learning_rate)
             product, of_images, of_rate = torch.autograd.grad(change, inputs, grad_outputs=-adjoint)
             adjoint = adjoint + product
@@ -118,7 +122,7 @@ class Problem:
         return images, torch.stack(rates[::-1]).view_as(self.rates)
 
     def batched(self, engine: Unroll, networks: int) -> tuple[Tensor, ...]:
-        """Inner steps as one program, the real batch one network after the other, as `auto` has it."""
+        """Run inner steps as one program, and the real batch network by network, as `auto` does."""
         images, labels, rates = (t.expand(networks, *t.shape) for t in (self.images, self.labels, self.rates))
         steps = list(sequence(images.movedim(0, 1), labels.movedim(0, 1), rates.movedim(0, -1)))
         stacked = stack([self.weights] * networks)
@@ -128,33 +132,33 @@ class Problem:
 
 
 def gradients(problem: Problem, networks: int = 8) -> dict[str, tuple[Callable[[], tuple[Tensor, ...]], int]]:
-    """The ways to the meta-gradient of `problem`, and how many networks each takes at once."""
-    ways = {"the authors' scheme": (problem.authors_scheme, 1)}
+    """The methods for the meta-gradient of `problem`; how many networks each computes at once."""
+    methods = {"the authors' scheme": (problem.authors_scheme, 1)}
     for engine in ENGINES:
-        ways[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
+        methods[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
     for engine in ("full", "recompute"):
         label = f"{engine}, {networks} networks batched, each"
-        ways[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
-    return ways
+        methods[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
+    return methods
 
 
 def time_table(name: str, clock: str, repeats: int) -> Table:
-    # In double precision: in single, what rounding does to the ReLUs may grow to a percent over 30 steps.
-    theirs, *ours = (way() for way, _ in gradients(Problem(name, 10, 3, torch.float64)).values())
-    assert all(_agree(theirs, other) for other in ours), "the rows must give the same meta-gradient"
+    # In double precision: in single, rounding changes ReLUs, and the error may grow to a percent in 30 steps.
+    first, *others = (method() for method, _ in gradients(Problem(name, 10, 3, torch.float64)).values())
+    assert all(_agree(first, other) for other in others), "the rows must give the same meta-gradient"
     problem, now = Problem(name, steps=10, epochs=3), CLOCKS[clock]
     rows: dict[str, tuple[Callable[[], object], int]] = {
         "plain steps": (problem.plain, 1),
         **gradients(problem),
     }
-    for function, _ in rows.values():  # to warm up
+    for function, _ in rows.values():  # warm up
         function()
     measured: dict[str, list[float]] = {row: [] for row in rows}
     for _ in range(repeats):
         for row, (function, share) in rows.items():
-            begun = now()
+            start = now()
             function()
-            measured[row].append((now() - begun) / share)
+            measured[row].append((now() - start) / share)
     title = f"{name}, 30 steps; {torch.get_num_threads()} threads, {clock} clock, median of {repeats}"
     table = Table("", "seconds", "/ plain", title=title)
     for row, values in measured.items():
@@ -163,18 +167,18 @@ def time_table(name: str, clock: str, repeats: int) -> Table:
     return table
 
 
-def _agree(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
-    return all((a - b).norm() <= 1e-9 * b.norm() for a, b in zip(ours, theirs, strict=True))
+def _agree(first: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
+    return all((a - b).norm() <= 1e-9 * b.norm() for a, b in zip(first, other, strict=True))
 
 
 def peak(name: str, engine: str, steps: int) -> None:
-    """Print the bytes of a meta-gradient of `steps` steps; to be called in a process of its own."""
+    """Print the bytes of a meta-gradient of `steps` steps; it must run in its own process."""
     torch.set_num_threads(1)
     first = Problem(name, 1, 1)
-    first.one(ENGINES[engine])  # what is allocated once
-    problem = Problem(name, 10, steps // 10)  # the distilled data stay as large
+    first.one(ENGINES[engine])  # allocates everything that is allocated only once
+    problem = Problem(name, 10, steps // 10)  # the distilled data keep their size
     problem.compiled = first.compiled
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _resident("VmRSS")
     problem.one(ENGINES[engine])
     process = _resident("VmHWM") - before
@@ -183,13 +187,13 @@ def peak(name: str, engine: str, steps: int) -> None:
 
 def _resident(which: str) -> int:
     """Bytes of this process in memory: VmRSS now, VmHWM at its peak."""
-    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, "needs Linux"
-    return int(found[1]) * 1024
+    line = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert line, "this benchmark needs Linux"
+    return int(line[1]) * 1024
 
 
 def allocated(function: Callable[[], object]) -> int:
-    """The most bytes that torch's allocator has given out at once within `function`."""
+    """The largest number of bytes that torch's allocator has given out at one time within `function`."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         function()
     events = profiled.profiler.kineto_results.events()
@@ -200,12 +204,12 @@ def allocated(function: Callable[[], object]) -> int:
 def memory_table(name: str) -> Table:
     table = Table("peak, MB", *map(str, LENGTHS), "fits 4 GB up to", title=f"{name}, epochs of 10 steps")
     for engine in ENGINES:
-        found = []
+        peaks_of_lengths = []
         for steps in LENGTHS:
             command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps)]
             printed = subprocess.run(command, capture_output=True, text=True, check=True, env=RETURNING)
-            found.append([int(number) for number in printed.stdout.split()])
-        for row, peaks in zip(("tensors", "process"), zip(*found, strict=True), strict=True):
+            peaks_of_lengths.append([int(number) for number in printed.stdout.split()])
+        for row, peaks in zip(("tensors", "process"), zip(*peaks_of_lengths, strict=True), strict=True):
             each = (peaks[-1] - peaks[0]) / (LENGTHS[-1] - LENGTHS[0])
             fits = int(LENGTHS[-1] + (LIMIT - peaks[-1]) / each)
             table.add_row(f"{engine}, {row}", *(f"{size / 1e6:.1f}" for size in peaks), f"{fits:,} steps")
@@ -221,7 +225,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--network", choices=NETWORKS, help="one of them alone")
+    parser.add_argument("--network", choices=NETWORKS, help="only this network")
     parser.add_argument("--only", choices=["time", "memory"])
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

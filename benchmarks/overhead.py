@@ -1,11 +1,11 @@
-"""What a run costs beside its work: checkpoints, as a share of its time, and its start.
+"""The overhead of a run: checkpoints, as a share of its time, and its start.
 
     python benchmarks/overhead.py [--steps 50] [--repeats 5]
 
-A run of the demo's size writes a checkpoint behind each outer step. The time of one, over the interval at
-which it is written by default, is the share of a run's time that checkpoints take; wall clock, since the
-disk is what takes long. The start is from the command to the first checkpoint behind the first outer step,
-in seconds on the wall and of the processor: on a machine that does other things, believe the latter.
+A run of the demo's size writes a checkpoint after each outer step. The time of one checkpoint, divided by the
+default interval between two, is the share of a run's time that checkpoints need; it is measured by the wall
+clock, since the disk is the slow part. The start is the time from the command to the first checkpoint after
+the first outer step, in seconds of the wall clock and of the processor; on a busy machine, use the latter.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         for name, command in (("--help", ["--help"]), ("first outer step", [*DEMO, EACH_STEP])):
             times = [start(command, Path(folder, f"{name} {i}")) for i in range(arguments.repeats)]
             wall, processor = map(statistics.median, zip(*times, strict=True))
-            print(f"{name}: {wall:.1f} s, of the processor {processor:.1f} s")
+            print(f"{name}: {wall:.1f} s, {processor:.1f} s of the processor")
         seconds = checkpoints(arguments.steps, Path(folder, "run"))
     for name, one in (("typical", statistics.median(seconds)), ("slowest", max(seconds))):
         share = one / (interval := Trainer().checkpoint_seconds)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def start(command: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Wall and processor seconds until the command has ended, or has left its first checkpoint."""
+    """Return wall and processor seconds until the command has ended or has written its first checkpoint."""
     before, began = _processor(), time.perf_counter()
     with subprocess.Popen([DISTILL, *command, f"hydra.run.dir='{folder}'"], stdout=subprocess.DEVNULL) as run:
         while run.poll() is None and not list(folder.glob("checkpoints/*.ckpt")):
@@ -69,7 +69,7 @@ def _processor() -> float:
 
 
 def checkpoints(steps: int, folder: Path) -> list[float]:
-    """Seconds of each checkpoint of a run, the curves that are saved with it included."""
+    """Return the seconds of each checkpoint of a run, including the curves that are saved with it."""
     save, seconds = Checkpoints._save, []
 
     def timed(*arguments: Any) -> None:

@@ -139,7 +139,7 @@ def test_the_state_dict_of_a_network_with_tied_weights_and_buffers(
     ("name", "message"),
     [
         ("second.weight", "first.weight and second.weight differ, and are one tensor in the network"),
-        ("scale", "buffer scale is not that of the network; only parameters are read"),
+        ("scale", "buffer scale differs from the network's; only parameters are read"),
     ],
 )
 def test_what_the_network_could_not_take_is_refused(
@@ -161,16 +161,16 @@ def change(name: str, tensor: Tensor | None) -> Callable[[Weights], None]:
 UNFIT: dict[str, tuple[Callable[[Weights], None], str]] = {
     "classes": (
         change("11.weight", torch.zeros(5, 84)),
-        "weights.pth: 11.weight has shape (5, 84), in the network (10, 84); init.fresh_layer=11 starts",
+        "weights.pth: 11.weight has shape (5, 84), in the network (10, 84); use init.fresh_layer=11 to start",
     ),
     "missing": (
         change("3.weight", None),
-        "no tensor 3.weight, of which the network has one of shape (16, 6, 5",
+        "no tensor 3.weight; the network has one of shape (16, 6, 5",
     ),
-    "extra": (change("13.weight", torch.zeros(2)), "weights.pth: tensor 13.weight is none of the network's"),
+    "extra": (change("13.weight", torch.zeros(2)), "weights.pth: the network has no tensor 13.weight"),
     "nested": (
         change("state_dict", {}),
-        "weights.pth: not a state dict, tensors by name; save network.state",
+        "weights.pth: not a state dict (tensors by name); save network.state",
     ),
 }
 
@@ -298,7 +298,7 @@ def test_the_artifact_holds_the_weights_or_their_checksum(
     assert read.metadata["initial_weights_sha256"] == checksum(weights)
     network = lenet()
     if not store:
-        with pytest.raises(ValueError, match=r"checksum alone: load those of metadata.*weights\.pth"):
+        with pytest.raises(ValueError, match=r"checksum; load those of metadata.*weights\.pth"):
             read.train(network)
         network.load_state_dict(weights)
     before = [parameter.clone() for parameter in network.parameters()]

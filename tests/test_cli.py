@@ -88,7 +88,7 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("distilled.stepz=3", "distilled.stepz: no such key; did you mean steps?"),
         ("distilled.steps=ten", "distilled.steps: Value 'ten'"),
         ("dataset=imagenet", "dataset=imagenet: must be one of cifar10, cub200, "),
-        ("dataset=[digits]", "dataset: takes one of cifar10, cub200, "),
+        ("dataset=[digits]", "dataset: must be one of cifar10, cub200, "),
         ("dataset=null", "must be a string"),
         ("experiment=table_9", "experiment=table_9: must be one of attack_cifar10, "),
         ("architecture=alexcifarnet dataset=mnist", "dataset.image_size=28: architecture=alexcifarnet"),
@@ -278,4 +278,4 @@ def test_an_accelerator_that_is_not_there(tmp_path: Path) -> None:
     ended = distill(*TINY, "trainer.accelerator=gpu", folder=tmp_path)
     assert ended.code == 2
     [told] = ended.err.splitlines()
-    assert told.endswith("trainer.accelerator=gpu: there is none here; use auto or cpu")
+    assert told.endswith("trainer.accelerator=gpu: this machine has none; use auto or cpu")

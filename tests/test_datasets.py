@@ -89,7 +89,7 @@ def test_convert_leaves_a_black_border() -> None:
 
 @pytest.mark.parametrize("border", [-1, 14])
 def test_a_border_leaves_something_of_the_image(composed: Callable[..., DictConfig], border: int) -> None:
-    with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more, and leave something"):
+    with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more, and less than half"):
         compose.read(composed([f"dataset.border={border}"]))
 
 
@@ -185,7 +185,7 @@ def test_checksum_is_of_the_source() -> None:
     ({"channels": 2}, "dataset.channels=2: must be 1 .* or 3"),
     ({"image_size": 0}, "dataset.image_size=0"),
     ({"validation": 1.0}, "dataset.validation=1.0: must lie between 0 and 1"),
-    ({"mean": [0.5]}, "dataset.mean=.0.5.: dataset.std is None; give both or neither"),
+    ({"mean": [0.5]}, "dataset.mean=.0.5.: dataset.std is None; set both or neither"),
     ({"mean": [0.5], "std": [0.0]}, "dataset.std=0.0: must be greater than 0"),
 ])  # fmt: skip
 def test_wrong_options_are_refused(options: dict, message: str) -> None:

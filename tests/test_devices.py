@@ -65,7 +65,7 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["trainer.devices=2"], r"trainer.devices=2: several need a process each; set trainer.strategy=ddp"),
+        (["trainer.devices=2"], r"trainer.devices=2: each needs its own process; set trainer.strategy=ddp"),
         (
             ["trainer.devices=3", "trainer.strategy=ddp"],
             r"init.networks=4: must be a multiple of trainer.devices=3",
@@ -96,7 +96,7 @@ def test_a_multirun_is_refused(
 def test_tasks_of_slurm_that_may_lie_anywhere_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
-    with pytest.raises(ConfigError, match=r"trainer.devices=2: .*; ask for --ntasks-per-node=2"):
+    with pytest.raises(ConfigError, match=r"trainer.devices=2: .*; use --ntasks-per-node=2"):
         processes.environment(2)
 
 

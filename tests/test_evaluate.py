@@ -107,7 +107,7 @@ def test_other_data_are_told(tmp_path: Path) -> None:
     ended = distill(*TINY, *asked, "dataset=linear_regression", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err
     artifact = f"artifact={tmp_path / 'run' / 'distilled.safetensors'}"
-    told = "was made from other data than these of linear_regression"
+    told = "was made from other data than the present linear_regression"
     assert told not in distill_evaluate(artifact, *HERE, folder=tmp_path).err
     assert told in distill_evaluate(artifact, *HERE[:-1], "hydra.run.dir=b", "seed=1", folder=tmp_path).err
 
@@ -168,7 +168,7 @@ def test_baselines_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("", "artifact=null: there is nothing to evaluate; give its path, or baselines=all"),
+        ("", "artifact=null: there is nothing to evaluate; set its path, or baselines=all"),
         ("artifact=nowhere.safetensors", "nowhere.safetensors: no such file"),
         ("-m artifact=a.safetensors,b.safetensors", "artifact=a.safetensors,b.safetensors: must be one file"),
         ("baselines=k_medians", "evaluation.baselines=k_medians: must be one of all, average_real, "),

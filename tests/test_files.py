@@ -235,7 +235,7 @@ def cut(file: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (Path.unlink, "no such file; is the data set unpacked whole?"),
+    "missing": (Path.unlink, "no such file; is the dataset unpacked completely?"),
     "empty": (lambda file: file.write_bytes(b""), "not a readable image"),
     "text": (lambda file: file.write_text("<html>404</html>"), "not a readable image"),
     "cut short": (cut, "not a readable image (image file is truncated"),
@@ -304,7 +304,7 @@ def test_errors_in_a_voc_tree(what: str, voc_tree: Path) -> None:
     ("images.txt", "one 1.jpg\n", "images.txt: unexpected line 'one 1.jpg'"),
     ("image_class_labels.txt", "1 4\n", "image_class_labels.txt: unexpected line '1 4'"),
     ("train_test_split.txt", "1 1\n2 yes\n", "train_test_split.txt: unexpected line '2 yes'"),
-    ("train_test_split.txt", "1 1\n", "train_test_split.txt: image 2 is only in one of this file and images"),
+    ("train_test_split.txt", "1 1\n", "train_test_split.txt: image 2 is missing either in this file or"),
 ])  # fmt: skip
 def test_errors_in_a_cub_tree(file: str, line: str, message: str, cub_tree: Path) -> None:
     (cub_tree / "CUB_200_2011" / file).write_text(line)

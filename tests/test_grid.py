@@ -146,15 +146,12 @@ def test_no_choice_is_refused_everywhere(grid: Grid) -> None:
 @pytest.mark.parametrize(
     ("combination", "told"),
     [
-        (("linear_regression", "linear", "random", "standard"), "objective=standard: is about classes"),
+        (("linear_regression", "linear", "random", "standard"), "objective=standard: predicts classes"),
         (("mnist", "linear", "random", "regression"), "objective=regression: predicts numbers"),
-        (
-            ("mnist", "lenet", "random", "attack"),
-            "objective=attack: is of trained networks; use init=pretrained",
-        ),
+        (("mnist", "lenet", "random", "attack"), "objective=attack: needs networks that are already trained"),
         (
             ("mnist", "lenet", "fixed", "adaptation"),
-            "objective=adaptation: is of trained networks; use init=pretrained dataset@init.source=",
+            "objective=adaptation: needs networks that are already trained; use init=pretrained dataset@init.source=",
         ),
         (("mnist", "alexcifarnet", "random", "standard"), "dataset.image_size=28: architecture=alexcifarnet"),
         (("cifar10", "alexnet", "random", "standard"), "dataset.image_size=32: architecture=alexnet"),

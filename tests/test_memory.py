@@ -85,14 +85,14 @@ def test_what_does_not_fit_comes_with_what_would(
     assert 10**8 < needed < 10**9
     assert told[10**10] == (
         "INFO",
-        f"memory: the meta-gradient takes about {needed / 1e9:.2f} GB, 10.00 GB are free",
+        f"memory: the meta-gradient needs about {needed / 1e9:.2f} GB; 10.00 GB are free",
     )
-    assert told[None] == ("INFO", f"memory: the meta-gradient takes about {needed / 1e9:.2f} GB")
+    assert told[None] == ("INFO", f"memory: the meta-gradient needs about {needed / 1e9:.2f} GB")
     assert told[10**8][0] == "WARNING"
-    assert "; unroll=recompute unroll.batch_networks=off takes 0." in told[10**8][1]
-    assert "; unroll=recompute unroll.batch_networks=off init.networks=2 takes" in told[3 * 10**7][1]
-    assert "; unroll=truncated unroll.window=10 init.networks=1 takes 0.01 GB" in told[10**7][1]
-    assert "; use fewer distilled.images_per_class or a smaller architecture" in told[10**6][1]
+    assert "; unroll=recompute unroll.batch_networks=off needs 0." in told[10**8][1]
+    assert "; unroll=recompute unroll.batch_networks=off init.networks=2 needs" in told[3 * 10**7][1]
+    assert "; unroll=truncated unroll.window=10 init.networks=1 needs 0.01 GB" in told[10**7][1]
+    assert "use fewer distilled.images_per_class or a smaller architecture" in told[10**6][1]
 
 
 def test_the_processes_of_a_run_share_the_memory_of_a_cpu(
@@ -108,4 +108,4 @@ def test_the_processes_of_a_run_share_the_memory_of_a_cpu(
         memory.log_memory_estimate(loss, devices=2)
     first, second = (record.getMessage() for record in caplog.records)
     assert f"in each of 2 processes, but {0.95 * needed / 1e9:.2f} GB are free" in first
-    assert "unroll.batch_networks=off init.networks=4 takes" in second
+    assert "unroll.batch_networks=off init.networks=4 needs" in second

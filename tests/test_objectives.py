@@ -66,7 +66,7 @@ def test_classes_with_the_names_of_other_indices(experiment: Make) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], r"objective=attack: is of trained networks; use init=pretrained"),
+        ([], r"objective=attack: needs networks that are already trained; use init=pretrained"),
         (
             ["init=pretrained", "dataset=cifar10", "architecture=convnet", "objective.target_class=10"],
             "0 to 9",
@@ -91,7 +91,8 @@ def test_an_attack_that_makes_no_sense_is_refused(
     [
         (
             ["init=random"],
-            r"objective=adaptation: is of trained networks; use init=pretrained dataset@init\.source=\.{3}",
+            r"objective=adaptation: needs networks that are already trained; "
+            r"use init=pretrained dataset@init\.source=\.{3}",
         ),
         (["init=pretrained"], r"init\.source=digits: is the dataset that is distilled"),
         (["init=pretrained", "dataset@init.source=digits"], r"init\.source=digits: is the dataset"),

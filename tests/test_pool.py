@@ -355,7 +355,7 @@ def test_a_run_reports_how_good_its_pool_is(experiment: Make, tmp_path: Path) ->
 def test_a_source_of_other_images_or_classes_is_refused(experiment: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"init\.source\.channels=3: dataset\.channels is 1"):
         experiment("init=pretrained", "dataset@init.source=svhn")
-    with pytest.raises(ConfigError, match=r"init\.networks=4: an outer step cannot see more"):
+    with pytest.raises(ConfigError, match=r"init\.networks=4: an outer step cannot train more"):
         experiment("init=pretrained", "init.networks=4", "init.pool_size=3")
 
 

@@ -63,5 +63,5 @@ def test_a_run_in_bf16_mixed(experiment: Make) -> None:
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16", "16-true", "fp16"])
 def test_fp16_is_refused_with_the_reason(precision: str, experiment: Make) -> None:
-    with pytest.raises(ConfigError, match=r"the inner gradients underflow in fp16.*take bf16-mixed"):
+    with pytest.raises(ConfigError, match=r"the inner gradients underflow in fp16.*use bf16-mixed"):
         experiment(f"trainer.precision={precision}")

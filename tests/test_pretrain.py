@@ -52,6 +52,6 @@ def test_an_init_without_a_pool_is_refused(tmp_path: Path) -> None:
     ended = distill_pretrain(*TINY, "init=random", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        "distill-pretrain: init: there is nothing to train; take init=pretrained or init=fixed_pretrained\n"
+        "distill-pretrain: init: there is nothing to train; use init=pretrained or init=fixed_pretrained\n"
     )
     assert "usage: distill-pretrain" in distill_pretrain("--help", folder=tmp_path).out

@@ -207,7 +207,7 @@ def test_a_torch_dataset_and_a_test_set_of_ones_own() -> None:
         (torch.full((4, 3, 3), torch.nan), torch.zeros(4).long(), {}, "not finite"),
         (torch.rand(9, 8, 8), torch.arange(9) % 3, {"test": 2.0}, "test=2.0: must lie between 0 and 1"),
         (torch.rand(90, 8, 8), torch.arange(90) % 3, {"network": network(7)}, "logits of 2 images have"),
-        (torch.rand(90, 9, 9), torch.arange(90) % 3, {}, "the network does not take images of shape"),
+        (torch.rand(90, 9, 9), torch.arange(90) % 3, {}, "the network does not accept images of shape"),
         (torch.zeros(90, 8, 8), torch.arange(90) % 3, {}, "all pixels of a channel are equal"),
         (torch.rand(90, 8, 8), torch.arange(90) % 3 - 1, {}, "the lowest label is -1"),
     ],

@@ -96,7 +96,7 @@ def test_code_in_an_artifact_must_be_typed(group: str, key: str, received: Path,
     refused(ended, f"add {group}=imported {key}.path=<module>:<attribute> to import it")
     metadata["choices"][group] = "../schema/architecture/imported"
     replace(made, metadata=metadata).save(received / "sent.safetensors")
-    refused(distill_evaluate("artifact=sent.safetensors", folder=received), "which there is not")
+    refused(distill_evaluate("artifact=sent.safetensors", folder=received), "which does not exist")
 
 
 def test_an_artifact_of_a_network_of_ones_own(received: Path, tmp_path: Path) -> None:

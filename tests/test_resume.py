@@ -248,14 +248,14 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert signal.getsignal(how) == before
     assert ended.code == code
     assert ended.err.splitlines()[-1].endswith(
-        f"interrupted ({how.name}); to go on: distill resume={tmp_path / 'run'}"
+        f"interrupted ({how.name}); to resume: distill resume={tmp_path / 'run'}"
     )
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000005.ckpt"]
     assert result(tmp_path / "run")["status"] == "interrupted"
     assert load_distilled(tmp_path / "run" / "distilled.safetensors").images.isfinite().all()
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 0, ended.err
-    assert "going on after outer step 5 of 10" in ended.err
+    assert "resuming after outer step 5 of 10" in ended.err
     assert digest(tmp_path / "run") == digest(unstopped)
     assert table(tmp_path / "run") == table(unstopped)
 
@@ -307,8 +307,8 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(
         path.write_bytes(content)
     ended = type_in(*SHORT, "trainer.checkpoint_seconds=0", folder=tmp_path)
     assert ended.code == 0
-    assert ended.err.count("a damaged checkpoint") == damaged
-    assert ("going on after outer step 4 of 10" in ended.err) == (damaged == 1)
+    assert ended.err.count("damaged checkpoint") == damaged
+    assert ("resuming after outer step 4 of 10" in ended.err) == (damaged == 1)
     ours, theirs = (load_distilled(f / "distilled.safetensors") for f in (tmp_path / "run", unstopped))
     assert torch.equal(ours.images, theirs.images)
     assert torch.equal(ours.learning_rates, theirs.learning_rates)
@@ -336,7 +336,7 @@ def test_another_configuration_is_refused_and_touches_nothing(
     assert "run holds another run: distilled.epochs=2 (it has 1), seed=1 (it has 0)" in ended.err
     ended = type_in(f"resume={tmp_path / 'run'}", "seed=1", folder=tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "the run goes on as it began; leave out seed=1" in ended.err
+    assert "the run keeps its arguments; leave out seed=1" in ended.err
     assert content(tmp_path) == before
 
 
@@ -362,7 +362,7 @@ def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     before = digest(tmp_path / "run")
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 1
-    assert "the data, or the weights of θ0, are no longer those that the run began with" in ended.err
+    assert "the data or the weights of θ0 have changed since the run started" in ended.err
     assert digest(tmp_path / "run") == before
 
 
@@ -376,7 +376,7 @@ def test_other_weights_in_the_same_file_are_refused(
     torch.save(problem.origin.draw("others"), file)
     ended = type_in(*SHORT, *options, folder=tmp_path)
     assert ended.code == 1
-    assert "weights of θ0, are no longer those that the run began with" in ended.err
+    assert "weights of θ0 have changed since the run started" in ended.err
 
 
 def signs_of_life(folder: Path, host: str, age: float = 0) -> None:
@@ -468,7 +468,7 @@ def test_what_a_multirun_has_finished_is_not_done_again(
 def test_resume_where_no_run_began(tmp_path: Path) -> None:
     ended = type_in(f"resume={tmp_path}", folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-    assert "no run began here" in ended.err
+    assert "no run was started here" in ended.err
     for spoilt in ("no json", "[]", '{"cwd": 1}'):
         (tmp_path / "run.json").write_text(spoilt)
         ended = type_in(f"resume={tmp_path}", folder=tmp_path)

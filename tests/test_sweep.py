@@ -181,10 +181,10 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; give the command that began it"),
-        (["-m", "seed=3"], "it has 2 jobs, not 1; give the command that began it"),
+        (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; use the command that started it"),
+        (["-m", "seed=3"], "it has 2 jobs, not 1; use the command that started it"),
         (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; give"),
-        (["seed=3"], "sweep.resume: goes on with a multirun; add -m"),
+        (["seed=3"], "sweep.resume: resumes a multirun; add -m"),
     ],
 )
 def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_sweep_resume_notices_what_is_left_out(tmp_path: Path) -> None:
     write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "init=fixed", "seed=3"]]})
     ended = distill("-m", *swept, "seed=3", f"sweep.resume={tmp_path}", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    assert "its job 0 has init=fixed; give the command that began it" in ended.err
+    assert "its job 0 has init=fixed; use the command that started it" in ended.err
 
 
 def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
@@ -223,7 +223,7 @@ def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
 def test_sweep_resume_needs_a_sweep(tmp_path: Path) -> None:
     ended = distill("-m", *TINY, "seed=1,2", "sweep.resume=nowhere", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == "distill: sweep.resume=nowhere: no folder of a multirun (no sweep.json)\n"
+    assert ended.err == "distill: sweep.resume=nowhere: not the folder of a multirun (it has no sweep.json)\n"
 
 
 @pytest.mark.filterwarnings(

@@ -7,7 +7,7 @@
     dd.evaluate(problem, distilled, networks=20, baselines=["random_real"])
     distilled.save("digits.safetensors")
 
-The command line (`distill --help`) does the same from configs, with files, logs and reports.
+The command line (`distill --help`) does the same from configs and adds files, logs and reports.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-#: Where each public name is defined. They are imported when they are asked for: torch takes seconds, which
-#: `distill --help` need not wait for. Their types are in `__init__.pyi`, which a test compares with this.
+#: The module that defines each public name. A name is imported at its first use: importing torch takes
+#: seconds, and `distill --help` need not wait for it. `__init__.pyi` has the types; a test compares the two.
 _MODULES = {
     "Problem": "problem",
     "InMemory": "datasets.in_memory",

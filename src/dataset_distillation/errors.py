@@ -1,4 +1,4 @@
-"""What a user reads when something is wrong: one line, no traceback."""
+"""The errors that a user sees: one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class UserError(Exception):
-    """Something outside the program is wrong (a file, a folder, the network). Exit code 1."""
+    """Something outside the program is wrong (a file, a folder, the network); exit code 1."""
 
     exit_code = 1
 
 
 class ConfigError(UserError):
-    """A value or a combination of values in the configuration is wrong. Exit code 2."""
+    """A value or a combination of values in the configuration is wrong; exit code 2."""
 
     exit_code = 2
 
 
 def refuse(key: str, value: object, allowed: str, remedy: str = "") -> ConfigError:
-    """The one form of every configuration error: the key, the value it got, what is allowed, what to do."""
+    """Return a configuration error in its one form: the key, its value, what is allowed, what to do."""
     return ConfigError(f"{key}={value}: {allowed}" + (f"; {remedy}" if remedy else ""))
 
 
@@ -35,7 +35,10 @@ def one_of(key: str, value: str, options: Iterable[str]) -> None:
 
 
 def member(key: str, value: str, kind: type[E]) -> E:
-    """The member of `kind` that is called `value`. Raises ConfigError if there is none."""
+    """Return the member of `kind` with the value `value`.
+
+    Raises ConfigError if there is none.
+    """
     one_of(key, value, [option.value for option in kind])
     return kind(value)
 
@@ -47,11 +50,11 @@ def positive(key: str, value: float) -> None:
 
 
 def choice_of(option: object) -> str:
-    """The name of `option` among the choices of its group, as in `init=random`: that of its file."""
+    """Return the name of `option` among the choices of its group, as in `init=random`: its module's name."""
     return type(option).__module__.rpartition(".")[2]
 
 
 def program() -> str:
-    """The command that runs, for messages; a worker process of a launcher does its work for `distill`."""
+    """Return the command that runs, for messages; `distill` in the worker process of a launcher."""
     name = Path(sys.argv[0]).name
     return name if name.startswith("distill") else "distill"

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files so that no reader ever sees a half-written one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from dataset_distillation.errors import UserError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one stroke: written beside it, synced, renamed; or raise UserError."""
-    # Processes of two machines, or of two containers, may have the same number.
+    """Replace `path` by `content` atomically: write a file beside it, sync it, rename it.
+
+    Raises UserError if that fails.
+    """
+    # A process id would not be unique: processes of two machines or containers may have the same.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,5 +32,8 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Raises ValueError for NaN and the infinities, which are no JSON: what has no value is None."""
+    """Write `value` as JSON; a missing value is None.
+
+    Raises ValueError for NaN and the infinities, which JSON does not have.
+    """
     write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

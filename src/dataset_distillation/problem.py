@@ -1,4 +1,4 @@
-"""What distillation and evaluation have in common: data, a network, p(θ0), an objective, a seed."""
+"""What distillation and evaluation share: the data, the network, p(θ0), the objective and the seed."""
 
 from __future__ import annotations
 
@@ -30,22 +30,25 @@ if TYPE_CHECKING:
 def check_parts(
     dataset: Dataset, architecture: Architecture, init: Init, objective: Objective, stored: bool = False
 ) -> None:
-    """Raise ConfigError unless these fit each other; `stored`: an artifact may hold θ0."""
+    """Raise ConfigError unless these parts fit each other.
+
+    stored: the distilled data may already hold θ0, so that the file it was read from need not exist.
+    """
     size, name = dataset.image_size, f"dataset.name={dataset.name}"
     architecture.check((dataset.channels, size, size))
     if objective.numbers and not dataset.numbers:
         allowed, remedy = f"predicts numbers, and {name} has classes", "use objective=standard"
         raise refuse("objective", choice_of(objective), allowed, remedy)
     if dataset.numbers and not objective.numbers:
-        allowed, remedy = f"is about classes, and {name} has numbers", "use objective=regression"
+        allowed, remedy = f"predicts classes, and {name} has numbers", "use objective=regression"
         raise refuse("objective", choice_of(objective), allowed, remedy)
     init.check(dataset, stored)
     if objective.trained_init and not init.trained:
         other = " dataset@init.source=..." if objective.other_source else ""
         remedy = f"use init=pretrained{other}"
-        raise refuse("objective", choice_of(objective), "is of trained networks", remedy)
+        raise refuse("objective", choice_of(objective), "needs networks that are already trained", remedy)
     if objective.other_source and init.trained_on(dataset):
-        remedy = "choose another, for example dataset@init.source=usps, or objective=standard"
+        remedy = "choose another source, for example dataset@init.source=usps, or objective=standard"
         raise refuse("init.source", dataset.name, "is the dataset that is distilled", remedy)
     if dataset.class_names:
         objective.check(dataset.class_names)
@@ -53,13 +56,22 @@ def check_parts(
 
 @dataclass(frozen=True)
 class Problem:
-    """`network` gives the form of θ; its own weights mean nothing."""
+    """What is to be distilled and for which networks; made by `Problem.of` or `Problem.load`.
+
+    data: the train, validation and test splits.
+    network: the module that gives θ its form; its own weights are never used.
+    architecture: how the network is built and how its weights are drawn.
+    init: where θ0 comes from (Section 3.5), bound to the dataset.
+    objective: what the distilled data are for, bound to the classes.
+    inner_optimizer: how an inner step updates the weights.
+    seed: the seed of every random draw.
+    """
 
     data: Data
     network: nn.Module
     architecture: Architecture
-    init: Init  # bound to the dataset
-    objective: Objective  # bound to the classes
+    init: Init
+    objective: Objective
     inner_optimizer: InnerOptimizer
     seed: int
 
@@ -78,17 +90,18 @@ class Problem:
         validation: float = 0.1,
         seed: int = 0,
     ) -> Problem:
-        """The problem of your own data and network; neither is changed.
+        """Make the problem of your own data and network; neither is changed.
 
-        images, labels, test, class_names, validation: as `InMemory` takes them.
-        network: your own module, of which a copy is used, on the device where it is; or one of this
-            package, `LeNet()`, `ConvNet(width=64)`, ...
-        init: where θ0 comes from (Section 3.5), `Random()` by default.
-        objective: what the distilled data are for, `Standard()` by default, `Regression()` for numbers.
-        inner_optimizer: how an inner step is made, `SGD()` by default.
-        seed: of every draw: the validation split, θ0, real batches, where pixels start.
+        images, labels, test, class_names, validation: as for `InMemory`.
+        network: your own module, of which a copy is used, on the device where it is; or an architecture of
+            this package, such as `LeNet()` or `ConvNet(width=64)`.
+        init: where θ0 comes from (Section 3.5); `Random()` by default.
+        objective: what the distilled data are for; by default `Standard()`, or `Regression()` if the labels
+            are numbers.
+        inner_optimizer: how an inner step updates the weights; `SGD()` by default.
+        seed: the seed of every draw: the validation split, θ0, the real batches and the first pixels.
 
-        Raises ConfigError or UserError, one line, where these do not fit each other.
+        Raises ConfigError or UserError, with a message of one line, if these do not fit each other.
         """
         dataset = InMemory(images, labels, test=test, class_names=class_names, validation=validation)
         default = Regression() if dataset.numbers else Standard()
@@ -110,7 +123,13 @@ class Problem:
         device: torch.device | None = None,
         test_only: bool = False,
     ) -> Problem:
-        """Load the data, or of them the test split alone, and build the network."""
+        """Load the data and build the network.
+
+        device: where the network is placed; None leaves it on the CPU, or on the device of your own network.
+        test_only: load the test split alone, which is enough to evaluate.
+
+        Raises UserError if the data cannot be read or do not fit.
+        """
         data = dataset.load_test(seed) if test_only else dataset.load(seed)
         specification = data.specification
         network = architecture.build(specification.shape, specification.classes).to(device)
@@ -119,6 +138,7 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
+        """The device of the network."""
         return next(self.network.parameters()).device
 
     @cached_property
@@ -127,20 +147,26 @@ class Problem:
         return Origin(self.architecture, self.network, self.data.specification, self.seed)
 
     def population(self, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        """`number` initial weights θ0 for `purpose` at outer `step`, on the network's device."""
+        """Return `number` samples of θ0 for `purpose` at outer `step`, on the network's device.
+
+        The same arguments always give the same samples.
+        """
         population = self.init.population(self.origin, purpose, number, step)
         return [{name: tensor.to(self.device) for name, tensor in weights.items()} for weights in population]
 
     @property
     def known(self) -> Weights | None:
-        """θ0, where it is one known sample."""
+        """θ0 if it is one known sample, else None."""
         return self.population("init", 1)[0] if self.init.known else None
 
     def validation(self, images: int) -> Split:
-        """`images` of the validation split, that checkpoints and learning rates are chosen on."""
+        """Return `images` random images of the validation split, or all if it has fewer.
+
+        Checkpoints and learning rates are chosen on them.
+        """
         import torch
 
         split = self.data.validation
-        # At random: many sources are sorted by class.
+        # The images are chosen at random because many sources are sorted by class.
         order = torch.randperm(len(split), generator=stream(self.seed, "validation images"))
         return split.subset(order[:images])

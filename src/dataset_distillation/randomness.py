@@ -1,8 +1,8 @@
 """Randomness is a function of its name.
 
-Every draw of the project comes from a stream that is named by what it is for and by the step it belongs
-to. No state is carried from one draw to the next, so a run that was stopped and resumed sees the same
-draws as one that was not, and two methods that ask for the same name are compared on the same draw.
+Every random draw of the project comes from a stream whose name says what the draw is for and which step it
+belongs to. No state is carried from one draw to the next. So a run that was stopped and resumed sees the same
+draws as one that was not, and two methods that use the same name are compared on the same draw.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The door for the user's own code: `path=my_package.my_module:attribute`."""
+"""Imports the user's own code: `path=my_package.my_module:attribute`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from dataset_distillation.errors import UserError, refuse
 
 
 def load(key: str, path: str) -> Any:
-    """The object that `path`, package.module:attribute, names; the current folder is importable.
+    """Return the object that `path`, package.module:attribute, names; the current folder is importable.
 
-    `key` is the configuration key that errors name. Raises ConfigError, one line, if there is no such object.
+    `key` is the configuration key for error messages. Raises ConfigError, with a message of one line, if
+    there is no such object.
     """
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
@@ -31,7 +32,7 @@ def load(key: str, path: str) -> Any:
 
 
 def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
-    """`function(*inputs, **arguments)`; an exception becomes a UserError of one line that names `path`."""
+    """Return `function(*inputs, **arguments)`; an exception becomes a one-line UserError naming `path`."""
     try:
         return function(*inputs, **arguments)
     except Exception as error:
@@ -39,6 +40,7 @@ def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
 
 
 def describe(error: Exception) -> str:
+    """The type and the message of `error`, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

@@ -1,8 +1,8 @@
 """Network architectures: one file per network.
 
-To add one: one file here with a dataclass derived from `Architecture`, and one YAML in
-`conf/architecture/` whose first default is `/schema/architecture/<file name>@_here_`.
-Files import torch inside `build`, so that `distill --help` need not wait for it.
+To add an architecture: write one file here with a dataclass derived from `Architecture`, and one YAML in
+`conf/architecture/` whose first default is `/schema/architecture/<file name>@_here_`. The files import torch
+inside `build`, so that `distill --help` need not wait for it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-#: The weights of one network by parameter name. A population of networks is one such dict whose
-#: tensors are stacked along a first dimension.
+#: The weights of one network by parameter name. The weights of several networks can be stacked in one such
+#: dict, along a first dimension.
 Weights = dict[str, "Tensor"]
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class WeightScheme(StrEnum):
-    """How θ0 is drawn; own: as `build` draws."""
+    """How θ0 is drawn; own: as `build` draws it."""
 
     xavier = "xavier"
     kaiming = "kaiming"
@@ -38,11 +38,15 @@ class WeightScheme(StrEnum):
 
 @dataclass
 class Architecture:
-    """The options that every network has; an architecture derives from it and implements `build`."""
+    """The options that every network has; an architecture derives from this class and implements `build`.
 
-    weights: WeightScheme = (
-        WeightScheme.xavier
-    )  # the paper's; kaiming, orthogonal (all: biases 0); own: as `build` draws
+    weights: how θ0 is drawn: `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: as `build` draws it;
+        see `draw`.
+
+    Raises ConfigError if a value is not allowed.
+    """
+
+    weights: WeightScheme = WeightScheme.xavier
 
     def __post_init__(self) -> None:
         self.weights = member("architecture.weights", self.weights, WeightScheme)
@@ -56,20 +60,21 @@ class Architecture:
         """Raise ConfigError if images of `shape` (channels, height, width) do not fit this network."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """A network from images (n, *shape) to logits (n, classes)."""
+        """Return a network from images (n, *shape) to logits (n, classes)."""
         raise NotImplementedError
 
     def modules(self, network: nn.Module) -> set[str]:
-        """The names of the Python modules that define `network` and its parts, without those of torch."""
+        """Return the names of the Python modules that define `network` and its parts, except torch's."""
         names = {type(part).__module__ for part in network.modules()}
         return {name for name in names if name.partition(".")[0] != "torch"}
 
     def draw(self, network: nn.Module, generator: torch.Generator, specification: Specification) -> Weights:
-        """A sample of p(θ0) by the scheme `weights`, on the CPU; depends on the generator alone.
+        """Return a sample of p(θ0), on the CPU, by the scheme `weights`; it depends on the generator alone.
 
-        xavier: normal of variance 2 / (fan in + fan out) (Glorot & Bengio 2010); kaiming: normal of variance
-        2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors of two and more
-        dimensions that are not the scales of a norm; biases are 0, all else is 1. own: `build` draws.
+        xavier: normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010); kaiming: normal with
+            variance
+        2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors with two or more
+        dimensions that are not the scales of a norm; biases are 0, and all others are 1. own: `build` draws.
         """
         if self.weights == "own":
             network = self.rebuilt(generator, specification)
@@ -94,17 +99,17 @@ class Architecture:
         return init.orthogonal_(tensor, generator=generator)
 
     def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
-        """A network built from the seed of `generator`, with the global one left as it was."""
+        """Return a network built from the seed of `generator`; the global generator is left unchanged."""
         import torch
 
-        # torch.manual_seed would seed the accelerators too, and nothing would put them back.
+        # torch.manual_seed would seed the accelerators, too, and nothing would restore them.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(generator.initial_seed())
             return self.build(specification.shape, specification.classes)
 
 
 def batch_norms() -> tuple[type[BatchNorm], ...]:
-    """The classes of torch in which images meet."""
+    """The classes of torch whose outputs for one image depend on the other images."""
     from torch import nn
 
     return nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
@@ -120,10 +125,10 @@ def _norms(network: nn.Module) -> set[str]:
 
 
 def stateless(network: nn.Module) -> nn.Module:
-    """The same network as a function of weights and images alone, which an unroll needs.
+    """Make `network` a function of weights and images alone, which an unroll needs, and return it.
 
-    BatchNorm uses the statistics of the batch in training and evaluation (running statistics would be a
-    state beside the weights that no gradient crosses), and dropout is off, as in the paper.
+    BatchNorm uses the statistics of the batch in training and evaluation (running statistics would be a state
+    beside the weights that no gradient crosses), and dropout is off, as in the paper.
     """
     from torch import nn
     from torchvision.ops import StochasticDepth
@@ -139,12 +144,12 @@ def stateless(network: nn.Module) -> nn.Module:
 
 
 def square(name: str, shape: tuple[int, int, int], sizes: list[int]) -> None:
-    """Raise ConfigError unless images of `shape` have one of the `sizes` that network `name` takes."""
+    """Raise ConfigError unless images of `shape` have one of the `sizes` that network `name` accepts."""
     if shape[1] not in sizes:
         allowed = " or ".join(f"{size}×{size}" for size in sizes)
         raise refuse(
             "dataset.image_size",
             shape[1],
-            f"architecture={name} takes images of {allowed}",
+            f"architecture={name} needs images of {allowed}",
             f"set dataset.image_size={sizes[-1]} or choose another, for example architecture=convnet",
         )

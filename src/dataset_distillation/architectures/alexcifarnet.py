@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def _brightness() -> type[nn.Module]:
-    """nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1), of which a meta-gradient costs a fifth less.
+    """nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1), with a meta-gradient that costs a fifth less.
 
-    torch's sums over channels by a three-dimensional pooling and raises to a power, each in a slow loop.
+    torch's version sums over channels with three-dimensional pooling and computes a power, both slowly.
     """
     from torch import Tensor, nn
 
@@ -32,7 +32,10 @@ def _brightness() -> type[nn.Module]:
 
 @dataclass
 class AlexCifarNet(Architecture):
-    """Krizhevsky's cuda-convnet (2012) in the form of the authors' code; 1,756,426 weights at 3×32×32."""
+    """Krizhevsky's cuda-convnet (2012) in the form of the authors' code; 1,756,426 weights at 3×32×32.
+
+    weights: how θ0 is drawn, as in every architecture.
+    """
 
     def check(self, shape: tuple[int, int, int]) -> None:
         square("alexcifarnet", shape, [32])

@@ -1,4 +1,4 @@
-"""ConvNet, the network that later papers on dataset distillation compare on."""
+"""ConvNet, the network that later papers on dataset distillation use for comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Norm(StrEnum):
-    """What normalizes the channels of a block."""
+    """The normalization of the channels in a block."""
 
     instance = "instance"
     group = "group"
@@ -22,14 +22,21 @@ class Norm(StrEnum):
     none = "none"
 
 
-GROUPS = 4  # of norm=group, as in the code of Zhao et al.
+GROUPS = 4  # for norm=group, as in the code of Zhao et al.
 
 
 @dataclass
 class ConvNet(Architecture):
     """`depth` blocks of 3×3 convolution, norm, ReLU and 2×2 average pooling (Gidaris & Komodakis 2018).
 
-    320,010 weights at 3×32×32 by default, as in Zhao et al. 2021 (dataset condensation).
+    By default it has 320,010 weights at 3×32×32, as in Zhao et al. 2021 (dataset condensation).
+
+    weights: how θ0 is drawn, as in every architecture.
+    depth: the number of blocks; each halves the image.
+    width: channels per block.
+    norm: `instance`, `group` (4 groups), `batch` or `none`.
+
+    Raises ConfigError if a value is not allowed.
     """
 
     depth: int = 3
@@ -58,7 +65,7 @@ class ConvNet(Architecture):
         channels, size, _ = shape
         blocks: list[nn.Module] = []
         for block in range(self.depth):
-            # MNIST's 28 pixels become 32, as in LeNet, and then halve evenly.
+            # MNIST's 28 pixels are padded to 32, as in LeNet, so that they can be halved.
             padding = 3 if block == 0 and size == 28 else 1
             size = (size + 2 * padding - 2) // 2
             blocks += [nn.Conv2d(channels, self.width, 3, padding=padding), *self._norm()]
@@ -74,5 +81,5 @@ class ConvNet(Architecture):
         if self.norm == "batch":
             # Running statistics would be a state beside the weights, which no gradient crosses.
             return [nn.BatchNorm2d(self.width, track_running_stats=False)]
-        # One group a channel is InstanceNorm with scales; a GroupNorm has no other mode in evaluation.
+        # One group per channel is InstanceNorm with scales; GroupNorm works alike in training and evaluation.
         return [nn.GroupNorm(self.width if self.norm == "instance" else GROUPS, self.width)]

@@ -1,4 +1,4 @@
-"""A network that a Python program has built. No config can name it."""
+"""A network that a Python program has built; a config cannot name it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 class Given(Architecture):
     """A copy of your own network, from images (n, channels, size, size) to logits (n, classes).
 
-    Its BatchNorm uses the statistics of the batch and its dropout is off. `weights` says how θ0 is drawn:
-    `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: by the `reset_parameters` of its layers.
+    Its BatchNorm uses the statistics of the batch, and its dropout is off.
+
+    network: the module to copy; its parameters give θ its form.
+    weights: how θ0 is drawn: `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: by the
+        `reset_parameters` of its layers.
+
+    Raises UserError if the network has no parameters or does not fit the images and classes, and ConfigError
+    if there is no such scheme.
     """
 
     def __init__(self, network: nn.Module, weights: str = "xavier") -> None:
@@ -40,10 +46,10 @@ class Given(Architecture):
                 logits = network(torch.zeros(2, *shape).to(like))
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"the network does not take images of shape {shape} ({reason})") from error
+            raise UserError(f"the network does not accept images of shape {shape} ({reason})") from error
         if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise UserError(f"the network: logits of 2 images have shape {got}: must be (2, {classes})")
+            actual = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise UserError(f"the network: logits of 2 images have shape {actual}: must be (2, {classes})")
         return network
 
     def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:

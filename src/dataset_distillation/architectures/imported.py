@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Imported(Architecture):
-    """`path`, package.networks:MyNet, is called with what it takes of `channels`, `image_size`, `classes`.
+    """`path`, package.networks:MyNet, is called with those of `channels`, `image_size`, `classes` it accepts.
 
-    It is a class or a function; what it returns is a network from images (n, channels, image_size,
-    image_size) to logits (n, classes). Its BatchNorm uses batch statistics and its dropout is off.
+    It is a class or a function that returns a network from images (n, channels, image_size, image_size) to
+    logits (n, classes). BatchNorm in the network uses batch statistics, and dropout is off.
     """
 
     weights: WeightScheme = WeightScheme.own
@@ -29,7 +29,7 @@ class Imported(Architecture):
         user_code.load("architecture.path", self.path)
 
     def modules(self, network: nn.Module) -> set[str]:
-        return super().modules(network) | {self.path.partition(":")[0]}  # a function, perhaps, that builds it
+        return super().modules(network) | {self.path.partition(":")[0]}  # the path may name a function
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         import torch
@@ -37,19 +37,19 @@ class Imported(Architecture):
 
         constructor = user_code.load("architecture.path", self.path)
         arguments = {"channels": shape[0], "image_size": shape[1], "classes": classes}
-        network = user_code.call(self.path, constructor, **_taken(constructor, arguments))
+        network = user_code.call(self.path, constructor, **_accepted(constructor, arguments))
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
         with torch.no_grad():
             logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
         if tuple(logits.shape) != (2, classes):
-            got = tuple(logits.shape)
-            raise UserError(f"{self.path}: logits of 2 images have shape {got}: must be (2, {classes})")
+            actual = tuple(logits.shape)
+            raise UserError(f"{self.path}: logits of 2 images have shape {actual}: must be (2, {classes})")
         return network
 
 
-def _taken(constructor: Any, arguments: dict[str, int]) -> dict[str, int]:
-    """The arguments that the constructor's signature names; all of them if it ends in **keywords."""
+def _accepted(constructor: Any, arguments: dict[str, int]) -> dict[str, int]:
+    """Return the arguments that the constructor's signature names; all of them if it ends in **keywords."""
     parameters = inspect.signature(constructor).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return arguments

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class LeNet(Architecture):
-    """LeCun et al. 1998 in the form of the authors' code: ReLU and max-pooling; 61,706 weights at 1×28×28."""
+    """LeCun et al. 1998 in the form of the authors' code: ReLU and max-pooling; 61,706 weights at 1×28×28.
+
+    Images must be 28×28 or 32×32.
+
+    weights: how θ0 is drawn, as in every architecture.
+    """
 
     def check(self, shape: tuple[int, int, int]) -> None:
         square("lenet", shape, [28, 32])
@@ -21,7 +26,7 @@ class LeNet(Architecture):
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn
 
-        # 32×32 as LeCun had it; padding brings 28×28 there.
+        # LeCun's network has 32×32 inputs; 28×28 images are padded to that.
         padding = 2 if shape[1] == 28 else 0
         return nn.Sequential(
             nn.Conv2d(shape[0], 6, 5, padding=padding), nn.ReLU(), nn.MaxPool2d(2),

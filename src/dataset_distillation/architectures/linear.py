@@ -1,4 +1,4 @@
-"""The linear classifier of Section 3.3, for which the bound on the number of distilled images is known."""
+"""The linear model of Section 3.3, for which the bound on the number of distilled images is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Linear(Architecture):
-    """Outputs that are linear in the pixels; 7,850 weights at 1×28×28."""
+    """Outputs that are linear in the pixels; 7,850 weights at 1×28×28.
+
+    weights: how θ0 is drawn, as in every architecture.
+    bias: whether a bias is added to the outputs.
+    """
 
     bias: bool = True
 

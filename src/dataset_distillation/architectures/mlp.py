@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class MLP(Architecture):
-    """`layers` linear layers with ReLU between them, `width` units each; 118,282 weights at 1×28×28."""
+    """A multi-layer perceptron with ReLU between its linear layers; 118,282 weights at 1×28×28.
+
+    weights: how θ0 is drawn, as in every architecture.
+    width: units per hidden layer.
+    layers: the number of linear layers.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     width: int = 128
     layers: int = 3

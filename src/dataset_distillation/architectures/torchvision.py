@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-#: What cannot be unrolled, and why.
+#: Networks that cannot be unrolled, by the start of their names, and the reason.
 UNFIT = {
     "vit_": "its fused attention has no gradient of a gradient",
     "maxvit": "its fused attention has no gradient of a gradient",
@@ -25,7 +25,13 @@ UNFIT = {
 
 @dataclass
 class TorchvisionNetwork(Architecture):
-    """alexnet, resnet18, ...: untrained, with batch statistics in BatchNorm and without dropout."""
+    """A network of torchvision.models, untrained, with batch statistics in BatchNorm and without dropout.
+
+    weights: how θ0 is drawn, as in every architecture; by default by torchvision.
+    name: the name in torchvision.models: `alexnet`, `resnet18`, ...
+
+    Raises ConfigError if there is no such network or if the images do not fit it.
+    """
 
     weights: WeightScheme = WeightScheme.own
     name: str = "???"
@@ -36,12 +42,12 @@ class TorchvisionNetwork(Architecture):
             raise refuse(
                 "dataset.channels",
                 shape[0],
-                f"architecture.name={self.name} takes RGB images",
+                f"architecture.name={self.name} needs RGB images",
                 "set dataset.channels=3",
             )
         import torch
 
-        # On the meta device: shapes only, neither memory nor arithmetic.
+        # The meta device computes shapes only; it needs neither memory nor arithmetic.
         with torch.device("meta"):
             try:
                 self.build(shape, 2)(torch.empty(2, *shape))
@@ -56,7 +62,7 @@ class TorchvisionNetwork(Architecture):
     def _check_name(self) -> None:
         from torchvision import models
 
-        # `module=` leaves out the networks of detection, segmentation and video.
+        # `module=` leaves out the networks for detection, segmentation and video.
         names = models.list_models(module=models)
         if self.name not in names:
             close = difflib.get_close_matches(self.name, names, n=3, cutoff=0.4) or ["alexnet", "resnet18"]

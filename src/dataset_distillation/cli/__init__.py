@@ -1,4 +1,4 @@
-"""The console programs: arguments, exit codes, one line per error."""
+"""The console programs: their arguments, exit codes, and errors of one line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["Check", "distill", "evaluate", "pretrain", "report", "status"]
 
 
 def distill() -> None:
-    """`distill`: distil a data set; with -m a sweep."""
+    """`distill`: distill a dataset; with -m a sweep."""
     enter(distill_job, help_page, lambda _: experiment_config.register())
 
 
 def evaluate() -> None:
-    """`distill-evaluate`: held-out networks on an artifact, or the baselines alone; with -m a sweep."""
+    """`distill-evaluate`: judge an artifact with held-out networks, or baselines alone; with -m a sweep."""
 
     def register(arguments: list[str]) -> None:
         experiment_config.register(Evaluate)
@@ -39,20 +39,20 @@ def evaluate() -> None:
 
 
 def status() -> None:
-    """`distill-status`: how far the jobs of a multirun are; makes its tables and its page anew."""
+    """`distill-status`: show how far the jobs of a multirun are, and renew its tables and its page."""
     parser = argparse.ArgumentParser("distill-status", description=status.__doc__)
     parser.add_argument("sweep", type=Path, help="folder of a multirun")
-    parser.add_argument("--watch", action="store_true", help="show it again every few seconds, to the end")
+    parser.add_argument("--watch", action="store_true", help="repeat until the multirun ends")
     parser.add_argument("--version", action="version", version=version_line())
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     from dataset_distillation.report import page, table
 
     try:
-        while table.show_status(asked.sweep) and asked.watch:
+        while table.show_status(arguments.sweep) and arguments.watch:
             time.sleep(5)
             print("\033[2J\033[H", end="")
-        table.sweep(asked.sweep)
-        page.write_sweep(asked.sweep)
+        table.sweep(arguments.sweep)
+        page.write_sweep(arguments.sweep)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except UserError as error:
@@ -71,9 +71,7 @@ def pretrain() -> None:
 
         report = pretrain(prepare(experiment), experiment)
         if report is None:
-            raise ConfigError(
-                "init: there is nothing to train; take init=pretrained or init=fixed_pretrained"
-            )
+            raise ConfigError("init: there is nothing to train; use init=pretrained or init=fixed_pretrained")
         print(report.folder)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -82,7 +80,7 @@ def pretrain() -> None:
 
 
 def report() -> None:
-    """`distill-report`: the pages of runs and multiruns again, and the paper's tables and figures."""
+    """`distill-report`: renew the pages of runs and multiruns, or make the paper's tables and figures."""
 
     try:
         for path in main():

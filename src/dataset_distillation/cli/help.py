@@ -1,4 +1,4 @@
-"""The help page: made from the files in `conf/`, so it cannot fall behind them."""
+"""The help page; it is made from the files in `conf/`, so it is always up to date."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataset_distillation.errors import program
 from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 
 HEAD = """\
-distill: squeeze a data set into a few synthetic images (Wang et al., arXiv 1811.10959)
+distill: squeeze a dataset into a few synthetic images (Wang et al., arXiv 1811.10959)
 
 usage: distill [group=choice] [group.key=value] ...
        distill -m key=value1,value2 ...              every combination, and a table over all of them
-       distill resume=<run folder>                   a run that was stopped goes on
-       distill -m ... sweep.resume=<folder>          what that multirun has not finished (distill-status)
+       distill resume=<run folder>                   resume a run that was stopped
+       distill -m ... sweep.resume=<folder>          finish that multirun (see distill-status)
 
 examples:
   distill experiment=demo
@@ -27,7 +27,7 @@ Every group, with its choices:
 
 TAIL = """\
 
-`distill --cfg job` shows every key and its value; each file in conf/ explains its own.
+`distill --cfg job` shows every key and its value; each file in conf/ explains its own keys.
 Tab completion: eval "$(distill -sc install=bash)"     Hydra's own flags: distill --hydra-help"""
 
 
@@ -40,8 +40,9 @@ examples:
   distill-pretrain init=pretrained init.pool_size=100 init.held_out=200
   distill-pretrain experiment=mnist_to_usps
 
-`distill` with the same arguments trains what is missing itself. Networks are kept in init.pretraining.folder
-under a key made of everything that determines them, for all runs; a killed pool goes on where it stopped.\
+`distill` with the same arguments trains missing networks itself. All runs share the networks in
+init.pretraining.folder, under a key made of everything that determines them. If the training is killed, the
+same command resumes it.\
 """
 
 
@@ -59,10 +60,10 @@ examples:
   distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\
       training.learning_rate=0.001 training.batch_size=10 training.epochs=100
 
-The config is that which the artifact was made with. A group that is named takes its values from conf/
-instead, as trainer and logger always do. Without baselines only the test set is read.
-`distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has those that `distill`
-has not.\
+The config is the one that the artifact was made with. A group on the command line has its values from conf/
+instead, as trainer and logger always have. Without baselines only the test set is read.
+`distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has the keys that `distill`
+does not have.\
 """
 
 
@@ -75,7 +76,7 @@ def help_page() -> str:
 
 
 def answer(page: Callable[[], str]) -> None:
-    """Answer --help, by `page`, and --version, and leave; return where neither is asked for."""
+    """Answer --help with `page`, or --version, and exit; return if neither is among the arguments."""
     arguments = set(sys.argv[1:])
     if {"--help", "-h"} & arguments:
         print(page())

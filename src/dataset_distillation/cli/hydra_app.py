@@ -1,4 +1,4 @@
-"""Console entry points: compose, check, call. Nothing heavy is imported before a run starts."""
+"""Console entry points: compose, check, call. They import nothing heavy before a run starts."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from dataset_distillation.sweep.multirun import Multirun
 
 
 class Check(Callback):
-    """Checks a run before Hydra makes its folder, and tells of a multirun."""
+    """Checks a run before Hydra makes its folder, and announces a multirun."""
 
     sweep: Multirun | None = None
     resuming = False
 
     @classmethod
     def forget(cls) -> None:
-        """What an earlier call in this process left."""
+        """Reset what an earlier call in this process has set."""
         cls.sweep, cls.resuming = None, False
 
-    # Hydra turns an exception of a callback into a warning, so these leave by sys.exit.
+    # Hydra turns an exception in a callback into a warning, so these callbacks use sys.exit.
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
             if Check.resuming:
-                raise ConfigError("sweep.resume: goes on with a multirun; add -m")
+                raise ConfigError("sweep.resume: resumes a multirun; add -m")
             chosen(config.hydra.runtime.choices)
-            task = copy.deepcopy(config)  # as the job will get it
+            task = copy.deepcopy(config)  # as the job will receive it
             with open_dict(task):
                 del task["hydra"]
             experiment_config.read(task)
@@ -62,14 +62,14 @@ class Check(Callback):
             sweep.heartbeat.start()
         except (UserError, OSError) as error:
             sys.exit(complain(error))
-        except HydraException:  # of what is swept; the sweeper says so, too
+        except HydraException:  # the values to sweep over are wrong; the sweeper reports that, too
             return
         Check.sweep = sweep
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
 def distill_job(config: DictConfig) -> Any:
-    return run_job(config)  # of another module, so that cluster launchers can pickle this function
+    return run_job(config)  # it is in another module, so that cluster launchers can pickle this function
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="evaluate")
@@ -78,12 +78,12 @@ def evaluation_job(config: DictConfig) -> Any:
 
 
 def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
-    """Answer --help by `page`; else `register` what the arguments need, and hand over to Hydra."""
+    """Answer --help with `page`, or `register` the types that the arguments need and call Hydra."""
     answer(page)
     Check.forget()
     code: int | str | None = 1
     try:
-        with interruptible():  # from the start: importing takes seconds
+        with interruptible():  # from the start, since importing takes seconds
             _prepare(register)
             code = _hydra(job)
     except Interrupted as end:
@@ -96,20 +96,20 @@ def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[l
 
 
 def _prepare(register: Callable[[list[str]], None]) -> None:
-    """Make the arguments what Hydra takes, and known to it what they need."""
+    """Make the arguments readable for Hydra, and register the types that they need."""
     try:
         sys.argv[1:] = _resumed(sys.argv[1:])
         register(sys.argv[1:])
     except EXPECTED as error:
         sys.exit(complain(error))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, to be told in one line
-    logging.raiseExceptions = False  # where the disk is full, the log need not say so line by line
-    # Hydra takes -m only before or behind all overrides.
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through, so that `complain` prints one line
+    logging.raiseExceptions = False  # on a full disk, logging would print a traceback per line
+    # Hydra accepts -m only before or after all overrides.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def _hydra(job: Callable[[], Any]) -> int | str | None:
-    """Hand over to Hydra; returns the exit code."""
+    """Call Hydra; return the exit code."""
     try:
         _resume_sweep()
         if any(argument.startswith("query=") for argument in sys.argv):
@@ -120,7 +120,7 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
         return end.code
     except Exception as error:
         if Check.sweep and Check.sweep.started():
-            return 1  # a job has logged what happened to it
+            return 1  # the job has logged its error
         if not isinstance(error, EXPECTED):
             raise
         return complain(error)
@@ -128,7 +128,7 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
 
 
 def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
-    """The table over all jobs, whatever ended the multirun; no trace of one whose jobs never began."""
+    """Write the table over all jobs, however the multirun ended; if no job started, remove its files."""
     if not sweep.started():
         sweep.withdraw()
         return code
@@ -145,7 +145,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
 
 
 def _resumed(arguments: list[str]) -> list[str]:
-    """`resume=<run folder>` stands for the command that began the run there."""
+    """Replace `resume=<run folder>` by the command that started the run there."""
     folders = [argument for argument in arguments if argument.startswith("resume=")]
     if not folders:
         return arguments
@@ -153,19 +153,19 @@ def _resumed(arguments: list[str]) -> list[str]:
 
 
 def _complete(job: Callable[[], Any]) -> None:
-    """Tab completion without `schema/`, the types, and `wandb/`, which are nothing to choose from."""
-    offered = io.StringIO()
-    with contextlib.redirect_stdout(offered):
+    """Tab completion without `schema/`, which holds types, and `wandb/`: nobody chooses these."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         job()
-    print(" ".join(word for word in offered.getvalue().split() if not word.startswith(("schema", "wandb"))))
+    print(" ".join(word for word in output.getvalue().split() if not word.startswith(("schema", "wandb"))))
 
 
 def _resume_sweep() -> None:
-    """`sweep.resume=<folder>`, no key of an experiment, says where the multirun writes, and has written."""
+    """Replace `sweep.resume=<folder>`, which is not a key of an experiment, by the folder of the multirun."""
     for i, argument in enumerate(sys.argv):
         key, _, folder = argument.partition("=")
         if key == "sweep.resume":
             if not (Path(folder) / "sweep.json").is_file():
-                raise refuse(key, folder, "no folder of a multirun (no sweep.json)")
+                raise refuse(key, folder, "not the folder of a multirun (it has no sweep.json)")
             quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
             sys.argv[i], Check.resuming = f"hydra.sweep.dir='{quoted}'", True

@@ -29,7 +29,7 @@ from dataset_distillation.run.run import Run
 
 
 def run_job(config: DictConfig) -> float | None:
-    """One run, in the folder Hydra made for it; returns the validation metric, which sweepers optimise."""
+    """Run one job in the folder that Hydra made; return the validation metric, which sweepers optimize."""
     from dataset_distillation.pipeline.distill import assist, distill
     from dataset_distillation.pipeline.evaluate import evaluate
     from dataset_distillation.report import page
@@ -37,7 +37,7 @@ def run_job(config: DictConfig) -> float | None:
     from dataset_distillation.run import processes
 
     log = logging.getLogger("distill")
-    run = Run(**_asked(config))
+    run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
         with interruptible():
             assist(experiment_config.read(config), run)
@@ -47,7 +47,7 @@ def run_job(config: DictConfig) -> float | None:
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
     try:
         if result := finished(run.folder):
-            log.info("finished already: there is nothing to do")
+            log.info("the run is finished already: there is nothing to do")
         else:
             write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
             run.keep_changes()
@@ -59,16 +59,16 @@ def run_job(config: DictConfig) -> float | None:
                     result = evaluate(experiment, run)
                 else:
                     result = distill(experiment, run)
-    except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # the last: submitit has its own way to leave
+    except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # SystemExit: submitit
         with contextlib.suppress(UserError):
             run.record(Result(status="interrupted"))
-        log.error("interrupted (%s); to go on: %s resume=%s", end, program(), run.folder)
+        log.error("interrupted (%s); to resume: %s resume=%s", end, program(), run.folder)
         sys.exit(end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", INTERRUPTED))
     except Exception as error:
         with contextlib.suppress(UserError):  # on a full disk
             run.record_failure(error)
-        foreseen = isinstance(error, (UserError, OSError))
-        log.error("%s" if foreseen else "the run failed: %s", error, exc_info=not foreseen)
+        expected = isinstance(error, (UserError, OSError))
+        log.error("%s" if expected else "the run failed: %s", error, exc_info=not expected)
         if HydraConfig.get().mode == RunMode.RUN:
             sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         raise
@@ -76,13 +76,13 @@ def run_job(config: DictConfig) -> float | None:
         show_methods(result, run.choices["dataset"])
     make_page(page.write_run, run.folder)
     if result.signal:
-        log.error("interrupted (%s); to go on: %s resume=%s", result.signal, program(), run.folder)
-        sys.exit(exit_code(result.signal))  # and with it the multirun: nobody wants to interrupt each job
+        log.error("interrupted (%s); to resume: %s resume=%s", result.signal, program(), run.folder)
+        sys.exit(exit_code(result.signal))  # this ends the multirun, too
     log.info("%s: %s", result.status, run.folder)
     return result.validation
 
 
-def _asked(config: DictConfig) -> dict[str, Any]:
+def _fields(config: DictConfig) -> dict[str, Any]:
     """The fields of `Run`."""
     hydra_config = HydraConfig.get()
     return {
@@ -95,25 +95,25 @@ def _asked(config: DictConfig) -> dict[str, Any]:
 
 
 def _command(hydra_config: HydraConf, program: str) -> str:
-    """What repeats this run alone, typed in a shell; workers of a launcher have another command line."""
-    asked = hydra_config.overrides
-    by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in asked.hydra
-    # An experiment that is a multirun would be one again.
-    return shlex.join([program, *asked.task, *(["hydra.mode=RUN"] if by_itself else [])])
+    """The command that repeats this run alone; the workers of a launcher have another command line."""
+    overrides = hydra_config.overrides
+    by_itself = hydra_config.mode == RunMode.MULTIRUN and "hydra.mode=MULTIRUN" not in overrides.hydra
+    # An experiment that is a multirun, such as figure4, would start the multirun again.
+    return shlex.join([program, *overrides.task, *(["hydra.mode=RUN"] if by_itself else [])])
 
 
-def chosen(chosen: Any) -> dict[str, str]:
-    """The chosen file of each group; Hydra would also take a list of them, `dataset=[mnist,usps]`."""
+def chosen(by_group: Any) -> dict[str, str]:
+    """Return the choice of each group; Hydra would also accept a list of choices, `dataset=[mnist,usps]`."""
     for group in experiment_config.GROUPS:
-        if not isinstance(chosen.get(group), str):
-            raise ConfigError(f"{group}: takes one of {', '.join(choices(group))}")
-    nested = [group for group in chosen if "@" in group]  # dataset@init.source
-    return {group: choice for group in (*GROUP_NAMES, *nested) if (choice := chosen.get(group))}
+        if not isinstance(by_group.get(group), str):
+            raise ConfigError(f"{group}: must be one of {', '.join(choices(group))}")
+    nested = [group for group in by_group if "@" in group]  # dataset@init.source
+    return {group: choice for group in (*GROUP_NAMES, *nested) if (choice := by_group.get(group))}
 
 
 def make_page(write: Callable[[Path], Path], folder: Path) -> None:
     try:
         write(folder)
-    except Exception:  # what has run is finished and its result written, whatever is wrong with its page
+    except Exception:  # an error of the page must not spoil the run, whose result is already written
         log = logging.getLogger("distill")
-        log.exception("no page was made; when that is repaired: distill-report %s", folder)
+        log.exception("no page was made; once the cause is repaired, use: distill-report %s", folder)

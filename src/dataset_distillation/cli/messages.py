@@ -12,7 +12,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dataset_distillation.errors import ConfigError, UserError, program
 
-#: What composing a config raises for what a user typed; Hydra has ValueError for `dataset=null`.
+#: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
 
 
@@ -26,7 +26,7 @@ def complain(error: BaseException) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    """Hydra's and OmegaConf's errors take several lines; the user reads one."""
+    """Errors of Hydra and OmegaConf have several lines; return the one that helps the user."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         extra = {"hydra/launcher": "cluster", "hydra/sweeper": "search"}.get(group)
@@ -36,7 +36,7 @@ def _one_line(error: BaseException) -> str:
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return " ".join(str(error).split())
     if cause.full_key == "init.source":
-        return "init.source: is chosen as a group; for example dataset@init.source=usps"
+        return "init.source: is set as a group; for example dataset@init.source=usps"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return f"{cause.full_key}: no such key{_hint(cause)}"
     text = str(cause).splitlines()[0]
@@ -47,7 +47,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _hint(cause: OmegaConfBaseException) -> str:
-    """The key that was meant, or else the keys there are."""
+    """The key that was probably meant, or else all keys."""
     keys = [str(key) for key in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
     if close := difflib.get_close_matches(str(cause.key), keys, 1):
         return f"; did you mean {close[0]}?"

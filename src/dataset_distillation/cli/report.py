@@ -14,30 +14,31 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> list[Path]:
-    """Write what was asked for; returns the files."""
+    """Write the pages, or the tables and figures, that the arguments ask for; return the files."""
     parser = argparse.ArgumentParser(
         prog="distill-report",
-        description="Make report.html of a run folder, or of a multirun's folder and its jobs, again. "
-        "With --output: the paper's tables and figures from all runs in the folders, beside its own numbers.",
+        description="Renew report.html of a run folder, or of a multirun's folder and its jobs. "
+        "With --output: make the paper's tables and figures from all runs in the folders, beside the paper's "
+        "numbers.",
     )
-    parser.add_argument("folders", nargs="+", type=Path, help="run folders, multirun folders, or any above")
-    parser.add_argument("--output", type=Path, help="where the paper's tables and figures are written")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or multiruns, or above them")
+    parser.add_argument("--output", type=Path, help="the folder for the paper's tables and figures")
     parser.add_argument("--version", action="version", version=version_line())
-    asked = parser.parse_args(arguments)
-    # Not before --help has been answered: they import torch.
+    options = parser.parse_args(arguments)
+    # These imports follow the answer to --help, because they import torch.
     from dataset_distillation.report import paper
     from dataset_distillation.report.runs import below
 
-    for folder in asked.folders:
+    for folder in options.folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if asked.output:
-        return paper.write_all([run for folder in asked.folders for run in below(folder)], asked.output)
-    return [file for folder in asked.folders for file in pages(folder)]
+    if options.output:
+        return paper.write_all([run for folder in options.folders for run in below(folder)], options.output)
+    return [file for folder in options.folders for file in pages(folder)]
 
 
 def pages(folder: Path) -> list[Path]:
-    """The page of a run; of a multirun, its page and those of its jobs."""
+    """Write the page of a run, or the pages of a multirun and its jobs; return the files."""
     from dataset_distillation.report import page
     from dataset_distillation.report.runs import jobs
 
@@ -46,12 +47,12 @@ def pages(folder: Path) -> list[Path]:
     try:
         started = jobs(folder)
     except UserError as error:
-        hint = "--output=FOLDER uses all runs below for the paper's tables"
+        hint = "use --output=FOLDER to make the paper's tables from all runs below it"
         raise UserError(f"{folder}: neither a run nor a multirun; {hint}") from error
-    made = [page.write_sweep(folder)]
+    files = [page.write_sweep(folder)]
     for run in started:
         try:
-            made += [page.write_run(run.path)] if is_run(run.path) else []
-        except UserError as error:  # of one job; the others have their pages
+            files += [page.write_run(run.path)] if is_run(run.path) else []
+        except UserError as error:  # in one job; the others still have their pages
             log.error("%s", error)
-    return made
+    return files

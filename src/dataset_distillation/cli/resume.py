@@ -1,4 +1,4 @@
-"""`resume=<run folder>`: the command that began a run."""
+"""`resume=<run folder>`: the command that started a run."""
 
 from __future__ import annotations
 
@@ -19,53 +19,54 @@ from dataset_distillation.run.records import RunRecord, read
 
 
 def resume_command(folder: Path, others: list[str]) -> list[str]:
-    """The arguments that began the run in `folder`; goes to the working directory they were typed in.
+    """Return the arguments that started the run in `folder`, and change to the folder they were typed in.
 
-    Somebody may have sent the folder: what imports code must be typed again, as `others`, and in the folder
-    that it is imported from.
+    The folder may come from somebody else. So arguments that import code must be typed again, as `others`,
+    and in the folder that the code is imported from.
     """
     folder = folder.absolute()
     if (record := read(RunRecord, folder / RUN)) is None:
-        raise UserError(f"resume={folder}: no run began here (no run.json)")
+        raise UserError(f"resume={folder}: no run was started here (no run.json)")
     overrides, there = record.overrides, Path(record.cwd)
     importing = _importing(folder / RUN, overrides)
     if needless := [other for other in others if other not in importing]:
-        raise refuse("resume", folder, "the run goes on as it began", f"leave out {shlex.join(needless)}")
+        raise refuse("resume", folder, "the run keeps its arguments", f"leave out {shlex.join(needless)}")
     here = not there.is_dir() or there.samefile(".")
     if importing and not (here and set(importing) <= set(others)):
         again = shlex.join([program(), f"resume={folder}", *importing])
         remedy = again if here else f"cd {shlex.quote(str(there))}; {again}"
-        raise refuse("resume", folder, "it imports code, which must be asked for", f"type {remedy}")
+        raise refuse("resume", folder, "it imports code, which you must name again", f"type {remedy}")
     if there.is_dir():
         os.chdir(there)
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    # An experiment may be a multirun (figure4), of which this is one job.
+    # The experiment may be a multirun (figure4); this run is one of its jobs.
     return [*overrides, f"hydra.run.dir='{quoted}'", "hydra.mode=RUN"]
 
 
 def _importing(path: Path, overrides: list[str]) -> list[str]:
-    """Those of the overrides that import code. Raises UserError for what no run could have been asked for.
+    """Return the overrides that import code.
 
-    Hydra's own keys are such (they are not recorded): with them a file could run anything.
+    Raises UserError for an override that the command of a run cannot have had. Hydra's own keys are such
+    overrides (they are not recorded): with them a file could run any code.
     """
-    parsed = [(text, *_asked(path, text)) for text in overrides]
+    parsed = [(text, *_parsed(path, text)) for text in overrides]
     doors = [place for _, place, value in parsed if value == "imported"]
     return [
         text for text, place, _ in parsed if any(place.startswith(d) or d.startswith(place) for d in doors)
     ]
 
 
-def _asked(path: Path, text: str) -> tuple[str, Any]:
-    """The place in the config that an override sets, and its value."""
+def _parsed(path: Path, text: str) -> tuple[str, Any]:
+    """Return the place in the config that an override sets, and its value."""
     known = {*GROUP_NAMES, *(f.name for f in fields(Evaluate))}
     try:
         override = OverridesParser.create().parse_override(text)
         group, value = override.key_or_group, override.value()
         named = group in GROUP_NAMES and value is not None and not isinstance(value, dict)
         if group.split(".")[0] not in known or override.package not in (None, "init.source"):
-            raise ValueError("no key of an experiment")
+            raise ValueError("not a key of an experiment")
         if named and value not in choices(group):
-            raise ValueError(f"no choice of {group}")
+            raise ValueError(f"not a choice of {group}")
     except (HydraException, ValueError, TypeError) as error:
         raise UserError(f"{path}: {text}: not from the command of a run ({error})") from error
     return override.package or group, value

@@ -1,3 +1,9 @@
+"""Datasets: the base class, and one file per source.
+
+To add a source: write one file here with a dataclass derived from `Dataset`, and one YAML in `conf/dataset/`
+whose first default is `/schema/dataset/<file name>@_here_`.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -15,75 +21,86 @@ if TYPE_CHECKING:
 
 @dataclass
 class Dataset:
-    """The options that every data set has; a source derives from it and implements `read`."""
+    """The options that every dataset has; a source derives from this class and implements `read`.
+
+    name: the name of the dataset in messages, logs and files.
+    channels: 1 (gray) or 3 (RGB); images are converted to it.
+    image_size: the side of the square that images are resized to, in pixels.
+    border: black pixels on each side of the image, included in `image_size`.
+    mean, std: of the pixels in [0, 1], per channel; None: measured on the train set. Networks see
+        (pixel − mean) / std.
+    class_names: names of the classes, in order; empty: those of the source.
+    validation: the share of the train set that checkpoints are chosen on, between 0 and 1.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     name: str = "???"
-    channels: int = 1  # images are converted to 1 (grey) or 3 (RGB)
-    image_size: int = 28  # images are resized to image_size × image_size
-    border: int = 0  # of it: black pixels on each side of the image
-    mean: list[float] | None = None  # of pixels in [0, 1], per channel; null: measured on the train split
+    channels: int = 1
+    image_size: int = 28
+    border: int = 0
+    mean: list[float] | None = None
     std: list[float] | None = None
     class_names: list[str] = field(default_factory=list)
-    validation: float = 0.1  # share of the train split kept for choosing checkpoints
+    validation: float = 0.1
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise refuse("dataset.channels", self.channels, "must be 1 (grey) or 3 (RGB)")
+            raise refuse("dataset.channels", self.channels, "must be 1 (gray) or 3 (RGB)")
         positive("dataset.image_size", self.image_size)
         if not 0 <= self.border < self.image_size / 2:
-            allowed = f"must be 0 or more, and leave something of dataset.image_size={self.image_size}"
+            allowed = f"must be 0 or more, and less than half of dataset.image_size={self.image_size}"
             raise refuse("dataset.border", self.border, allowed)
         if not 0 < self.validation < 1:
             raise refuse("dataset.validation", self.validation, "must lie between 0 and 1")
         if (self.mean is None) != (self.std is None):
-            raise refuse("dataset.mean", self.mean, f"dataset.std is {self.std}", "give both or neither")
+            raise refuse("dataset.mean", self.mean, f"dataset.std is {self.std}", "set both or neither")
         for std in self.std or []:
             positive("dataset.std", std)
 
     @property
     def numbers(self) -> bool:
-        """Whether its labels are numbers, float (N, 1), instead of classes."""
+        """Whether the labels are numbers, float (N, 1), instead of classes."""
         return False
 
     def load(self, seed: int) -> Data:
-        """Read, describe and split the data set, its images `channels` × `image_size` × `image_size`.
+        """Read, describe and split the dataset; its images are `channels` × `image_size` × `image_size`.
 
-        The validation split is drawn from the train set, stratified by class, by `seed` alone.
-        Raises UserError if images or labels are not what they should be.
+        The validation split is drawn from the train set, stratified by class; it depends on `seed` alone.
+
+        Raises UserError if the images or labels cannot be read or are not as they should be.
         """
-
         train, test, checksum = self.splits()
-        draw = stream(seed, "validation split").initial_seed() % 2**32  # what scikit-learn takes
+        draw = stream(seed, "validation split").initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
-        kept, held_out = splits.stratified(
+        remaining, held_out = splits.stratified(
             train.labels, self.validation, draw, "dataset.validation", class_names
         )
-        return Data(train.specification, train.subset(kept), train.subset(held_out), test, checksum)
+        return Data(train.specification, train.subset(remaining), train.subset(held_out), test, checksum)
 
     def load_test(self, seed: int) -> Data:
-        """`load` of the test split, all that judging an artifact needs; the others are empty."""
+        """Load the test split only, which is enough to judge an artifact; the other splits are empty."""
         import torch
 
         test = self.test_split()
-        nothing = test.subset(torch.empty(0, dtype=torch.long))
-        return Data(test.specification, nothing, nothing, test, "")
+        empty = test.subset(torch.empty(0, dtype=torch.long))
+        return Data(test.specification, empty, empty, test, "")
 
     def test_split(self) -> Split:
-        """The test split; a source that can read it without the train set does so."""
+        """Return the test split; a source that can read it without the train set does so."""
         return self.splits()[1]
 
     def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
-        """The test split of uint8 images of any size, where the mean and std need not be measured."""
-
+        """Return the test split of uint8 images of any size, if the mean and std need not be measured."""
         pixels = convert(images, self.channels, self.image_size, self.border)
         return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
 
     def splits(self) -> tuple[Split, Split, str]:
-        """The train split, validation included, the test split, and a checksum of both: of what `read` gives.
+        """Return the train split with the validation images, the test split, and a checksum of both.
 
-        A source whose images stay in their files implements this (see `files.py`) instead of `read`.
+        The checksum is that of the images and labels that `read` returns. A source whose images stay in their
+        files implements this method (see `image_files.py`) instead of `read`.
         """
-
         raw = self.read()
         raw = raw._replace(class_names=self.named(raw.class_names))
         splits.verify(self.name, raw)
@@ -98,29 +115,29 @@ class Dataset:
         return train, test, splits.checksum(raw)
 
     def read(self) -> Raw:
-        """The source's images as they come, of any size. Raises UserError, one line, if it cannot."""
+        """Return the source's images, of any size. Raises UserError, with a one-line message, if it fails."""
         raise NotImplementedError
 
-    def named(self, found: list[str]) -> list[str]:
-        """The class names of the configuration if there are any, else those that the source gave."""
-        if self.class_names and len(self.class_names) != len(found):
-            allowed = f"must name the {len(found)} classes of {self.name}"
+    def named(self, source_names: list[str]) -> list[str]:
+        """Return the class names of the configuration if there are any, else those of the source."""
+        if self.class_names and len(self.class_names) != len(source_names):
+            allowed = f"must name the {len(source_names)} classes of {self.name}"
             raise refuse("dataset.class_names", self.class_names, allowed)
-        return list(self.class_names) or found
+        return list(self.class_names) or source_names
 
     def specification(self, class_names: list[str], images: torch.Tensor | None) -> Specification:
-        """With the configured mean and std if both have one value a channel, else those of `images`.
+        """Return the specification, with the configured mean and std, or those of `images`.
 
-        Raises ConfigError if they are to be measured and there are no images in memory.
+        The configured values are used if both have one value per channel. Raises ConfigError if they must be
+        measured and there are no images in memory, and UserError if a channel is constant.
         """
-
         shape = (self.channels, self.image_size, self.image_size)
         mean, std = self.mean or [], self.std or []
         if not len(mean) == len(std) == self.channels:
             if images is None:
                 allowed = f"must be {self.channels} numbers, as dataset.std: images stay in their files"
-                raise refuse("dataset.mean", self.mean, allowed, "give both")
-            # Of the whole train set, validation included, so that runs with other seeds normalise alike.
+                raise refuse("dataset.mean", self.mean, allowed, "set both")
+            # Measured on the whole train set with the validation images, so that all seeds normalize alike.
             mean, std = moments(images)
         if min(std) == 0:
             raise UserError(f"dataset {self.name}: all pixels of a channel are equal: nothing to learn from")

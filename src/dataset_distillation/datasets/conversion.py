@@ -1,4 +1,4 @@
-"""From images as they come to uint8 tensors of one shape."""
+"""Conversion of images of any kind to uint8 tensors of one shape."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-#: Images resized at a time: the floats in between stay small however large the data set is.
+#: Images resized at a time, so that the intermediate floats stay small for a dataset of any size.
 CHUNK = 1024
 
 
 def channels_first(images: Any) -> torch.Tensor:
-    """An array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3, as a tensor (N, C, H, W).
+    """Return an array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3, as a tensor (N, C, H, W).
 
-    Raises ValueError if the shape is none of these.
+    Raises ValueError if it has another shape.
     """
     import torch
 
@@ -35,10 +35,10 @@ def channels_first(images: Any) -> torch.Tensor:
 
 
 def convert(images: torch.Tensor, channels: int, size: int, border: int = 0) -> torch.Tensor:
-    """uint8 images (N, 1 or 3, H, W) as uint8 (N, `channels`, `size`, `size`); itself if it is so.
+    """Convert uint8 images (N, 1 or 3, H, W) to uint8 (N, `channels`, `size`, `size`), if necessary.
 
-    The resize is bilinear and antialiased, to a square whatever the shape was; `border` pixels of `size` on
-    each side stay black.
+    Images of any shape are resized to a square, bilinear and antialiased; `border` pixels of `size` on each
+    side are black.
     """
     from torch.nn.functional import pad
     from torchvision.transforms.v2 import functional
@@ -54,9 +54,9 @@ def convert(images: torch.Tensor, channels: int, size: int, border: int = 0) -> 
 
 
 def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """`change` of the images, chunk by chunk, as floats and rounded.
+    """Apply `change` to the images, chunk by chunk, as floats, and round the result.
 
-    On uint8 torchvision truncates greys (white becomes 254) and resizes differently on different CPUs.
+    On uint8 torchvision truncates grays (white becomes 254) and resizes differently on different CPUs.
     """
     import torch
 
@@ -65,9 +65,10 @@ def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch
 
 
 def picture(image: Image.Image, channels: int, size: int) -> torch.Tensor:
-    """A PIL image of any mode as uint8 (`channels`, `size`, `size`), resized as `convert` does.
+    """Convert a PIL image of any mode to uint8 (`channels`, `size`, `size`), resized as in `convert`.
 
-    By Pillow: in integers, the same on every CPU, half the time of floats, and free of Python's lock.
+    Pillow resizes in integers: it gives the same result on every CPU, needs half the time of floats, and
+    releases Python's lock.
     """
     from PIL.Image import Resampling
     from torchvision.transforms.v2 import functional
@@ -79,9 +80,9 @@ def picture(image: Image.Image, channels: int, size: int) -> torch.Tensor:
 def decoded(
     file: Path | str, channels: int, size: int, box: tuple[int, int, int, int] | None = None
 ) -> torch.Tensor:
-    """The image in `file`, or its part (left, top, right, bottom), as uint8 (`channels`, `size`, `size`).
+    """Return the image in `file`, or its part (left, top, right, bottom), as uint8 (channels, size, size).
 
-    Raises UserError, one line, if it cannot be read.
+    Raises UserError, with a message of one line, if it cannot be read.
     """
     from PIL import Image
 
@@ -98,13 +99,13 @@ def unreadable(file: Path | str, error: Exception) -> UserError:
 
 
 def moments(images: torch.Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of (N, C, H, W), of bytes when scaled to [0, 1]."""
+    """Return mean and standard deviation per channel of (N, C, H, W); bytes are first scaled to [0, 1]."""
     import torch
 
     if images.is_floating_point():
         pixels = images.double().movedim(1, 0).flatten(1)
         return pixels.mean(dim=1).tolist(), pixels.std(dim=1, correction=0).tolist()
-    # 256 counts a channel: exact in float64, and no float copy of the images.
+    # 256 counts per channel are exact in float64 and need no float copy of the images.
     values = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in range(images.shape[1]):

@@ -13,8 +13,8 @@ from dataset_distillation.errors import UserError
 class CUB200(Files):
     """5,994 train and 5,794 test photographs, whole, not cropped to the bird.
 
-    `root`/CUB_200_2011 is what the official archive unpacks to: classes.txt, images.txt,
-    image_class_labels.txt, train_test_split.txt, each a table of a number and a value, and images/.
+    The official archive unpacks to `root`/CUB_200_2011: classes.txt, images.txt, image_class_labels.txt,
+    train_test_split.txt, each a table of a number and a value, and images/.
     """
 
     tree = "CUB_200_2011"
@@ -30,15 +30,15 @@ class CUB200(Files):
         images, classes = _table(tree / "images.txt"), len(self.classes(tree))
         labels = _table(tree / "image_class_labels.txt", images, {str(n + 1) for n in range(classes)})
         trains = _table(tree / "train_test_split.txt", images, {"0", "1"})
-        wanted = {"train": "1", "test": "0"}[part]
+        flag = {"train": "1", "test": "0"}[part]
         return [
             Sample(tree / "images" / image, int(labels[number]) - 1)
             for number, image in images.items()
-            if trains[number] == wanted
+            if trains[number] == flag
         ]
 
     def classes(self, tree: Path) -> list[str]:
-        # "001.Black_footed_Albatross", as classes.txt has them.
+        # The names in classes.txt look like "001.Black_footed_Albatross".
         names = _table(tree / "classes.txt").values()
         return [name.partition(".")[2].replace("_", " ") or name for name in names]
 
@@ -46,7 +46,7 @@ class CUB200(Files):
 def _table(
     file: Path, numbers: dict[str, str] | None = None, values: set[str] | None = None
 ) -> dict[str, str]:
-    """Lines of "<number> <value>": one for each of `numbers`, with one of `values`. Raises UserError."""
+    """Read lines of "<number> <value>": one for each of `numbers`, with one of `values`. Raises UserError."""
     table: dict[str, str] = {}
     for line in lines(file):
         number, _, value = line.partition(" ")
@@ -54,5 +54,5 @@ def _table(
             raise UserError(f"{file}: unexpected line {line!r}")
         table[number] = value
     if numbers and (odd := next((n for n in {**numbers, **table} if (n in numbers) != (n in table)), None)):
-        raise UserError(f"{file}: image {odd} is only in one of this file and images.txt")
+        raise UserError(f"{file}: image {odd} is missing either in this file or in images.txt")
     return table

@@ -1,8 +1,4 @@
-"""Data sets: one file per source. What comes out is tensors and a specification.
-
-To add a source: one file here with a dataclass derived from `Dataset`, and one YAML in `conf/dataset/`
-whose first default is `/schema/dataset/<file name>@_here_`.
-"""
+"""The data of an experiment: tensors in three splits, and a specification."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a network must know of a data set.
+    """What a network must know about a dataset.
 
     `shape` is (channels, height, width); `mean` and `std` are per channel, for pixels scaled to [0, 1].
     """
@@ -32,7 +28,7 @@ class Specification:
 
 
 class Batch(NamedTuple):
-    """Normalised float images (n, channels, height, width) and int64 labels (n,)."""
+    """Normalized float images (n, channels, height, width) and int64 labels (n,)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -40,7 +36,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images: int64 labels (N,) in memory, and images that are there when asked for."""
+    """Labeled images: int64 labels (N,) in memory, and images that are provided on demand."""
 
     labels: torch.Tensor
     specification: Specification
@@ -61,13 +57,13 @@ class Split:
         raise NotImplementedError
 
     def subset(self, indices: torch.Tensor) -> Split:
-        """The split of the chosen images alone."""
+        """Return a split of the chosen images only."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class TensorSplit(Split):
-    """uint8 images (N, channels, height, width) in memory, a quarter of what floats would take."""
+    """uint8 images (N, channels, height, width) in memory; floats would need four times as much."""
 
     images: torch.Tensor
 
@@ -80,17 +76,17 @@ class TensorSplit(Split):
 
 @dataclass(frozen=True)
 class Data:
-    """The three splits. Distil on train, choose on validation, touch test once, at the end."""
+    """The three splits: distill on train, choose on validation, and use test once, at the end."""
 
     specification: Specification
     train: Split
     validation: Split
     test: Split
-    checksum: str  # SHA-256 of the train and test sets as the source gave them
+    checksum: str  # SHA-256 of the train and test sets as the source provides them
 
 
 class Raw(NamedTuple):
-    """What a source hands over: uint8 images (N, channels, height, width) of any size, int64 labels."""
+    """What a source provides: uint8 images (N, channels, height, width) of any size, and int64 labels."""
 
     train: tuple[torch.Tensor, torch.Tensor]
     test: tuple[torch.Tensor, torch.Tensor]

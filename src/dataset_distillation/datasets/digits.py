@@ -13,7 +13,7 @@ from dataset_distillation.datasets.splits import cut
 class Digits(Dataset):
     """1,797 digits of 8×8 pixels (sklearn.datasets.load_digits; UCI's optdigits): 1,437 train, 360 test.
 
-    They come without a split. The one made here is stratified and the same in every run.
+    The source has no split. The split made here is stratified and the same in every run.
     """
 
     name: str = "digits"

@@ -1,4 +1,4 @@
-"""Images that stay in their files until they are asked for: what the large data sets are made of."""
+"""Images that stay in their files until they are needed, for large datasets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import torch
 
 
-# Of the networks that torchvision trained on ImageNet.
+# The normalization of the networks that torchvision trained on ImageNet.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 JPEG_END = b"\xff\xd9"
 
 
 class Sample(NamedTuple):
-    """An image, or the part of it inside `box`: (left, top, right, bottom), pixels counted from 0."""
+    """An image, or the part of it inside `box`: (left, top, right, bottom), in pixels counted from 0."""
 
     file: Path
     label: int
@@ -34,18 +34,18 @@ class Sample(NamedTuple):
 
 
 class Pictures:
-    """Samples decoded on demand, the first `kept` of those asked for once and for all.
+    """Samples decoded on demand; the first `capacity` of them stay in memory.
 
-    Nothing is ever thrown out for another: where every image is as likely as any, that keeps as many hits
-    as any rule. No file stays open.
+    No image is replaced by another: if all images are equally likely, no other rule gives more cache hits. No
+    file stays open.
     """
 
-    def __init__(self, samples: Sequence[Sample], shape: tuple[int, int, int], kept: int) -> None:
-        self.samples, self.shape, self.kept = samples, shape, kept
+    def __init__(self, samples: Sequence[Sample], shape: tuple[int, int, int], capacity: int) -> None:
+        self.samples, self.shape, self.capacity = samples, shape, capacity
         self.cache: dict[int, torch.Tensor] = {}
 
     def __getitem__(self, places: torch.Tensor) -> torch.Tensor:
-        """uint8 (n, channels, height, width). Raises UserError naming the file that cannot be read."""
+        """Return uint8 (n, channels, height, width). Raises UserError naming a file that cannot be read."""
         import torch
 
         if not len(places):
@@ -58,14 +58,14 @@ class Pictures:
             return self.cache[place]
         file, _, box = self.samples[place]
         picture = decoded(file, self.shape[0], self.shape[1], box)
-        if len(self.cache) < self.kept:
+        if len(self.cache) < self.capacity:
             self.cache[place] = picture
         return picture
 
 
 @dataclass(frozen=True)
 class FileSplit(Split):
-    """Its images are those at `places` (N,) of `pictures`, which other splits share."""
+    """A split whose images are those at `places` (N,) of `pictures`, which other splits share."""
 
     pictures: Pictures
     places: torch.Tensor
@@ -79,44 +79,47 @@ class FileSplit(Split):
 
 @dataclass
 class Files(Dataset):
-    """A data set in an official tree of files; a source derives from it: `samples` and `classes`."""
+    """A dataset in an official tree of files; a source derives from it: `samples` and `classes`."""
 
-    #: The tree, in `root`, and the archives that unpack to it.
+    #: The folder of the tree in `root`, and the archives that unpack to it.
     tree: ClassVar[str]
     archives: ClassVar[str]
 
     root: str = "data"
-    cache: float = 2.0  # GB of decoded images that are kept
+    cache: float = 2.0  # GB of decoded images that stay in memory
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cache < 0:
-            raise refuse("dataset.cache", self.cache, "must be 0 (nothing is kept) or more")
+            raise refuse("dataset.cache", self.cache, "must be 0 (no cache) or more")
         if self.border:
             raise refuse("dataset.border", self.border, f"must be 0: the images of {self.name} stay in files")
 
     def samples(self, tree: Path, part: str) -> list[Sample]:
-        """Those of a part, `train` or `test`. Raises UserError naming a bad file."""
+        """Return the samples of a part, `train` or `test`. Raises UserError naming a bad file."""
         raise NotImplementedError
 
     def classes(self, tree: Path) -> list[str]:
-        """The names of the classes. Raises UserError naming a bad file."""
+        """Return the names of the classes. Raises UserError naming a bad file."""
         raise NotImplementedError
 
     def splits(self) -> tuple[Split, Split, str]:
-        """Raises UserError naming the first file that is missing, empty, cut short or no image."""
-        tree = self._found()
+        """Return what `Dataset.splits` returns.
+
+        Raises UserError naming the first file that is missing, empty, cut short or not an image.
+        """
+        tree = self._folder()
         parts = self.samples(tree, "train"), self.samples(tree, "test")
         train, test = self._opened(tree, parts)
         verify_labels(self.name, train.labels, test.labels, list(train.specification.class_names))
         return train, test, _checksum(parts)
 
     def test_split(self) -> Split:
-        tree = self._found()
+        tree = self._folder()
         [test] = self._opened(tree, [self.samples(tree, "test")])
         return test
 
-    def _found(self) -> Path:
+    def _folder(self) -> Path:
         tree = Path(self.root).expanduser() / self.tree
         if not tree.is_dir():
             remedy = f"unpack {self.archives} in DATA_DIR (dataset.root)"
@@ -124,21 +127,21 @@ class Files(Dataset):
         return tree
 
     def _opened(self, tree: Path, parts: Sequence[list[Sample]]) -> list[Split]:
-        """A split a part; they share what is kept of decoded images."""
+        """Return one split per part; the splits share the cache of decoded images."""
         import torch
 
         samples = [sample for part in parts for sample in part]
         specification = self.specification(self.named(self.classes(tree)), None)
         _check(samples)
-        kept = int(self.cache * 1e9) // torch.Size(specification.shape).numel()  # a byte a pixel and channel
-        pictures = Pictures(samples, specification.shape, kept)
+        capacity = int(self.cache * 1e9) // torch.Size(specification.shape).numel()  # one byte per number
+        pictures = Pictures(samples, specification.shape, capacity)
         places = torch.arange(len(samples)).split([len(part) for part in parts])
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.long)
-        return [FileSplit(labels[of_part], specification, pictures, of_part) for of_part in places]
+        return [FileSplit(labels[indices], specification, pictures, indices) for indices in places]
 
 
 def _check(samples: Iterable[Sample]) -> None:
-    """Every file is read as far as it is cheap, so that a run does not die of it hours later."""
+    """Check every file as far as that is cheap, so that a run does not fail hours later."""
     checked: dict[Path, tuple[int, int]] = {}
     for file, _, box in samples:
         if file not in checked:
@@ -154,20 +157,20 @@ def _size(file: Path) -> tuple[int, int]:
     try:
         with open(file, "rb") as opened, Image.open(opened) as image:
             opened.seek(-len(JPEG_END), 2)
-            # Where a JPEG does not end as it should, decoding says whether all of it is there.
+            # If a JPEG does not end as it should, decode it to find out whether it is complete.
             if opened.read() != JPEG_END:
                 image.load()
             return image.size
     except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; is the data set unpacked whole?") from error
+        raise UserError(f"{file}: no such file; is the dataset unpacked completely?") from error
     except Exception as error:
         raise unreadable(file, error) from error
 
 
 def _checksum(splits: Iterable[Iterable[Sample]]) -> str:
-    """SHA-256 over what was read of the annotations (name, label and box) and the size of each file.
+    """SHA-256 over the annotations (name, label and box) and the size of each file.
 
-    Not over the bytes of the images: VOC 2007 and CUB-200 have about a gigabyte of them each.
+    The bytes of the images are left out: VOC 2007 and CUB-200 have about a gigabyte each.
     """
     digest = hashlib.sha256()
     for name, samples in zip(("train", "test"), splits, strict=True):
@@ -178,11 +181,11 @@ def _checksum(splits: Iterable[Iterable[Sample]]) -> str:
 
 
 def lines(file: Path) -> list[str]:
-    """The lines of a text file that are not blank. Raises UserError, one line, if it cannot be read."""
+    """Return the lines of a text file that are not blank. Raises UserError if it cannot be read."""
     try:
-        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        stripped = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
-    if not any(found):
+    if not any(stripped):
         raise UserError(f"{file}: empty")
-    return [line for line in found if line]
+    return [line for line in stripped if line]

@@ -1,4 +1,4 @@
-"""The user's own images: a folder with one folder of images a class."""
+"""The user's own images: a folder with one folder of images per class."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Labelled = tuple["Tensor", "Tensor"]
+Labeled = tuple["Tensor", "Tensor"]
 LAYOUT = "one folder of images per class, <path>/<class>/<image>"
 
 
 @dataclass
 class ImageFolder(Dataset):
-    """`path`/train and `path`/test if both exist, else `path` is one tree of which the share `test` is cut.
+    """`path`/train and `path`/test if both exist, else one tree `path`, of which the share `test` is cut.
 
-    Each is laid out as torchvision.datasets.ImageFolder expects: `<class>/<image>`. The test split is
+    Each tree has the layout of torchvision.datasets.ImageFolder: `<class>/<image>`. The test split is
     stratified by class and the same in every run. Images are resized to a square, without a crop.
     """
 
@@ -56,14 +56,14 @@ class ImageFolder(Dataset):
     def test_split(self) -> Split:
         path = Path(self.path).expanduser()
         folders = {entry.name for entry in path.iterdir() if entry.is_dir()}
-        # A folder `test` among others, `train` not being one of them, is a class.
+        # A folder `test` beside others, but without `train`, is a class.
         if not self.mean or not ({"train", "test"} <= folders or folders == {"test"}):
             return super().test_split()
         (images, labels), names = self._tree(path / "test")
         return self.alone(images, labels, names)
 
-    def _tree(self, path: Path) -> tuple[Labelled, list[str]]:
-        """Every image of one tree, decoded, with its label; and the class names."""
+    def _tree(self, path: Path) -> tuple[Labeled, list[str]]:
+        """Return every image of one tree, decoded, with its label; and the class names."""
         import torch
 
         samples, names = _samples(path)
@@ -74,13 +74,13 @@ class ImageFolder(Dataset):
 
 
 def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:
-    """(file, label) of every image under `path`, and the class names; each class has images."""
+    """Return (file, label) of every image under `path`, and the class names; each class has images."""
     from torchvision.datasets import ImageFolder as Folders
 
     names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
     if len(names) < 2:
-        found = f"only one class folder, {names[0]!r}" if names else "no class folder"
-        raise UserError(f"dataset.path={path}: {found}; expected {LAYOUT}, two or more classes")
+        folders_here = f"only one class folder, {names[0]!r}" if names else "no class folder"
+        raise UserError(f"dataset.path={path}: {folders_here}; expected {LAYOUT}, two or more classes")
     folders = Folders(str(path), allow_empty=True)
     if empty := sorted({*range(len(names))} - {*folders.targets}):
         raise UserError(f"{path / names[empty[0]]}: a class without images; add images or remove the folder")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Imported(Dataset):
     """`path`, my_package.my_module:load, is called without arguments.
 
-    It returns ((train images, train labels), (test images, test labels)) and, if it likes, a list of class
-    names third. Images: uint8 arrays or tensors (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3;
+    It returns ((train images, train labels), (test images, test labels)) and, optionally, a list of class
+    names as a third item. Images: uint8 arrays or tensors (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3;
     labels: integers (N,) from 0 to classes − 1.
     """
 
@@ -48,6 +48,6 @@ class Imported(Dataset):
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{self.path}: {name} images or labels: {user_code.describe(error)}") from error
         if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
-            got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise UserError(f"{self.path}: {name} labels are {got}: must be integers of shape (N,)")
+            actual = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise UserError(f"{self.path}: {name} labels are {actual}: must be integers of shape (N,)")
         return images, labels.long()

@@ -1,4 +1,4 @@
-"""Images that a Python program has in memory. No config can name them."""
+"""Images that a Python program has in memory; a config cannot name them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 class InMemory(Dataset):
     """A dataset of your own tensors.
 
-    images: (N, channels, size, size) or, if grey, (N, size, size); uint8 from 0 to 255, or floats on any
-        scale. Networks get them normalized by the mean and standard deviation of each channel.
+    images: (N, channels, size, size) or, if gray, (N, size, size); uint8 from 0 to 255, or floats on any
+        scale. Networks see them normalized by the mean and standard deviation of each channel.
     labels: integers (N,), the classes from 0; or floats (N, 1), numbers to predict.
     test: the images and labels of the test set, or the share of every class that is cut for it.
-    class_names: of the classes, in order; by default their numbers.
+    class_names: the names of the classes, in order; by default their numbers.
     validation: the share of the train set that checkpoints are chosen on.
+    name: the name of the dataset in messages and metadata.
 
-    Raises UserError, one line, where images and labels are not like this.
+    Raises UserError, with a message of one line, if images and labels are not like this, and ConfigError if
+    a share does not lie between 0 and 1.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class InMemory(Dataset):
         if not 0 < validation < 1:
             raise refuse("validation", validation, "must lie between 0 and 1")
 
-    __eq__ = object.__eq__  # two datasets are one where they are the same object
+    __eq__ = object.__eq__  # two datasets are equal if they are the same object
     __hash__ = object.__hash__
 
     @property
@@ -73,8 +75,8 @@ class InMemory(Dataset):
         elif not 0 < test < 1:
             raise refuse("test", test, "must lie between 0 and 1, or be images and labels")
         elif self._numbers:
-            kept, held_out = _indices(len(train[1]), test, 0)
-            raw = Raw(_at(train, kept), _at(train, held_out), names)
+            remaining, held_out = _indices(len(train[1]), test, 0)
+            raw = Raw(_at(train, remaining), _at(train, held_out), names)
         else:
             raw = cut(*train, test, names)
         if raw.train[0].shape[1:] != raw.test[0].shape[1:] or raw.train[0].dtype != raw.test[0].dtype:
@@ -102,22 +104,25 @@ class InMemory(Dataset):
             return super().load(seed)
         train, test, content = self.splits()
         draw = stream(seed, "validation split").initial_seed()
-        kept, held_out = _indices(len(train), self.validation, draw)
-        return Data(train.specification, train.subset(kept), train.subset(held_out), test, content)
+        remaining, held_out = _indices(len(train), self.validation, draw)
+        return Data(train.specification, train.subset(remaining), train.subset(held_out), test, content)
 
 
 def tensors(dataset: TorchDataset[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
-    """All images and labels of a `torch.utils.data.Dataset` of (image, label) pairs, for `InMemory`.
+    """Return all images and labels of a `torch.utils.data.Dataset` of (image, label) pairs, for `InMemory`.
 
-    Its images must be tensors of one shape: give a torchvision dataset the transform `ToTensor()`.
-    Returns images (N, channels, height, width) and int64 labels (N,), or float ones (N, 1).
+    dataset: its images must be tensors of one shape; for a torchvision dataset use `transform=ToTensor()`.
+
+    Returns images (N, channels, height, width) and int64 labels (N,), or float labels (N, outputs).
+
+    Raises UserError if an image is not a tensor.
     """
     import torch
 
     pairs = [dataset[index] for index in range(len(dataset))]  # type: ignore[arg-type]
     odd = next((type(image).__name__ for image, _ in pairs if not isinstance(image, torch.Tensor)), None)
     if odd:
-        remedy = "give the dataset a transform that makes tensors, for example torchvision's ToTensor()"
+        remedy = "use a transform that makes tensors, for example torchvision's ToTensor()"
         raise UserError(f"an image of the dataset is a {odd}: must be a tensor; {remedy}")
     labels = torch.stack([torch.as_tensor(label) for _, label in pairs])
     if labels.is_floating_point():
@@ -126,21 +131,21 @@ def tensors(dataset: TorchDataset[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
 
 
 def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-    """Images (N, channels, height, width), uint8 or float, and labels, int64 (N,) or float (N, 1)."""
+    """Return images (N, channels, height, width), uint8 or float, and labels, int64 (N,) or float (N, 1)."""
     import torch
 
     images, labels = torch.as_tensor(images).detach().cpu(), torch.as_tensor(labels).detach().cpu()
     images = images.unsqueeze(1) if images.ndim == 3 else images
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
-        got = f"{images.dtype} of shape {tuple(images.shape)}"
+        actual = f"{images.dtype} of shape {tuple(images.shape)}"
         allowed = "must be uint8 or float, (N, channels, size, size) or (N, size, size)"
-        raise UserError(f"dataset {name}: images are {got}: {allowed}")
+        raise UserError(f"dataset {name}: images are {actual}: {allowed}")
     if len(images) != len(labels):
-        raise UserError(f"dataset {name}: {len(images)} images with {len(labels)} labels: must be as many")
+        raise UserError(f"dataset {name}: {len(images)} images with {len(labels)} labels: must be equal")
     numbers = labels.is_floating_point() and labels.shape[1:] == (1,)
     if not numbers and (labels.ndim != 1 or labels.is_floating_point() or labels.is_complex()):
-        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise UserError(f"dataset {name}: labels are {got}: must be integers (N,), or floats (N, 1)")
+        actual = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise UserError(f"dataset {name}: labels are {actual}: must be integers (N,), or floats (N, 1)")
     if images.is_floating_point() and not images.isfinite().all():
         raise UserError(f"dataset {name}: a pixel is not finite")
     if not numbers and len(labels) and labels.min() < 0:
@@ -154,7 +159,7 @@ def _at(pairs: tuple[Tensor, Tensor], indices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _indices(number: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """What is kept, and the `share` that is cut, in ascending order, by `seed`."""
+    """Return the remaining indices and the `share` that is cut, both ascending; drawn with `seed`."""
     import torch
 
     order = torch.randperm(number, generator=torch.Generator().manual_seed(seed))

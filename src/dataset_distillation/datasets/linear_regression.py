@@ -1,4 +1,4 @@
-"""A linear least-squares problem, the case of Section 3.3 in which everything is known."""
+"""A linear least-squares problem: the case of Section 3.3, in which everything is known."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class LinearRegression(Dataset):
     """`rows` rows d ~ N(0, I) of D = channels × image_size² numbers, and targets t = dθ* + noise.
 
     θ* is the direction in which d varies most, of length 1. The noise is orthogonal to the columns of d, so
-    θ* is the optimum of ‖dθ − t‖² / (2N) exactly. Section 3.3 knows one data set, so all three splits are
-    these rows. Validation and test have the optimum's own predictions dθ* as targets: as the noise is
+    θ* is exactly the optimum of ‖dθ − t‖² / (2N). Section 3.3 has a single dataset, so all three splits are
+    these rows. In validation and test, the targets are the optimum's own predictions dθ*: as the noise is
     orthogonal to d(θ − θ*), ‖dθ − dθ*‖² / (2N) is the loss of θ in excess of the optimum's.
     """
 
@@ -32,13 +32,13 @@ class LinearRegression(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # An artifact says what they have, and it is taken; other values are not.
-        have = {"mean": [0.0] * self.channels, "std": [1.0] * self.channels, "class_names": ["target"]}
+        # An artifact repeats these values in its config, so they are accepted; other values are refused.
+        fixed = {"mean": [0.0] * self.channels, "std": [1.0] * self.channels, "class_names": ["target"]}
         for name in ("mean", "std", "class_names", "border"):
-            if (value := getattr(self, name)) and value != have.get(name):
-                raise refuse(f"dataset.{name}", value, "the rows of linear_regression have none")
+            if (value := getattr(self, name)) and value != fixed.get(name):
+                raise refuse(f"dataset.{name}", value, "linear_regression has no such option")
         if self.rows < (dimension := self.channels * self.image_size**2):
-            allowed = f"{dimension} columns (channels × image_size²) are independent in as many rows or more"
+            allowed = f"must be {dimension} or more, the number of columns (channels × image_size²)"
             raise refuse("dataset.rows", self.rows, allowed)
         if self.noise < 0:
             raise refuse("dataset.noise", self.noise, "must be 0 or more")
@@ -48,7 +48,7 @@ class LinearRegression(Dataset):
         return True
 
     def load_test(self, seed: int) -> Data:
-        return self.load(seed)  # of which no part is drawn without the others
+        return self.load(seed)  # no part can be drawn without the others
 
     def load(self, seed: int) -> Data:
         import torch

@@ -1,4 +1,4 @@
-"""Checks of what a source hands over, and stratified cuts through it."""
+"""Checks of the images and labels of a source, and stratified splits of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def stratified(
     labels: torch.Tensor, share: float, seed: int, key: str, class_names: list[str]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (kept, cut) in ascending order; `share` of every class is cut, by `seed` (0 to 2³²−1) alone.
+    """Return indices (remaining, cut) in ascending order; `share` of every class is cut.
 
-    Raises UserError if a class has fewer than 2 images, ConfigError (naming `key`) if a part would be
-    smaller than the number of classes.
+    They depend on `seed` (0 to 2³²−1) alone. Raises UserError if a class has fewer than 2 images, and
+    ConfigError (naming `key`) if a part would be smaller than the number of classes.
     """
     import torch
     from sklearn.model_selection import train_test_split
@@ -30,37 +30,40 @@ def stratified(
         raise UserError(f"class {few!r} has fewer than 2 images: a split by class needs 2 or more of each")
     cut = math.ceil(share * total)
     if min(cut, total - cut) < len(counts):
-        allowed = f"cuts {cut} of {total} images: both parts need {len(counts)}, one a class"
+        allowed = f"cuts {cut} of {total} images: both parts need {len(counts)}, one per class"
         least = math.ceil(100 * len(counts) / total) / 100
         raise refuse(key, share, allowed, f"set it to {least} or more" if least <= 0.5 else "add images")
     indices, classes = torch.arange(total).numpy(), labels.numpy()
     parts = train_test_split(indices, test_size=share, random_state=seed, stratify=classes)
-    kept, held_out = (torch.from_numpy(part).sort().values for part in parts)
-    return kept, held_out
+    remaining, held_out = (torch.from_numpy(part).sort().values for part in parts)
+    return remaining, held_out
 
 
 def cut(images: torch.Tensor, labels: torch.Tensor, share: float, class_names: list[str]) -> Raw:
-    """Train and test set: `share` of every class, the same in every run, is tested on. Raises UserError."""
+    """Return a train and a test set: the test set is `share` of every class, the same in every run.
 
-    kept, held_out = stratified(labels, share, 0, "dataset.test", class_names)
-    return Raw((images[kept], labels[kept]), (images[held_out], labels[held_out]), class_names)
+    Raises UserError or ConfigError as `stratified` does.
+    """
+
+    remaining, held_out = stratified(labels, share, 0, "dataset.test", class_names)
+    return Raw((images[remaining], labels[remaining]), (images[held_out], labels[held_out]), class_names)
 
 
 def verify(name: str, raw: Raw) -> None:
-    """Raise UserError, one line, unless images are uint8 and every label names a class that has images."""
+    """Raise UserError unless images are uint8 and every label names a class that has images."""
     import torch
 
     for split, (images, labels) in (("train", raw.train), ("test", raw.test)):
         if len(images) != len(labels):
             numbers = f"{len(images)} {split} images with {len(labels)} labels"
-            raise UserError(f"dataset {name}: {numbers}: must be as many")
+            raise UserError(f"dataset {name}: {numbers}: must be equal")
         if images.dtype != torch.uint8:
             raise UserError(f"dataset {name}: {split} images are {images.dtype}: must be uint8, 0 to 255")
     verify_labels(name, raw.train[1], raw.test[1], raw.class_names)
 
 
 def verify_labels(name: str, train: torch.Tensor, test: torch.Tensor, class_names: list[str]) -> None:
-    """Raise UserError, one line, unless every label names a class and every class has a train image."""
+    """Raise UserError unless every label names a class and every class has a train image."""
     import torch
 
     classes = len(class_names)
@@ -79,7 +82,7 @@ def verify_labels(name: str, train: torch.Tensor, test: torch.Tensor, class_name
 
 
 def checksum(raw: Raw) -> str:
-    """SHA-256 over shapes and bytes of the images and labels of both splits."""
+    """SHA-256 over the shapes and bytes of the images and labels of both splits."""
     digest = hashlib.sha256()
     for tensor in (*raw.train, *raw.test):
         digest.update(str(tuple(tensor.shape)).encode())

@@ -1,4 +1,4 @@
-"""Any classification set of torchvision.datasets, by the name of its class."""
+"""Any classification dataset of torchvision.datasets, by the name of its class."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class TorchvisionDataset(Dataset):
-    """MNIST, CIFAR10, ...: read from `root`, downloaded there first if need be."""
+    """MNIST, CIFAR10, ...: read from `root`, and downloaded there first if necessary."""
 
     channels: int = 3
     image_size: int = 32
     root: str = "data"
     download: bool = True
     test: float | None = None
-    # Arguments that choose the split. Empty: train=True/False or split=train/test, whichever the class takes.
+    # Arguments that choose the split. Empty: train=True/False or split=train/test, whichever the class has.
     train_arguments: dict[str, Any] = field(default_factory=dict)
     test_arguments: dict[str, Any] = field(default_factory=dict)
 
@@ -55,10 +55,10 @@ class TorchvisionDataset(Dataset):
         return cut(images, labels, self.test, raw.class_names)
 
     def test_split(self) -> Split:
-        if not self.mean or self.test:  # the train set is measured, or has images of the test split
+        if not self.mean or self.test:  # the train set is needed for the mean, or for the test split
             return super().test_split()
         source = self._source()
-        # MNIST and CIFAR want the files of both splits to be there before they read one of them.
+        # MNIST and CIFAR check that the files of both splits exist before they read one of them.
         checks = ("_check_exists", "_check_integrity")
         unchecked = {check: lambda _: True for check in checks if hasattr(source, check)}
         alone = type(source.__name__, (source,), unchecked)
@@ -80,11 +80,11 @@ class TorchvisionDataset(Dataset):
         return source
 
     def _obtain(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
-        """The splits that `arguments` choose, from the files in `root` or, failing that, from the network."""
+        """Return the splits that `arguments` choose, from the files in `root` or else from the network."""
         try:
             return [source(self.root, **chosen) for chosen in arguments]
         except Exception as error:  # missing files, or files that another job of the sweep is unpacking
-            if not self.download or not _takes(source, "download"):
+            if not self.download or not _accepts(source, "download"):
                 raise self._missing(error) from error
         try:
             return self._download(source, arguments)
@@ -92,7 +92,7 @@ class TorchvisionDataset(Dataset):
             raise self._missing(error) from error
 
     def _download(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
-        """torchvision unpacks archives that are there, and goes online for those that are not."""
+        """Let torchvision unpack the archives in `root` and download the missing ones."""
         from filelock import FileLock
 
         log.info("%s: unpacking or downloading into %s", self.name, self.root)
@@ -108,9 +108,9 @@ class TorchvisionDataset(Dataset):
     def _split_arguments(self, source: type) -> list[dict[str, Any]]:
         if self.train_arguments or self.test_arguments:
             return [dict(self.train_arguments), dict(self.test_arguments)]
-        if _takes(source, "train"):
+        if _accepts(source, "train"):
             return [{"train": True}, {"train": False}]
-        if _takes(source, "split"):
+        if _accepts(source, "split"):
             return [{"split": "train"}, {"split": "test"}]
         raise refuse(
             "dataset.name",
@@ -137,7 +137,7 @@ class TorchvisionDataset(Dataset):
         return self._decoded(split)
 
     def _decoded(self, split: Any) -> tuple[Tensor, Tensor]:
-        """One PIL image after the other, for the sets that keep files."""
+        """Decode PIL images one by one, for the datasets that keep their images in files."""
         import torch
 
         images = torch.empty(len(split), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
@@ -150,8 +150,8 @@ class TorchvisionDataset(Dataset):
         return images, labels
 
 
-def _takes(source: type, argument: str) -> bool:
-    # QMNIST and others hand arguments on to the class they derive from.
+def _accepts(source: type, argument: str) -> bool:
+    # QMNIST and others pass arguments on to their base class.
     return any(argument in inspect.signature(kind).parameters for kind in source.__mro__[:-1])
 
 
@@ -163,5 +163,5 @@ def _class_names(split: Any, labels: Tensor) -> list[str]:
 
 def _similar(name: str, names: list[str]) -> str:
     lower = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4) or ["mnist", "cifar10", "svhn"]
-    return ", ".join(lower[candidate] for candidate in found)
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4) or ["mnist", "cifar10", "svhn"]
+    return ", ".join(lower[candidate] for candidate in close)

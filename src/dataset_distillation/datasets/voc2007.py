@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007 as the paper uses it: one image an annotated object, cropped to its box (Table 3)."""
+"""PASCAL VOC 2007 as the paper uses it: one image per annotated object, cropped to its box (Table 3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CLASSES = (
 class VOC2007(Files):
     """20-way classification of objects, trained on `trainval` and tested on `test`.
 
-    `root`/VOCdevkit/VOC2007 is what the two official archives unpack to. Objects that are truncated,
-    occluded or small count; those marked difficult, which the challenge leaves out of its evaluation,
-    count if `difficult`. Two objects of one photograph may be in the train and the validation split.
+    The two official archives unpack to `root`/VOCdevkit/VOC2007. Truncated, occluded and small objects are
+    used; objects marked difficult, which the challenge leaves out of its evaluation, are used if `difficult`.
+    Two objects of one photograph may be in different splits, train and validation.
     """
 
     tree = "VOCdevkit/VOC2007"
@@ -42,14 +42,14 @@ class VOC2007(Files):
         return list(CLASSES)
 
     def _objects(self, tree: Path, name: str) -> list[Sample]:
-        """The objects of the photograph `name` that count."""
+        """Return the objects of the photograph `name` that are used."""
         annotation = tree / "Annotations" / f"{name}.xml"
         try:
-            # Direct children: the parts of a person (head, hand, foot) have names and boxes of their own.
+            # Direct children only: the parts of a person (head, hand, foot) have their own names and boxes.
             return [
-                Sample(tree / "JPEGImages" / f"{name}.jpg", CLASSES.index(_text(found, "name")), _box(found))
-                for found in ElementTree.parse(annotation).getroot().findall("object")
-                if self.difficult or _text(found, "difficult") == "0"
+                Sample(tree / "JPEGImages" / f"{name}.jpg", CLASSES.index(_text(thing, "name")), _box(thing))
+                for thing in ElementTree.parse(annotation).getroot().findall("object")
+                if self.difficult or _text(thing, "difficult") == "0"
             ]
         except OSError as error:
             raise UserError(f"{annotation}: {error.strerror}") from error
@@ -64,9 +64,9 @@ def _text(element: ElementTree.Element, name: str) -> str:
 
 
 def _box(element: ElementTree.Element) -> tuple[int, int, int, int]:
-    """Annotations count pixels from 1, and both corners belong to the object."""
-    found = element.find("bndbox")
-    if found is None:
+    """Return the box of an object in pixels from 0; annotations count from 1 and include both corners."""
+    box = element.find("bndbox")
+    if box is None:
         raise ValueError("<object> without <bndbox>")
-    left, top, right, bottom = (int(float(_text(found, name))) for name in ("xmin", "ymin", "xmax", "ymax"))
+    left, top, right, bottom = (int(float(_text(box, name))) for name in ("xmin", "ymin", "xmax", "ymax"))
     return left - 1, top - 1, right, bottom

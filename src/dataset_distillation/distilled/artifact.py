@@ -1,4 +1,4 @@
-"""`distilled.safetensors`: the distilled data in a file that explains itself."""
+"""`distilled.safetensors`: the distilled data in a self-describing file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from dataset_distillation.networks.weights import checksum, load_weights
 from dataset_distillation.objectives import loss_by_name
 from dataset_distillation.run.records import Storage
 
-FORMAT = 2  # raised when the meaning of a field changes; older files stay readable: 1 had no checksum
+FORMAT = 2  # increased when the meaning of a field changes; older files stay readable: 1 had no checksum
 _INITIAL = "initial_weights/"
-#: Where the header has the SHA-256 of the file, which is taken with zeros in its place.
+#: The place of the file's SHA-256 in the header; zeros stand there while it is computed.
 _SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
 _TENSORS = ("images", "labels", "learning_rates")
 
 
 class _Metadata(BaseModel):
-    """What every reader needs of the metadata; there may be more."""
+    """The metadata that every reader needs; there may be more."""
 
     format: int = Field(ge=1)
     sha256: str | None = None
@@ -49,13 +49,14 @@ class _Metadata(BaseModel):
 
 @dataclass(frozen=True)
 class DistilledSet:
-    """A distilled data set.
+    """A distilled dataset: x̃, its labels and η̃ (Algorithm 1), with the metadata that describe them.
 
-    images:          (steps, n, channels, height, width), normalised: (pixel − mean) / std
-    labels:          (steps, n), int64; where they were learned (steps, n, outputs of the network), float
-    learning_rates:  (epochs, steps)
-    initial_weights: θ0 by parameter name, if it was made for one fixed initialization, else empty
-    metadata:        normalisation, class names, what it was made for and how; see `describe` in pipeline.py
+    images: (steps, n, channels, height, width), normalized: (pixel − mean) / std.
+    labels: (steps, n), int64; if they were learned (steps, n, outputs of the network), float.
+    learning_rates: (epochs, steps), positive.
+    initial_weights: θ0 by parameter name if the data were made for one fixed initialization, else empty.
+    metadata: mean and std of the normalization, class names, and how the data were made; see
+        outer/describe.py.
     """
 
     images: Tensor
@@ -66,19 +67,19 @@ class DistilledSet:
 
     @property
     def steps(self) -> Iterator[Step]:
-        """The inner steps in the order they are meant for: all steps of an epoch, epoch after epoch."""
+        """The inner steps in their intended order: all steps of an epoch, epoch after epoch."""
         return sequence(self.images, self.labels, self.learning_rates)
 
     @property
     def pixels(self) -> Tensor:
-        """The images in the pixel space of the data set, where real images lie in [0, 1]."""
+        """The images in the pixel space of the dataset, where real images lie in [0, 1]."""
         return pixels(self.images, self.metadata["mean"], self.metadata["std"])
 
     @property
     def storage(self) -> Storage:
-        """What the set takes, in bytes as its file holds them, beside the real train set it was made of.
+        """The size of the set in bytes, as in its file, and that of the real train set that it was made from.
 
-        The real set is counted at a byte a pixel and channel, as it comes, and 8 bytes a label.
+        The real set is counted with one byte per pixel and channel, and 8 bytes per label.
         """
         parts = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
         sizes = {f"{name}_bytes": tensor.nbytes for name, tensor in parts.items()}
@@ -98,18 +99,20 @@ class DistilledSet:
     def train(self, network: nn.Module) -> nn.Module:
         """Run the inner steps on `network`, in place, and return it.
 
-        Starts from `initial_weights` where the set has them (their names must be the network's), else
-        from the weights that `network` has, which must be those it was made for if these are known.
+        The training starts from `initial_weights` if the set has them (the parameters of `network` must have
+        the same names), else from the weights of `network`.
+
+        Raises ValueError if the set was made for known weights that `network` does not have.
         """
         if self.initial_weights:
             expected = {name: parameter.shape for name, parameter in network.named_parameters()}
-            found = {name: weight.shape for name, weight in self.initial_weights.items()}
-            if found != expected:
-                name = next(n for n in [*found, *expected] if found.get(n) != expected.get(n))
+            stored = {name: weight.shape for name, weight in self.initial_weights.items()}
+            if stored != expected:
+                name = next(n for n in [*stored, *expected] if stored.get(n) != expected.get(n))
                 raise ValueError(
                     "the network's parameters do not match the fixed initialization this set was made for "
                     f"(architecture={self.metadata['architecture']}, see metadata['config']): {name} has "
-                    f"shape {_shape(expected.get(name))} here and {_shape(found.get(name))} there"
+                    f"shape {_shape(expected.get(name))} here and {_shape(stored.get(name))} in the set"
                 )
             load_weights(network, self.initial_weights)
         elif self.metadata.get("initial_weights_sha256") not in (
@@ -117,17 +120,17 @@ class DistilledSet:
             checksum(dict(network.named_parameters())),
         ):
             raise ValueError(
-                "the network does not have the weights this set was made for, of which it holds the checksum "
-                f"alone: load those of metadata['config']['init'], {self.metadata['config']['init']}"
+                "the network does not have the weights this set was made for, and the set has only their "
+                f"checksum; load those of metadata['config']['init'], {self.metadata['config']['init']}"
             )
         options = self.metadata["config"].get("inner_optimizer", {})
         optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"], options)
-        # Files from before there were several losses do not name it.
+        # Files that are older than the choice of a loss do not name it.
         loss = loss_by_name(self.metadata.get("loss", "cross_entropy"))
         return training.train(network, self.steps, optimizer, loss)
 
     def save(self, path: str | Path) -> None:
-        """Write the set to `path`, whole or not at all."""
+        """Write the set to `path`, atomically. Raises UserError if that fails."""
         tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
         tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -146,7 +149,7 @@ class DistilledSet:
         if not fits or not images.numel() or not (of_classes or learned):
             raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
         if of_classes and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise ValueError("a label of no class")
+            raise ValueError("a label is not the number of a class")
         if not rates.is_floating_point() or rates.ndim != 2 or rates.shape[1] != len(images):
             raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
         if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
@@ -154,9 +157,9 @@ class DistilledSet:
 
 
 def _in_order(content: bytes) -> bytes:
-    """A safetensors file with its header sorted: the library writes the metadata in a random order.
+    """Return a safetensors file with its header sorted: the library writes the metadata in a random order.
 
-    The header is JSON behind its length (8 bytes, little endian), padded so that the tensors are aligned.
+    The header is JSON after its length (8 bytes, little endian), padded so that the tensors are aligned.
     """
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
@@ -165,7 +168,7 @@ def _in_order(content: bytes) -> bytes:
 
 
 def _checksum(content: bytes) -> str:
-    """The SHA-256 of an artifact, by which its header is sealed."""
+    """The SHA-256 of an artifact, computed with zeros in its place in the header."""
     return hashlib.sha256(_SEAL.sub(b"0" * 64, content, count=1)).hexdigest()
 
 
@@ -174,7 +177,10 @@ def _shape(shape: torch.Size | None) -> str:
 
 
 def load_distilled(path: str | Path) -> DistilledSet:
-    """Read a distilled dataset; runs no code of the file. Raises UserError, one line, for anything else."""
+    """Read the distilled dataset in `path`, a file of `DistilledSet.save`; no code of the file is run.
+
+    Raises UserError, with a message of one line, if the file cannot be read or is damaged.
+    """
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -194,9 +200,9 @@ def load_distilled(path: str | Path) -> DistilledSet:
 
 
 def _metadata(content: bytes) -> dict[str, Any]:
-    """The metadata, of which all that readers need is there. Raises ValueError.
+    """Return the metadata, which have everything that readers need. Raises ValueError if they do not.
 
-    The header is JSON behind its length (8 bytes, little endian).
+    The header is JSON after its length (8 bytes, little endian).
     """
     header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     texts = header.get("__metadata__") if isinstance(header, dict) else None

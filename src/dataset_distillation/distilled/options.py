@@ -10,7 +10,7 @@ from dataset_distillation.objectives import Objective
 
 
 class Start(StrEnum):
-    """Where pixels start: as N(0, 1), as real images, or as centroids of each class."""
+    """The first pixels: noise N(0, 1), real images, or centroids of each class."""
 
     noise = "noise"
     real = "real"
@@ -18,7 +18,7 @@ class Start(StrEnum):
 
 
 class Labels(StrEnum):
-    """Whether labels are optimized, too."""
+    """Whether the labels are optimized, too."""
 
     fixed = "fixed"
     learned = "learned"
@@ -26,7 +26,17 @@ class Labels(StrEnum):
 
 @dataclass
 class Distilled:
-    """The distilled data: `steps` batches of `images_per_class` images, used for `epochs` passes."""
+    """The distilled data: `steps` batches of images, used in `epochs` passes (Section 3.4).
+
+    images_per_class: images of each class in each step.
+    steps: inner steps per epoch, each with its own images.
+    epochs: passes over the steps; each step of each epoch has its own learning rate.
+    learning_rate: the initial value of all learning rates η̃.
+    start: the first pixels: `noise` N(0, 1), `real` images, or `k_means` centroids of each class.
+    labels: `fixed`, or `learned` together with the images.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     images_per_class: int = 1
     steps: int = 10
@@ -42,13 +52,13 @@ class Distilled:
         self.labels = member("distilled.labels", self.labels, Labels)
 
     def check(self, objective: Objective, dataset: str) -> None:
-        """Raise ConfigError unless these data can be distilled for `objective` from the dataset named so."""
+        """Raise ConfigError unless these data can be distilled for `objective` from the dataset so named."""
         name = f"dataset.name={dataset}"
         if objective.numbers and self.labels == "fixed":
-            allowed = f"{name} has numbers, and no class that one could be fixed to"
+            allowed = f"{name} has numbers, and no classes that labels could be fixed to"
             raise refuse("distilled.labels", "fixed", allowed, "use distilled.labels=learned")
         if objective.numbers and self.start == "k_means":
-            allowed = f"{name} has numbers, and no classes to find centroids of"
+            allowed = f"{name} has numbers, and no classes whose centroids could be used"
             raise refuse("distilled.start", "k_means", allowed, "use noise or real")
         if objective.single_step and (self.steps, self.epochs) != (1, 1):
             allowed = f"an attack is one gradient step (Eq 10), and distilled.epochs is {self.epochs}"
@@ -56,5 +66,5 @@ class Distilled:
 
     @property
     def inner_steps(self) -> int:
-        """T, how many steps train a network: `steps` in each of the `epochs`."""
+        """T, the number of steps that train a network: `steps` in each of the `epochs`."""
         return self.steps * self.epochs

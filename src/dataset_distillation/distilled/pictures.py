@@ -1,4 +1,4 @@
-"""The distilled images as a person sees them."""
+"""Pictures of the distilled images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from dataset_distillation.distilled.start import choose
 from dataset_distillation.files import write
 from dataset_distillation.randomness import stream
 
-ENLARGED = 112  # pixels of a tile's side in the picture of a step, at least
-COLUMNS = 20  # images in a row of a picture, at most
-EXAMPLES = 2  # real images of a class to compare with
+ENLARGED = 112  # least width of a tile in pixels, in the picture of a step
+COLUMNS = 20  # largest number of images in a row of a picture
+EXAMPLES = 2  # real images per class, for comparison
 
 
 def visible(pixels: Tensor) -> Tensor:
-    """Pixels mapped to [0, 1] for the eye: 1 % of them may be darker and 1 % brighter than can be shown.
+    """Map pixels to [0, 1] for display; the darkest 1 % and the brightest 1 % are clipped.
 
     Distilled pixels are not bound to the range of real ones; one scale for all keeps images comparable.
     """
@@ -38,14 +38,14 @@ def visible(pixels: Tensor) -> Tensor:
 
 
 def tile(image: Tensor) -> np.ndarray:
-    """(channels, height, width) in [0, 1] to (height, width, 3) uint8, enlarged without smoothing."""
+    """Map (channels, height, width) in [0, 1] to (height, width, 3) uint8, enlarged without smoothing."""
     factor = math.ceil(ENLARGED / image.shape[-1])
     image = image.expand(3, -1, -1).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
     return (image * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def mosaic(images: Tensor) -> np.ndarray:
-    """A step's images (n, channels, height, width) in [0, 1] side by side, at most COLUMNS in a row."""
+    """A step's images (n, channels, height, width) in [0, 1] side by side, at most COLUMNS per row."""
     columns = min(len(images), COLUMNS)
     tiles = [np.pad(tile(image), ((4, 4), (4, 4), (0, 0)), constant_values=255) for image in images]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
@@ -61,10 +61,10 @@ def step_picture(images: Tensor) -> bytes:
 
 
 def grid(distilled: DistilledSet) -> bytes:
-    """One PNG of the whole set: a row a step with its learning rates, the images with their classes."""
-    rows = [mosaic(images) for images in visible(distilled.pixels)]  # one axis each: axes are what takes time
+    """One PNG of the whole set: one row per step with its learning rates; the images with their classes."""
+    rows = [mosaic(images) for images in visible(distilled.pixels)]  # one axis per step: axes are slow
     columns, lines = min(distilled.images.shape[1], COLUMNS), -(-distilled.images.shape[1] // COLUMNS)
-    height = max(0.95 * lines, 0.14 * (len(distilled.learning_rates) + 1))  # inches: room for a line an epoch
+    height = max(0.95 * lines, 0.14 * (len(distilled.learning_rates) + 1))  # inches: one line per epoch
     size = (0.9 * columns + 1.8, height * len(rows) + 0.5)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     for step, axis in enumerate(figure.subplots(len(rows), 1, squeeze=False)[:, 0]):
@@ -80,7 +80,7 @@ def grid(distilled: DistilledSet) -> bytes:
 
 
 def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
-    """What the images of a step are labelled: classes (n,), or learned weights of them or numbers (n, k)."""
+    """The labels of a step's images as text: classes (n,), or learned class weights or numbers (n, k)."""
     if not labels.is_floating_point():
         return [class_names[label] for label in labels.tolist()]
     if labels.shape[1] == 1:
@@ -90,25 +90,23 @@ def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
 
 
 def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
-    """Every image of all steps, (channels, height, width) in [0, 1], and what it is called, for a logger."""
-    names = [
-        f"step {step}: {name}" for step, wanted in enumerate(labels) for name in captions(wanted, class_names)
-    ]
+    """All images of all steps, (channels, height, width) in [0, 1], and their names, for a logger."""
+    names = [f"step {step}: {name}" for step, own in enumerate(labels) for name in captions(own, class_names)]
     return list(visible(pixels).flatten(0, 1)), names
 
 
 def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:
     names = captions(distilled.labels[step], distilled.metadata["class_names"])
-    names = [textwrap.fill(name, 15) for name in names]  # as wide as a tile
+    names = [textwrap.fill(name, 15) for name in names]  # 15 characters are as wide as a tile
     axis.set_xticks([width * (i + 0.5) for i in range(len(names))], names, fontsize=8, parse_math=False)
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
 
 
 def write_real(split: Split, seed: int, folder: Path) -> None:
-    """`folder/real.png`: a column a class, a row an example, at the images' own size, up to ENLARGED pixels.
+    """Write `folder/real.png`: one column per class, one row per example, up to ENLARGED pixels per image.
 
-    At random, the same images for each run on the same data with the same seed. Nothing where labels are
-    numbers, or a class has no image.
+    The images are random, but the same for each run on the same data with the same seed. Nothing is written
+    if labels are numbers, or if a class has no image.
     """
     specification = split.specification
     if split.labels.is_floating_point() or len(split.labels.unique()) < specification.classes:
@@ -116,20 +114,20 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
     rows = 1 if specification.classes > 20 else EXAMPLES
     classes = torch.arange(specification.classes).repeat(rows)
     images = split.batch(choose(split.labels, classes, stream(seed, "real examples"))).images
-    shown = pixels(images, specification.mean, specification.std).clamp(0, 1)
-    if shown.shape[-1] > ENLARGED:
-        shown = functional.interpolate(shown, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
-    shown = (
-        shown.expand(-1, 3, -1, -1).unflatten(0, (rows, -1)).permute(0, 3, 1, 4, 2)
-    )  # row, y, class, x, colour
+    images = pixels(images, specification.mean, specification.std).clamp(0, 1)
+    if images.shape[-1] > ENLARGED:
+        images = functional.interpolate(images, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
+    images = (
+        images.expand(-1, 3, -1, -1).unflatten(0, (rows, -1)).permute(0, 3, 1, 4, 2)
+    )  # row, y, class, x, color
     buffer = io.BytesIO()
-    sprite = (shown.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
+    sprite = (images.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
     Image.fromarray(sprite).save(buffer, format="PNG")
     write(folder / "real.png", buffer.getvalue())
 
 
 def write_images(distilled: DistilledSet, folder: Path) -> None:
-    """`folder/step_00.png`, ... and `folder/grid.png`."""
+    """Write `folder/step_00.png`, ... and `folder/grid.png`."""
     for step, images in enumerate(visible(distilled.pixels)):
         write(folder / f"step_{step:02}.png", step_picture(images))
     write(folder / "grid.png", grid(distilled))

@@ -18,8 +18,8 @@ from dataset_distillation.randomness import stream
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     """The distilled data before the first outer step.
 
-    Images are noise N(0, 1), real ones of the train split, or the centroids of its classes.
-    Learned labels of classes start as these classes, with the weight 1; numbers start as the images do.
+    Images are noise N(0, 1), real images of the train split, or the centroids of its classes.
+    Learned class labels start at the fixed classes with weight 1; number labels start as the images do.
     """
     specification = train.specification
     numbers = train.labels.is_floating_point()
@@ -43,11 +43,14 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     return DistilledData(images, labels, torch.full((options.epochs, options.steps), options.learning_rate))
 
 
-def choose(labels: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
-    """For each entry of `wanted` (k,) the index of an example of that class, each once while they last."""
-    chosen = torch.empty_like(wanted)
-    for label in wanted.unique():
-        places = (wanted == label).nonzero().flatten()
+def choose(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """Return for each entry of `classes` (k,) the index of an example of that class.
+
+    No example is used twice before all examples of its class have been used.
+    """
+    chosen = torch.empty_like(classes)
+    for label in classes.unique():
+        places = (classes == label).nonzero().flatten()
         examples = (labels == label).nonzero().flatten()
         rounds = -(-len(places) // len(examples))
         order = torch.cat([torch.randperm(len(examples), generator=generator) for _ in range(rounds)])
@@ -58,10 +61,10 @@ def choose(labels: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor
 def by_class(
     train: Split, images_per_class: int, steps: int, choose_some: Callable[[Tensor, int], Tensor]
 ) -> Tensor:
-    """Images (steps, n, channels, height, width) as the distilled ones, found for each class by itself.
+    """Images (steps, n, channels, height, width), as the distilled ones, computed per class.
 
-    `choose_some(images (N, d) of a class, number)` gives (m, d), spread over the steps in that order. Where
-    it gives fewer than `number` they are repeated.
+    `choose_some(images (N, d) of a class, number)` returns (m, d), which are spread over the steps in that
+    order. If it returns fewer than `number`, they are repeated.
     """
     number, columns = images_per_class * steps, []
     for label in range(train.specification.classes):
@@ -73,11 +76,11 @@ def by_class(
 
 
 def centroids(points: Tensor, number: int, seed: int) -> Tensor:
-    """`number` centroids of the `points` (n, d), or n if there are fewer, by scikit-learn."""
+    """Return `number` centroids of the `points` (n, d), or n if there are fewer points, by scikit-learn."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    # scikit-learn takes seeds below 2³².
+    # scikit-learn requires seeds below 2³².
     clusters = KMeans(min(number, len(points)), n_init=1, random_state=seed % 2**32)
     with threadpool_limits(torch.get_num_threads()):
         clusters.fit(points.numpy())

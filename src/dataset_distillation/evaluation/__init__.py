@@ -1,1 +1,1 @@
-"""Networks that the distillation never saw judge the distilled data, and what it must beat."""
+"""Networks that the distillation never saw judge the distilled data and the baselines."""

@@ -1,4 +1,4 @@
-"""What a distilled set must beat: other ways to train, or to do without, the same held-out networks."""
+"""The baselines (Section 4): other ways to train the same held-out networks, or to classify without them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from dataset_distillation.randomness import stream
 # Section 4 and S-6.1.
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SETS = 10
-CANDIDATE_SETS, JUDGING_NETWORKS, JUDGING_IMAGES = 50, 20, 1024  # of optimized real images
+CANDIDATE_SETS, JUDGING_NETWORKS, JUDGING_IMAGES = 50, 20, 1024  # for optimized real images
 
 FULL_TRAINING_NETWORKS = 3
 FULL_TRAINING_EPOCHS = 10
@@ -40,10 +40,10 @@ FULL_TRAINING_EPOCHS = 10
 
 @dataclass(frozen=True)
 class BaselineContext:
-    """What all baselines have in common: the held-out networks, and what gradient descent may try.
+    """What all baselines share: the held-out networks, and the settings that gradient descent may try.
 
-    `size` is that of the distilled data. `learning_rates` are theirs (epochs, steps), or None if there are
-    none: their mean and their number of epochs are tried too.
+    `size` is that of the distilled data. `learning_rates` (epochs, steps) are those of the distilled data, or
+    None if there are none: their mean and their number of epochs are tried too.
     """
 
     problem: Problem
@@ -76,12 +76,12 @@ class BaselineContext:
         return real_sets.k_means(self.train, self.size, self.problem.seed, SETS)
 
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
-        """Networks trained on real images in place of the distilled ones."""
+        """Train networks on real images in place of the distilled ones."""
         trial = gradient_trial(self.problem, real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
     def by_neighbours(self, real: Sequence[RealSet]) -> pandas.DataFrame:
-        """The nearest real images, instead of a network, classify."""
+        """Classify by the nearest real images instead of a network."""
         grid = {"distance": ("l1", "l2"), "k": tuple(k for k in (1, 3) if k <= real[0].labels.numel())}
         trial = neighbour_trial(self.problem, real)
         return select(self.problem, self.evaluation, self.networks, trial, grid)
@@ -89,7 +89,8 @@ class BaselineContext:
     def optimized_real(self) -> list[RealSet]:
         """The best of many random sets, judged on images of the train split.
 
-        By the first held-out networks, at the settings that suit random sets on the validation split.
+        The first held-out networks judge them, with the settings that suit random sets on the validation
+        split.
         """
         problem, grid, train = self.problem, self.grid, self.train
         candidates = real_sets.random_real(train, self.size, problem.seed, CANDIDATE_SETS)
@@ -97,11 +98,11 @@ class BaselineContext:
         order = torch.randperm(len(train), generator=stream(problem.seed, "optimized real"))
         judging, judges = train.subset(order[:JUDGING_IMAGES]), self.networks[:JUDGING_NETWORKS]
 
-        def judged(candidate: RealSet) -> float:
+        def quality(candidate: RealSet) -> float:
             runs = gradient_trial(problem, [candidate])(judging, judges, chosen)
             return score(runs, grid, problem.objective)
 
-        return sorted(candidates, key=judged, reverse=True)[:SETS]
+        return sorted(candidates, key=quality, reverse=True)[:SETS]
 
 
 def full_training(context: BaselineContext) -> pandas.DataFrame:
@@ -140,7 +141,7 @@ def _closed_form(context: BaselineContext) -> pandas.DataFrame:
     return held_out(context.problem, context.problem.data.test, context.networks, [pairs]).runs
 
 
-#: The runs of each baseline on the test split: set, network, metrics, and what was chosen.
+#: Each baseline returns its runs on the test split: set, network, metrics, and the chosen settings.
 BASELINES: dict[str, Callable[[BaselineContext], pandas.DataFrame]] = {
     "random_real": lambda context: context.by_gradient(context.random_real),
     "average_real": lambda context: context.by_gradient(

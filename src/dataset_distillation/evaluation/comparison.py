@@ -1,4 +1,4 @@
-"""The table of all methods: every row by the same held-out networks, which are drawn once."""
+"""The table of all methods; the same held-out networks, drawn once, judge every row."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from dataset_distillation.run.records import Confusion, EvaluationRow, RecordErr
 
 log = logging.getLogger(__name__)
 
-#: What may have been chosen for a method, with the types that let it be missing.
+#: The settings that may be chosen for a method, with column types that allow missing values.
 SETTINGS = {"learning_rate": "Float64", "epochs": "Int64", "distance": "string", "k": "Int64"}
 
 
 class Comparison(NamedTuple):
-    """One row per run, and by method the mean confusion matrix [true][predicted], where there are classes."""
+    """One row per run, and each method's mean confusion matrix [true][predicted] if there are classes."""
 
     runs: pandas.DataFrame
     confusion: dict[str, list[list[float]]]
@@ -47,20 +47,22 @@ def compare(
     folder: Path | None = None,
     resumed: bool = False,
 ) -> Comparison:
-    """Every method on the test split: untrained networks, the distilled `sets` of steps, and the baselines.
+    """Return the runs of every method on the test split.
 
-    Without distilled sets there is no such row. A row has the method, set, network, the metrics, the
-    settings, and the method's seconds. Written to `evaluation.csv` in the `folder`, if any, as each method is
-    finished, and if `resumed` baselines that stand there are not made again; `confusion.json` has the
-    confusion matrices.
+    The methods are: untrained networks, the distilled `sets` of steps (if there are any), and the baselines.
+    A row has the method, set, network, the metrics, the settings, and the method's seconds.
+
+    folder: if it is set, `evaluation.csv` is written there whenever a method is finished, and the confusion
+        matrices are written to `confusion.json`.
+    resumed: baselines that `evaluation.csv` already has are not run again.
     """
     earlier = _earlier(folder / EVALUATION) if folder and resumed else None
     finished, matrices = [], {}
-    for method, of_method in {"before_training": [()], "distilled": sets}.items():
-        if of_method:
+    for method, method_sets in {"before_training": [()], "distilled": sets}.items():
+        if method_sets:
             began = time.perf_counter()
-            runs, confusion = held_out(problem, problem.data.test, networks, of_method)
-            # Orders of the same images are no other sets.
+            runs, confusion = held_out(problem, problem.data.test, networks, method_sets)
+            # Different orders of the same images count as one set.
             finished.append(_named(method, runs.assign(set=0), began))
             if confusion is not None:
                 matrices[method] = confusion.tolist()
@@ -85,7 +87,10 @@ def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFram
 
 
 def read_evaluation(path: Path) -> pandas.DataFrame | None:
-    """The runs in `path`, as `compare` writes them; None where there is no such file. Raises RecordError."""
+    """Return the runs in `path`, as `compare` writes them; None if there is no such file.
+
+    Raises RecordError if the file is damaged.
+    """
     if not path.exists():
         return None
     try:
@@ -95,7 +100,7 @@ def read_evaluation(path: Path) -> pandas.DataFrame | None:
             raise ValueError(f"no column {min(missing)}")
         numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
         return runs.astype({"method": str, "set": int, **numbers})
-    except (OSError, ValueError, TypeError) as error:  # what pandas raises for a file that is no such table
+    except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
         raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
 
 
@@ -103,7 +108,7 @@ def _earlier(path: Path) -> pandas.DataFrame | None:
     try:
         return read_evaluation(path)
     except RecordError as error:
-        log.warning("%s; the baselines are made again", error)
+        log.warning("%s; the baselines are run again", error)
         return None
 
 
@@ -115,14 +120,14 @@ def _write(finished: Sequence[pandas.DataFrame], folder: Path | None) -> pandas.
 
 
 def metrics(runs: pandas.DataFrame) -> list[str]:
-    """The columns that are metrics."""
+    """The names of the columns that hold metrics."""
     return [c for c in runs if c not in ("method", "set", "network", *SETTINGS, "seconds")]
 
 
 def rows_of(runs: pandas.DataFrame, metric: Metric) -> list[EvaluationRow]:
-    """One row per method, of the objective's `metric`, and in `metrics` of all."""
+    """Return one row per method with the objective's `metric`; its `metrics` hold all of them."""
     distilled = runs[runs["method"] == "distilled"]
-    return [_row(of_method, distilled, metric) for _, of_method in runs.groupby("method", sort=False)]
+    return [_row(method_runs, distilled, metric) for _, method_runs in runs.groupby("method", sort=False)]
 
 
 def _row(runs: pandas.DataFrame, distilled: pandas.DataFrame, metric: Metric) -> EvaluationRow:

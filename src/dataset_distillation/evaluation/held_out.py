@@ -1,4 +1,4 @@
-"""Networks that the distillation never saw judge the distilled data."""
+"""Networks that the distillation never saw are trained on the distilled data and tested."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from dataset_distillation.problem import Problem
 
 
 class HeldOutResult(NamedTuple):
-    """One row a run: `set`, `network` and the metrics; and the mean confusion matrix of all runs, if any."""
+    """One row per run with `set`, `network` and the metrics; all runs' mean confusion matrix, if any."""
 
     runs: pandas.DataFrame
     confusion: Tensor | None
 
 
 def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
-    """(set, network) of each run: run j trains network j mod N on set j mod S; there are max(N, S) runs."""
+    """Return (set, network) of each run.
+
+    Of S sets and N networks, run j trains network j mod N on set j mod S; there are max(N, S) runs.
+    """
     return [(j % sets, j % networks) for j in range(max(sets, networks))]
 
 
@@ -34,7 +37,7 @@ def held_out(
 ) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
-    Two calls with the same networks are paired run by run.
+    Two calls with the same networks are paired: run j of both uses the same network.
     """
     objective, network = problem.objective, problem.network
     rows, matrices = [], []
@@ -49,9 +52,9 @@ def held_out(
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> Tensor:
-    """[true][predicted]: of the images of each class, the share taken for each; 0 for a class without any.
+    """Return [true][predicted]: the share of each true class that is predicted as each class.
 
-    Outputs (n, classes); labels (n,).
+    Outputs (n, classes); labels (n,). The row of a class without images is 0.
     """
     from sklearn.metrics import confusion_matrix
 

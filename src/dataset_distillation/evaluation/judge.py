@@ -28,18 +28,21 @@ def evaluate(
 ) -> pandas.DataFrame:
     """Judge `distilled` by networks that it was not made with, on the test split of `problem`.
 
-    networks: how many are drawn; all methods train the same ones. A known θ0 is one network.
-    baselines: what to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
+    networks: how many networks are drawn; all methods train the same ones. A known θ0 is one network.
+    baselines: the methods to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
         `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
         `full_training`, or `all`.
-    selection: how their settings are chosen: on the `validation` split, or by the result as in the `paper`.
-    training: how the networks are trained on the data, if not as these are meant.
+    selection: where the baselines' settings are chosen: on the `validation` split, or, as in the `paper`, by
+        the result on the test split.
+    training: how the networks are trained on the distilled data, if not as the data were made for.
 
     Returns one row per method: `mean`, `std`, `min` and `max` of the objective's first metric (shares are
-    between 0 and 1); the paired `difference` distilled − this with its 95 % interval `low` to `high`; the
-    number of `networks`, `sets` and `runs`; the settings that were chosen; `seconds`. Further metrics have
-    columns like `attacked_as_target mean`.
-    Raises UserError, one line, where the data do not fit the problem.
+    between 0 and 1); the paired `difference` distilled − this method with its 95 % interval `low` to `high`;
+    the number of `networks`, `sets` and `runs`; the settings that were chosen; `seconds`. Further metrics
+    have columns like `attacked_as_target mean`.
+
+    Raises UserError, with a message of one line, if the data do not fit the problem, and ConfigError if an
+    option is not allowed.
     """
     steps, per_step = distilled.images.shape[:2]
     classes = problem.data.specification.classes
@@ -54,21 +57,21 @@ def evaluate(
     first, *others = problem.objective.metrics
     table = []
     for row in rows_of(comparison.runs, first):
-        of_others = {
+        further = {
             f"{metric.name} {key}": value
             for metric in others
             for key, value in row.metrics[metric.name].model_dump().items()
         }
-        table.append({"method": row.method, **row.model_dump(exclude={"metrics"}), **of_others})
+        table.append({"method": row.method, **row.model_dump(exclude={"metrics"}), **further})
     return pandas.DataFrame(table)
 
 
 def _check(problem: Problem, distilled: DistilledSet) -> None:
     """Raise UserError unless the data are for images and networks like those of the problem."""
-    of_set, of_problem = tuple(distilled.images.shape[2:]), problem.data.specification.shape
-    if of_set != of_problem:
-        raise UserError(f"the distilled images are {of_set}, and those of the problem are {of_problem}")
-    wanted = distilled.metadata.get("initial_weights_sha256")
-    if problem.known and wanted and checksum(problem.known) != wanted:
+    shape, problem_shape = tuple(distilled.images.shape[2:]), problem.data.specification.shape
+    if shape != problem_shape:
+        raise UserError(f"the distilled images are {shape}, and those of the problem are {problem_shape}")
+    known = distilled.metadata.get("initial_weights_sha256")
+    if problem.known and known and checksum(problem.known) != known:
         remedy = "give the problem the network, init and seed that they were made with"
         raise UserError(f"the data were made for one known network, which is not the problem's; {remedy}")

@@ -11,8 +11,8 @@ from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import member, one_of, positive, refuse
 from dataset_distillation.objectives import Objective
 
-#: What `evaluation.baselines=all` stands for, the cheap ones first: their rows are there while others run.
-#: closed_form, of linear regression, is another world.
+#: The baselines of `evaluation.baselines=all`. The cheap ones come first, so that their rows can be read
+#: while the others run. closed_form is not among them: it applies to linear regression only.
 BASELINES = (
     "random_real",
     "average_real",
@@ -34,7 +34,7 @@ class Selection(StrEnum):
 
 
 class Order(StrEnum):
-    """Which way the steps of an epoch are taken."""
+    """The order of the steps within an epoch."""
 
     learned = "learned"
     shuffled = "shuffled"
@@ -42,10 +42,20 @@ class Order(StrEnum):
 
 @dataclass
 class Evaluation:
-    """Which networks judge the distilled data, when, and against what."""
+    """Which networks judge the distilled data, when, and against which baselines.
+
+    networks: held-out networks that judge at the end; 0: no evaluation.
+    baselines: a list of names, one name, or `all` (Section 4).
+    selection: where the settings of a baseline are chosen: on the `validation` split, or, as in the `paper`,
+        by the result on the test split.
+    validation_networks: networks that validate the distilled data during the optimization.
+    validation_images: images of the validation split that they are tested on.
+    validation_every: outer steps between two validations.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     networks: int = 20
-    # A list of names, one name, or all.
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     validation_networks: int = 8
@@ -66,16 +76,16 @@ class Evaluation:
     def check(
         self, objective: Objective, dataset: str, distilled: Distilled, architecture: Architecture
     ) -> None:
-        """Raise ConfigError unless the baselines fit the targets, classes or numbers, of the dataset."""
+        """Raise ConfigError unless the baselines fit the dataset's targets, which are classes or numbers."""
         key, name = "evaluation.baselines", f"dataset.name={dataset}"
         for other in self.baselines if objective.numbers else []:
             if other != "closed_form":
-                allowed, remedy = f"is about classes, and {name} has numbers", "use [closed_form] or []"
+                allowed, remedy = f"predicts classes, and {name} has numbers", "use [closed_form] or []"
                 raise refuse(key, other, allowed, remedy)
         if "closed_form" not in self.baselines:
             return
         if not objective.numbers:
-            allowed = f"is of linear regression, and {name} has classes"
+            allowed = f"is for linear regression, and {name} has classes"
             raise refuse(key, "closed_form", allowed, "leave it out")
         for one, value in {"steps": distilled.steps, "epochs": distilled.epochs}.items():
             if value != 1:
@@ -89,7 +99,15 @@ class Evaluation:
 
 @dataclass
 class Training:
-    """How held-out networks are trained on an artifact; None: as it was made for."""
+    """How held-out networks are trained on distilled data; None: as the data were made for.
+
+    epochs: passes over the distilled steps; those beyond the learned ones repeat the last learning rates.
+    order: the order of the steps in an epoch: `learned`, or `shuffled` anew in each epoch.
+    learning_rate: one learning rate for all steps, instead of the learned ones.
+    batch_size: images per step, drawn from all steps; it needs a `learning_rate`.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     epochs: int | None = None
     order: Order = Order.learned

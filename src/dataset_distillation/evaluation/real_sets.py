@@ -1,6 +1,6 @@
-"""Real images instead of distilled ones: as many of each class, in as many steps.
+"""Sets of real images of the size of the distilled data: as many images per class, in as many steps.
 
-What compares images does so in the pixels of the data set as the networks see them, normalised.
+Images are compared in the pixels that the networks see, which are normalized.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from dataset_distillation.randomness import stream
 
 
 class RealSet(NamedTuple):
-    """Images (steps, n, channels, height, width), normalised, and labels (steps, n), as distilled ones."""
+    """Normalized images (steps, n, channels, height, width) and labels (steps, n), as in distilled data."""
 
     images: Tensor
     labels: Tensor
 
 
 class Size(NamedTuple):
-    """How many images of each class a set has in each of its steps."""
+    """The number of images per class in each step of a set, and the number of steps."""
 
     images_per_class: int
     steps: int
@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 
 def random_real(train: Split, size: Size, seed: int, number: int) -> list[RealSet]:
-    """Random images of the train split, in `number` sets; the first ones are the same for any number."""
+    """Random images of the train split, in `number` sets; the first ones are the same for any `number`."""
     labels = size.labels(train.specification.classes)
     sets = []
     for j in range(number):
@@ -47,28 +47,28 @@ def random_real(train: Split, size: Size, seed: int, number: int) -> list[RealSe
 
 
 def k_means(train: Split, size: Size, seed: int, number: int) -> list[RealSet]:
-    """The centroids of k-means in each class, as many as there are images of it, from `number` starts."""
+    """The centroids of k-means in each class, as many as there are images per class, from `number` starts."""
     seeds = [stream(seed, "k-means", j).initial_seed() for j in range(number)]
     return [_by_class(train, size, partial(centroids, seed=seed)) for seed in seeds]
 
 
 def average_real(train: Split, size: Size) -> RealSet:
-    """The mean image of each class, again and again."""
+    """The mean image of each class, repeated."""
     return _by_class(train, size, lambda images, _: images.mean(dim=0, keepdim=True))
 
 
 def herding(train: Split, size: Size) -> RealSet:
     """Welling 2009: each next image brings the mean of the chosen ones closest to the mean of the class."""
-    return _by_class(train, size, lambda images, wanted: images[herd(images, wanted)])
+    return _by_class(train, size, lambda images, number: images[herd(images, number)])
 
 
 def k_center(train: Split, size: Size) -> RealSet:
-    """Gonzalez 1985, greedily: each next image is the one farthest from the chosen ones of its class."""
-    return _by_class(train, size, lambda images, wanted: images[spread(images, wanted)])
+    """Gonzalez 1985, greedy: each next image is the one farthest from the chosen ones of its class."""
+    return _by_class(train, size, lambda images, number: images[spread(images, number)])
 
 
 def herd(points: Tensor, number: int) -> list[int]:
-    """Indices of `number` of the `points` (n, d), or of all, in the order in which herding takes them."""
+    """Return the indices of `number` of the `points` (n, d), or of all, in the order of herding."""
     mean, total = points.mean(dim=0), torch.zeros_like(points[0])
     chosen: list[int] = []
     for size in range(1, min(number, len(points)) + 1):
@@ -80,11 +80,11 @@ def herd(points: Tensor, number: int) -> list[int]:
 
 
 def spread(points: Tensor, number: int) -> list[int]:
-    """Indices of `number` of the `points` (n, d), or of all, the one nearest to the mean first."""
+    """Return the indices of `number` of the `points` (n, d), or of all, the one nearest to the mean first."""
     chosen = [int((points - points.mean(dim=0)).norm(dim=1).argmin())]
     nearest = (points - points[chosen[0]]).norm(dim=1)
     while len(chosen) < min(number, len(points)):
-        nearest[chosen] = -1  # a point that equals a chosen one is farther than this
+        nearest[chosen] = -1  # below 0, the distance of a point that equals a chosen one
         chosen.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (points - points[chosen[-1]]).norm(dim=1))
     return chosen

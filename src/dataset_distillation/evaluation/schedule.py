@@ -1,4 +1,4 @@
-"""The inner steps on an artifact: as it was made for, or as ordinary training would take them."""
+"""The inner steps on distilled data: as the data were made for, or as in ordinary training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Schedule(Sequence[list[Step]]):
-    """The steps of each of `number` networks; they differ where the order is random."""
+    """The steps of each of `number` networks; they differ between networks if the order is random."""
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
         self.distilled, self.training, self.seed, self.number = distilled, training, seed, number

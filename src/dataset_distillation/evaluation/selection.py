@@ -1,4 +1,4 @@
-"""How the settings of a baseline are chosen, and how each is tried."""
+"""How the settings of a baseline are chosen, and how each setting is tried."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Objective
 from dataset_distillation.problem import Problem
 
-#: `trial(split, networks, grid)`: one row a run, with a column for each key of the grid.
+#: `trial(split, networks, grid)` returns one row per run, with a column for each key of the grid.
 Grid = Mapping[str, Sequence[Any]]
 Trial = Callable[[Split, Sequence[Weights], Grid], pandas.DataFrame]
 
@@ -33,10 +33,10 @@ Trial = Callable[[Split, Sequence[Weights], Grid], pandas.DataFrame]
 def select(
     problem: Problem, evaluation: Evaluation, networks: Sequence[Weights], trial: Trial, grid: Grid
 ) -> pandas.DataFrame:
-    """The runs of `networks` on the test split with the best settings of the grid.
+    """Return the runs of `networks` on the test split with the best settings of the grid.
 
-    validation: the settings with the best score on the validation split, of other networks.
-    paper: those with the best score that there is to report.
+    validation: the settings that score best on the validation split, with other networks.
+    paper: the settings that score best in the result to report.
     """
     test, objective = problem.data.test, problem.objective
     if evaluation.selection == "paper":
@@ -45,26 +45,26 @@ def select(
 
 
 def validated(problem: Problem, evaluation: Evaluation, trial: Trial, grid: Grid) -> Grid:
-    """The settings with the best score on the validation split, of networks of its own."""
+    """Return the settings that score best on the validation split, with the validation networks."""
     networks = problem.population("validation", evaluation.validation_networks)
     runs = trial(problem.validation(evaluation.validation_images), networks, grid)
     return settings(best(runs, grid, problem.objective), grid)
 
 
 def best(runs: pandas.DataFrame, grid: Grid, objective: Objective) -> pandas.DataFrame:
-    """The runs with the settings whose mean metrics have the highest score; the first of equals."""
-    candidates = [tried for _, tried in runs.groupby(list(grid), sort=False)]
-    return max(candidates, key=lambda tried: score(tried, grid, objective))
+    """Return the runs with the settings whose mean metrics score highest; of equal ones, the first."""
+    candidates = [candidate for _, candidate in runs.groupby(list(grid), sort=False)]
+    return max(candidates, key=lambda candidate: score(candidate, grid, objective))
 
 
 def score(runs: pandas.DataFrame, grid: Grid, objective: Objective) -> float:
-    """The objective's score of the mean metrics of `runs`; without one, the worst."""
-    found = objective.score(runs.drop(columns=["set", "network", *grid]).mean().to_dict())
-    return -math.inf if math.isnan(found) else found
+    """Return the objective's score of the mean metrics of `runs`; -inf if it has none."""
+    value = objective.score(runs.drop(columns=["set", "network", *grid]).mean().to_dict())
+    return -math.inf if math.isnan(value) else value
 
 
 def settings(runs: pandas.DataFrame, grid: Grid) -> Grid:
-    """The grid of the one point that `runs` have been made at."""
+    """Return the grid that has only the settings of `runs`."""
     return {key: runs[key].unique().tolist() for key in grid}
 
 
@@ -81,11 +81,11 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
                 epoch = [Step(*batch, torch.tensor(rate)) for batch in zip(images, labels, strict=True)]
                 steps = chain.from_iterable(repeat(epoch, max(grid["epochs"])))
                 run = {"learning_rate": rate, "set": i, "network": j}
-                # The longest training passes through the shorter ones.
-                for taken in training.descent(
+                # The longest training passes through the end of each shorter one.
+                for done in training.descent(
                     network, steps, problem.inner_optimizer, objective.training_loss
                 ):
-                    epochs, rest = divmod(taken, len(epoch))
+                    epochs, rest = divmod(done, len(epoch))
                     if not rest and epochs in grid["epochs"]:
                         tested = training.test(network, split, objective)
                         rows.append({**run, "epochs": epochs, **tested})
@@ -95,7 +95,7 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
 
 
 def neighbour_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
-    """The majority of the K nearest of the real images, l1 or l2 apart; one run a set, without a network."""
+    """The majority of the k nearest real images by l1 or l2 distance; one run per set, without a network."""
     objective = problem.objective
 
     def trial(split: Split, _: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
@@ -106,14 +106,14 @@ def neighbour_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
                 votes = functional.one_hot(predicted, split.specification.classes).float()
                 tested = training.measure(votes, split.labels, objective)
                 run = {"distance": distance, "k": k, "set": i, "network": None}
-                rows.append({**run, **tested, "loss": math.nan})  # votes are no logits
+                rows.append({**run, **tested, "loss": math.nan})  # votes are not logits
         return pandas.DataFrame(rows)
 
     return trial
 
 
 def nearest(real: RealSet, distance: str, k: int, split: Split) -> Tensor:
-    """The class (N,) of each image of `split` by the K nearest of the real images."""
+    """Return the class (N,) of each image of `split`, by the k nearest real images."""
     from sklearn.neighbors import KNeighborsClassifier
 
     neighbours = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")

@@ -12,50 +12,54 @@ from dataset_distillation.run.records import Spread
 
 
 def spread(values: pandas.Series) -> Spread:
-    """None where any run has no finite value: the mean of the others would flatter."""
+    """Mean, standard deviation, minimum and maximum.
+
+    All are None if any value is not finite: the mean of the other runs would look too good.
+    """
     if not np.isfinite(values).all():
         return Spread(mean=None, std=None, min=None, max=None)
     return Spread(mean=values.mean(), std=values.std(ddof=0), min=values.min(), max=values.max())
 
 
 def plain(value: Any) -> Any:
-    """What JSON knows: no NaN, and numbers of Python."""
+    """Return `value` as JSON can hold it: None for NaN, and Python's numbers instead of numpy's."""
     if pandas.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
 def difference(
-    ours: pandas.DataFrame, theirs: pandas.DataFrame, metric: str
+    distilled: pandas.DataFrame, others: pandas.DataFrame, metric: str
 ) -> tuple[float | None, float | None, float | None]:
-    """Mean of ours − theirs, and its 95 % interval: None where one run is all there is.
+    """Return the mean of distilled − others, and its 95 % interval, which is None if there is only one run.
 
-    All three are None where the metric of any run is not finite.
+    All three are None if the metric of any run is not finite.
 
-    Paired: each of their runs is compared with ours on the same network, and the interval is Student's t
-    over these differences. Rows without a network have nothing to pair; theirs is Welch's t interval.
+    The difference is paired: each of the other runs is compared with the distilled run on the same
+    network, and the interval is Student's t over these differences. Runs without a network cannot be paired;
+    for them the interval is Welch's.
     """
-    if not np.isfinite([*ours[metric], *theirs[metric]]).all():
+    if not np.isfinite([*distilled[metric], *others[metric]]).all():
         return None, None, None
-    values, networks = theirs[metric].to_numpy(float), theirs["network"]
-    if networks.isna().any() and len(ours) > 1:
+    values, networks = others[metric].to_numpy(float), others["network"]
+    if networks.isna().any() and len(distilled) > 1:
         apart, shares = (
-            ours[metric].mean() - values.mean(),
-            [_share(ours[metric].to_numpy(float)), _share(values)],
+            distilled[metric].mean() - values.mean(),
+            [_share(distilled[metric].to_numpy(float)), _share(values)],
         )
     else:
-        paired = ours.set_index("network")[metric].loc[networks.fillna(0)].to_numpy(float) - values
+        paired = distilled.set_index("network")[metric].loc[networks.fillna(0)].to_numpy(float) - values
         apart, shares = paired.mean(), [_share(paired)]
     return float(apart), *_interval(apart, shares)
 
 
 def _share(values: np.ndarray) -> tuple[float, int]:
-    """The variance of the mean of `values`, and its degrees of freedom."""
+    """Return the variance of the mean of `values`, and its degrees of freedom."""
     return (values.var(ddof=1) / len(values) if len(values) > 1 else 0.0), len(values) - 1
 
 
 def _interval(mean: float, shares: list[tuple[float, int]]) -> tuple[float | None, float | None]:
-    """Student's t interval around a sum of independent means, with Welch and Satterthwaite's degrees."""
+    """Student's t interval around a sum of independent means, with Welch–Satterthwaite degrees of freedom."""
     from scipy import stats
 
     variance = sum(share for share, _ in shares)

@@ -1,4 +1,4 @@
-"""Checks that cross the groups of an experiment: each group is asked with the facts of the others."""
+"""Checks across the groups of an experiment: each group checks that the others fit it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def check(e: Experiment) -> None:
 
 def _check_evaluate(e: Evaluate) -> None:
     if e.artifact is None and not e.evaluation.baselines:
-        raise refuse("artifact", "null", "there is nothing to evaluate", "give its path, or baselines=all")
+        raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
     if e.evaluation.networks == 0:
         raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")

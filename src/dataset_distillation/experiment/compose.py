@@ -1,8 +1,9 @@
-"""The typed tree of one experiment, and the checks that cross its groups.
+"""The typed tree of one experiment, and the checks across its groups.
 
-The YAML files in `conf/` say what; the dataclasses say of what kind. A group whose choices differ in
-kind (dataset, architecture, ...) is a package here with one file and one dataclass a choice; deriving
-from the group's base class is what makes it known. `read` turns a composed config into such objects.
+The YAML files in `conf/` hold the values; the dataclasses hold their types. A group whose choices have
+different options (dataset, architecture, ...) is a package here, with one file and one dataclass per choice.
+A dataclass becomes a choice by deriving from the group's base class. `read` turns a composed config into
+objects.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from dataset_distillation.loggers import Logger
 from dataset_distillation.objectives import Objective
 from dataset_distillation.unroll import Unroll
 
-#: The groups whose choices differ in kind: their package and the class their choices derive from.
+#: The groups whose choices have different options: their package and the base class of their choices.
 GROUPS: dict[str, tuple[ModuleType, type]] = {
     "dataset": (datasets, Dataset),
     "architecture": (architectures, Architecture),
@@ -46,7 +47,7 @@ GROUPS: dict[str, tuple[ModuleType, type]] = {
 
 
 def register(kind: type[Experiment] = Experiment) -> None:
-    """Make the types known to Hydra, as the groups `schema/...`, out of sight of `--help` and completion."""
+    """Register the types with Hydra as the groups `schema/...`, which `--help` and completion do not show."""
     store = ConfigStore.instance()
     store.store(group="schema", name="experiment", node=kind, package="_global_")
     for group in GROUPS:
@@ -55,7 +56,7 @@ def register(kind: type[Experiment] = Experiment) -> None:
 
 
 def kinds_of(group: str) -> Iterator[type]:
-    """The dataclasses of a group. What only Python can make, like `InMemory`, is none."""
+    """Yield the dataclasses of a group, without those that only Python can make, such as `InMemory`."""
     package, base = GROUPS[group]
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
@@ -70,7 +71,7 @@ def _descendants(kind: type) -> Iterator[type]:
 
 
 def read(config: DictConfig) -> Experiment:
-    """Check a composed config and turn it into objects. Raises ConfigError, one line."""
+    """Check a composed config and turn it into objects. Raises ConfigError, with a message of one line."""
     _refuse_unknown_keys(config, "")
     try:
         _refuse_infinite(OmegaConf.to_container(config, resolve=True), "")
@@ -85,13 +86,13 @@ def read(config: DictConfig) -> Experiment:
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The values of a config as Python's own."""
+    """Return the values of a config as plain Python values."""
     values: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     return dict(values)
 
 
 def _refuse_infinite(value: Any, key: str) -> None:
-    """The files of a run are JSON, which has finite numbers alone."""
+    """Raise ConfigError for numbers that are not finite: the files of a run are JSON, which has none."""
     if isinstance(value, dict | list):
         for name, child in value.items() if isinstance(value, dict) else enumerate(value):
             _refuse_infinite(child, f"{key}.{name}" if key else str(name))
@@ -100,7 +101,7 @@ def _refuse_infinite(value: Any, key: str) -> None:
 
 
 def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
-    """`+group.typo=1` passes Hydra, and `to_object` would drop it in silence."""
+    """Raise ConfigError for unknown keys like `+group.typo=1`, which Hydra allows and `to_object` drops."""
     kind: Any = OmegaConf.get_type(node)
     known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
     for key in map(str, node):
@@ -116,7 +117,7 @@ GROUP_NAMES = ["experiment", *(field.name for field in fields(Experiment) if fie
 
 
 def choices(group: str) -> dict[str, str]:
-    """Each choice of a group, with the comment at the head of its file, which says what it is."""
+    """Return each choice of a group with the comment in the first line of its file, which describes it."""
     folder = files("dataset_distillation.conf") / group
     return {
         file.name.removesuffix(".yaml"): _head(file.read_text(encoding="utf-8"))
@@ -126,5 +127,5 @@ def choices(group: str) -> dict[str, str]:
 
 
 def _head(yaml: str) -> str:
-    # Hydra wants its `# @package` line first.
+    # Hydra requires its `# @package` line to be the first one.
     return next(line for line in yaml.splitlines() if not line.startswith("# @package")).lstrip("# ")

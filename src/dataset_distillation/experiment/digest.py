@@ -1,7 +1,8 @@
-"""What a run depends on, as resolved values: in one hash, and beside that of an earlier run.
+"""The resolved values that a run depends on: their hash, and their differences from an earlier run.
 
-A value at its default counts as absent. So an option that a later version adds, whose default is what was
-done before, changes neither: old checkpoints go on and finished runs stay finished. Where a default changes,
+A value at its default counts as absent. So if a later version adds an option whose default is the earlier
+behavior, neither changes: old checkpoints can be resumed and finished runs stay finished. If a default
+    changes,
 the field says what its absence means: `field(default=new, metadata={"absent": old})`.
 """
 
@@ -18,24 +19,25 @@ from dataset_distillation.experiment.tree import Experiment
 
 
 def digest(e: Experiment) -> str:
-    """SHA-256 over all that differs from its default, and the kind of each choice."""
-    given = {key: value for key, value, absent in _values(e) if value != absent}
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of all values that differ from their defaults, and of the kind of each choice."""
+    values = {key: value for key, value, absent in _values(e) if value != absent}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def differences(e: Experiment, here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """`key=value (it has other)` for each key of two configs, `here` that of `e`, that has two values.
+    """Return `key=value (it has other)` for each key whose values in two configs differ.
 
-    A key that `there` does not have has the value that its absence means.
+    here: the resolved config of `e`.
+    there: the config of another run; a key that it lacks has the value that its absence means.
     """
     absent = {key: default for key, _, default in _values(e)}
-    mine, other = dict(_flat(here)), dict(_flat(there))
-    pairs = {key: (mine.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*mine, *other])}
+    own, other = dict(_flat(here)), dict(_flat(there))
+    pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
     return [f"{key}={value} (it has {its})" for key, (value, its) in pairs.items() if value != its]
 
 
 def _values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, value, what its absence means) of each field in the tree, and the kind of each choice."""
+    """Yield (key, value, what its absence means) of each field in the tree, and the kind of each choice."""
     for field in fields(node):
         key, value = f"{prefix}{field.name}", getattr(node, field.name)
         if is_dataclass(value):

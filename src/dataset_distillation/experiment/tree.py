@@ -40,10 +40,10 @@ class Experiment:
 
 @dataclass
 class Evaluate(Experiment):
-    """What `distill-evaluate` is asked for: an artifact and how to train on it, or baselines alone."""
+    """The input of `distill-evaluate`: an artifact and how to train on it, or baselines alone."""
 
     artifact: str | None = None
-    baselines: Any = None  # in place of those of `evaluation`
+    baselines: Any = None  # replaces the baselines of `evaluation`
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Where θ0 comes from: the distribution p(θ0) of Section 3.5.
 
-To add one: one file here with a dataclass derived from `Init`, and one YAML in `conf/init/`.
+To add an init: write one file here with a dataclass derived from `Init`, and one YAML in `conf/init/`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,22 @@ class Origin:
     seed: int
 
     def draw(self, purpose: str, step: int = 0) -> Weights:
-        """One sample of the architecture's own distribution of weights, on the CPU."""
+        """Draw one sample from the architecture's own distribution of weights, on the CPU."""
         return self.architecture.draw(self.network, stream(self.seed, purpose, step), self.specification)
 
 
 @dataclass
 class Init:
-    """p(θ0), and how many networks of it each outer step sees."""
+    """p(θ0) of Section 3.5.
 
-    #: Whether θ0 is one known sample: it belongs to the artifact then.
+    networks: how many networks each outer step trains, at least 1.
+
+    Raises ConfigError if a value is not allowed.
+    """
+
+    #: Whether θ0 is one known sample; if so, it is part of the artifact.
     known: ClassVar[bool] = False
-    #: Whether θ0 comes from training, on whatever data.
+    #: Whether θ0 comes from training, on any data.
     trained: ClassVar[bool] = False
 
     networks: int = 1
@@ -52,7 +57,7 @@ class Init:
         """Raise ConfigError if this init does not fit `dataset`; `stored`: an artifact may hold θ0."""
 
     def bind(self, dataset: Dataset) -> Init:
-        """This init for the distillation of `dataset`."""
+        """Return this init for the distillation of `dataset`."""
         return self
 
     def trained_on(self, dataset: Dataset) -> bool:
@@ -60,19 +65,22 @@ class Init:
         return False
 
     def members(self, validation_networks: int) -> list[str]:
-        """The names of the networks that must have been trained before the first outer step, if any."""
+        """Return the names of the networks that must be trained before the first outer step, if any."""
         return []
 
     def prepare(
         self, origin: Origin, members: Sequence[str], progress_bar: bool = False
     ) -> PoolReport | None:
-        """Train those of the `members` that are missing; returns what is known of them."""
+        """Train the `members` that are missing, and return a report on all of them."""
         return None
 
     def stored(self, weights: Weights) -> Weights:
-        """What the artifact holds of a known θ0: all of it, or nothing but its checksum."""
+        """Return what the artifact holds of a known θ0: all of it, or nothing, if its checksum is enough."""
         return weights
 
     def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
-        """`number` samples of θ0 for `purpose` at outer `step`; the same arguments give the same ones."""
+        """Return `number` samples of θ0 for `purpose` at outer `step`.
+
+        The same arguments always give the same samples.
+        """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""One network that the user already has, the same in distillation and in evaluation."""
+"""One network that the user already has; it is the same in distillation and in evaluation."""
 
 from __future__ import annotations
 
@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a BatchNorm keeps beside its weights; networks here use the statistics of the batch instead.
+#: The buffers of a BatchNorm; the networks here use the statistics of the batch instead.
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass
 class Checkpoint(Fixed):
-    """Section 3.5, fixed pre-trained weights: those of a file, or torchvision's by name.
+    """Fixed pre-trained weights (Section 3.5) from a file, or torchvision's weights by name.
 
-    The layer `fresh_layer` is not taken from there: its weights are 0 and its biases 1, as in the authors'
-    code, so that all classes are equally likely before the first step. Buffers in the file must be those that
-    the network is built with; BatchNorm's running statistics are ignored.
+    Buffers in the file must equal those that the network is built with; BatchNorm's running statistics are
+    ignored.
+
+    networks: must be 1, since θ0 is one network.
+    path: a file with a state dict, written by `torch.save` or as .safetensors.
+    weights: the name of torchvision's weights, such as `AlexNet_Weights.IMAGENET1K_V1`, instead of a path.
+    fresh_layer: a layer that is not read from the file: its weights are 0 and its biases 1, as in the
+        authors' code, so that all classes are equally likely before the first step.
+    store: whether the artifact holds the weights, and not only their checksum.
+
+    Raises ConfigError unless exactly one of `path` and `weights` is set, and UserError if the file cannot be
+    read or does not fit the network.
     """
 
     trained: ClassVar[bool] = True
@@ -45,8 +54,8 @@ class Checkpoint(Fixed):
         if (self.path is None) == (self.weights is None):
             allowed = f"init.weights is {self.weights}"
             raise refuse("init.path", self.path, allowed, "give a file or torchvision's weights by name")
-        held = self.store and stored  # the artifact has θ0, wherever it was from
-        if self.path is not None and not held and not Path(self.path).expanduser().is_file():
+        in_artifact = self.store and stored  # then the file is not needed
+        if self.path is not None and not in_artifact and not Path(self.path).expanduser().is_file():
             raise refuse("init.path", self.path, "no such file")
         if self.weights is not None:
             _url(self.weights)
@@ -58,15 +67,18 @@ class Checkpoint(Fixed):
         return weights if self.store else {}
 
     def _fitted(self, network: nn.Module) -> Weights:
-        """The weights of `network`. Raises UserError naming the first tensor that does not fit."""
-        wanted, given = dict(network.named_parameters()), dict(self._tensors)
-        fresh = [name for name in wanted if name.rpartition(".")[0] == self.fresh_layer]
+        """Return the weights of `network`.
+
+        Raises UserError naming the first tensor that does not fit.
+        """
+        parameters, tensors = dict(network.named_parameters()), dict(self._tensors)
+        fresh = [name for name in parameters if name.rpartition(".")[0] == self.fresh_layer]
         if self.fresh_layer is not None and not fresh:
-            layers = dict.fromkeys(name.rpartition(".")[0] for name in wanted)
+            layers = dict.fromkeys(name.rpartition(".")[0] for name in parameters)
             raise refuse("init.fresh_layer", self.fresh_layer, f"must be one of {', '.join(layers)}")
         fitted: Weights = {}
-        for name, parameter in wanted.items():
-            tensor = self._taken(given, network, parameter)
+        for name, parameter in parameters.items():
+            tensor = self._pop(tensors, network, parameter)
             if name in fresh:
                 fitted[name] = (
                     parameter.detach().cpu().new_full(parameter.shape, float(name.endswith("bias")))
@@ -75,38 +87,39 @@ class Checkpoint(Fixed):
                 fitted[name] = tensor.to(parameter.dtype)
             else:
                 raise self._unfit(name, parameter, tensor)
-        self._check_rest(given, network)
+        self._check_rest(tensors, network)
         return fitted
 
-    def _taken(self, given: Weights, network: nn.Module, parameter: Tensor) -> Tensor | None:
-        """What is `given` for a parameter, taken out; where weights are tied it may have several names."""
+    def _pop(self, tensors: Weights, network: nn.Module, parameter: Tensor) -> Tensor | None:
+        """Remove the tensor of `parameter` from `tensors` and return it; a tied weight has several names."""
         every = network.named_parameters(remove_duplicate=False)
-        found = {name: given.pop(name) for name, same in every if same is parameter and name in given}
-        tensor = next(iter(found.values()), None)
-        if tensor is not None and not all(tensor.equal(other) for other in found.values()):
-            raise UserError(f"{self._file}: {' and '.join(found)} differ, and are one tensor in the network")
+        same = {name: tensors.pop(name) for name, p in every if p is parameter and name in tensors}
+        tensor = next(iter(same.values()), None)
+        if tensor is not None and not all(tensor.equal(other) for other in same.values()):
+            raise UserError(f"{self._file}: {' and '.join(same)} differ, and are one tensor in the network")
         return tensor
 
-    def _check_rest(self, given: Weights, network: nn.Module) -> None:
-        """Raise UserError if a tensor beside the parameters is none of the network's, or not the same there.
+    def _check_rest(self, tensors: Weights, network: nn.Module) -> None:
+        """Raise UserError if a remaining tensor is unknown to the network or differs from its buffer.
 
-        A network of the user's holds its constants as buffers; they are no part of θ0, and not replaced.
+        A network of the user's own may hold constants as buffers; they are not part of θ0 and are not
+        replaced.
         """
         buffers = dict(network.named_buffers(remove_duplicate=False))
-        for name in sorted(name for name in given if not name.endswith(RUNNING)):
+        for name in sorted(name for name in tensors if not name.endswith(RUNNING)):
             if name not in buffers:
-                raise UserError(f"{self._file}: tensor {name} is none of the network's")
-            if not given[name].to(buffers[name].dtype).equal(buffers[name].cpu()):
+                raise UserError(f"{self._file}: the network has no tensor {name}")
+            if not tensors[name].to(buffers[name].dtype).equal(buffers[name].cpu()):
                 remedy = "only parameters are read from a file: build the network with this buffer"
-                raise UserError(f"{self._file}: buffer {name} is not that of the network; {remedy}")
+                raise UserError(f"{self._file}: buffer {name} differs from the network's; {remedy}")
 
     def _unfit(self, name: str, parameter: Tensor, tensor: Tensor | None) -> UserError:
         shape = tuple(parameter.shape)
         if tensor is None:
-            return UserError(f"{self._file}: no tensor {name}, of which the network has one of shape {shape}")
-        remedy = f"init.fresh_layer={name.rpartition('.')[0]} starts that layer anew"
-        found = f"{name} has shape {tuple(tensor.shape)}, in the network {shape}"
-        return UserError(f"{self._file}: {found}; {remedy}")
+            return UserError(f"{self._file}: no tensor {name}; the network has one of shape {shape}")
+        remedy = f"use init.fresh_layer={name.rpartition('.')[0]} to start that layer anew"
+        mismatch = f"{name} has shape {tuple(tensor.shape)}, in the network {shape}"
+        return UserError(f"{self._file}: {mismatch}; {remedy}")
 
     @cached_property
     def _file(self) -> Path:
@@ -118,20 +131,20 @@ class Checkpoint(Fixed):
         import safetensors.torch
         import torch
 
-        file = self._file  # outside of what is caught: it has errors of its own
+        file = self._file  # outside of the try block, because it raises errors of its own
         try:
             if file.suffix == ".safetensors":
                 return safetensors.torch.load_file(file)
-            found: Any = torch.load(file, map_location="cpu", weights_only=True)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError and more
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"{file}: not a file of weights, or damaged ({reason})") from error
-        if not isinstance(found, dict) or not all(
-            isinstance(tensor, torch.Tensor) for tensor in found.values()
+        if not isinstance(content, dict) or not all(
+            isinstance(tensor, torch.Tensor) for tensor in content.values()
         ):
-            remedy = "save network.state_dict() by torch.save, or as .safetensors"
-            raise UserError(f"{file}: not a state dict, tensors by name; {remedy}")
-        return found
+            remedy = "save network.state_dict() with torch.save, or as .safetensors"
+            raise UserError(f"{file}: not a state dict (tensors by name); {remedy}")
+        return content
 
 
 def _url(name: str) -> str:
@@ -145,12 +158,15 @@ def _url(name: str) -> str:
 
 
 def _torchvision(name: str) -> Path:
-    """The file of torchvision's weights in torch hub's cache, downloaded if missing. Raises UserError."""
+    """Return the file of torchvision's weights in torch hub's cache; download it if it is missing.
+
+    Raises UserError if the download fails or the file is damaged.
+    """
     import torch
 
     url = _url(name)
     file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
-    start = file.stem.rpartition("-")[2]  # of the checksum: <network>-<8 digits of SHA-256>.pth
+    start = file.stem.rpartition("-")[2]  # the name is <network>-<first 8 digits of the SHA-256>.pth
     if not file.exists():
         log.info("downloading %s to %s", name, file)
         try:

@@ -12,7 +12,12 @@ from dataset_distillation.init import Init, Origin
 
 @dataclass
 class Fixed(Init):
-    """Section 3.5, fixed initialization."""
+    """Fixed initialization (Section 3.5): one sample of p(θ0), the same in distillation and in evaluation.
+
+    networks: must be 1, since θ0 is one network.
+
+    Raises ConfigError if it is not.
+    """
 
     known: ClassVar[bool] = True
 

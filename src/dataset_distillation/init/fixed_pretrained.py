@@ -1,4 +1,4 @@
-"""One network trained beforehand on a source dataset, the same in distillation and in evaluation."""
+"""One network trained beforehand on a source dataset; it is the same in distillation and in evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from dataset_distillation.init.pooled import Pooled
 
 @dataclass
 class FixedPretrained(Pooled, Fixed):
-    """Section 3.5, fixed pre-trained weights."""
+    """Fixed pre-trained weights (Section 3.5).
+
+    networks: must be 1, since θ0 is one network.
+    source: the dataset that the network is trained on; None: the dataset that is distilled.
+    pretraining: how it is trained.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     def members(self, validation_networks: int) -> list[str]:
         return ["fixed"]

@@ -1,4 +1,4 @@
-"""What pretrained networks have in common: the source they are trained on, and how."""
+"""What all pretrained inits share: the source that the networks are trained on, and how."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Pooled(Init):
-    """θ0 from a pool of networks (networks/pool.py), all trained in the same way."""
+    """θ0 from a pool of networks (networks/pool.py), which are all trained in the same way.
+
+    networks: how many networks each outer step trains.
+    source: the dataset that they are trained on; None: the dataset that is distilled.
+    pretraining: how they are trained.
+    """
 
     trained: ClassVar[bool] = True
 
-    source: Dataset | None = None  # null: the dataset that is distilled
+    source: Dataset | None = None
     pretraining: Pretraining = field(default_factory=Pretraining)
 
     def check(self, dataset: Dataset, stored: bool = False) -> None:
@@ -36,7 +41,7 @@ class Pooled(Init):
         }
         for key, (of_source, of_dataset) in sides.items():
             if of_source != of_dataset:
-                allowed = f"dataset.{key} is {of_dataset}, and one network takes both"
+                allowed = f"dataset.{key} is {of_dataset}, and one network reads both"
                 remedy = f"set init.source.{key} and dataset.{key} to the same value"
                 raise refuse(f"init.source.{key}", of_source, allowed, remedy)
 
@@ -52,11 +57,11 @@ class Pooled(Init):
         return self.pool(origin, progress_bar).report(members) if members else None
 
     def pool(self, origin: Origin, progress_bar: bool = False) -> Pool:
-        """The pool that `origin`'s networks are trained in, made once. Raises ConfigError."""
+        """Return the pool that holds `origin`'s networks; the first call makes it. Raises ConfigError."""
         if "_pool" not in vars(self):
             from dataset_distillation.networks.pool import Pool
 
-            assert self.source is not None, "an init is bound to its dataset before it is asked for networks"
+            assert self.source is not None, "an init must be bound to its dataset before it gives networks"
             device = next(origin.network.parameters()).device
             pool = Pool(origin.architecture, self.source, self.pretraining, device, progress_bar)
             if (of_source := pool.data.specification.classes) != (classes := origin.specification.classes):

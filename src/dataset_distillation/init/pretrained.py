@@ -1,4 +1,4 @@
-"""Networks trained beforehand on a source dataset: a pool for distillation, others for evaluation."""
+"""Networks trained beforehand on a source dataset: a pool for distillation, and others for evaluation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from dataset_distillation.randomness import stream
 
 @dataclass
 class Pretrained(Pooled):
-    """Section 3.5, random pre-trained weights."""
+    """Random pre-trained weights (Section 3.5): networks drawn from a pool.
+
+    networks: how many networks of the pool each outer step trains.
+    source: the dataset that the networks are trained on; None: the dataset that is distilled.
+    pretraining: how they are trained.
+    pool_size: the number of networks in the pool, at least `networks`.
+    held_out: the number of networks that only the evaluation uses.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     pool_size: int = 100
     held_out: int = 20
@@ -22,7 +31,7 @@ class Pretrained(Pooled):
         super().__post_init__()
         positive("init.pool_size", self.pool_size)
         if self.networks > self.pool_size:
-            allowed = f"an outer step cannot see more networks than the pool has, {self.pool_size}"
+            allowed = f"an outer step cannot train more networks than the pool has, {self.pool_size}"
             raise refuse("init.networks", self.networks, allowed, "raise init.pool_size")
         if self.held_out < 0:
             raise refuse("init.held_out", self.held_out, "must be 0 or more")

@@ -1,4 +1,4 @@
-"""What one network's inner steps and real batch keep in memory until the way back."""
+"""The memory that one network's inner steps and real batch hold until the backward pass."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes per network, but for `steps`: how many inner steps there are."""
+    """Sizes in bytes per network, except `steps`, the number of inner steps."""
 
     steps: int
-    step: int  # the graph of one of them
+    step: int  # the graph of one inner step
     point: int  # the weights and the optimizer's state
     real: int  # the graph of the real batch
-    distilled: int  # what is learned
+    distilled: int  # the parameters of the distilled data
     on_cpu: bool

@@ -1,4 +1,4 @@
-"""One inner step as a function, and its vector-Jacobian product: what the engines are made of."""
+"""One inner step as a function, and its vector-Jacobian product: the parts of the unroll engines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-#: Of (training, point, step, t, adjoint or nothing); what it returns has no graph.
+#: A function of (training, point, step, t) and, for a product, the adjoint; its results have no graph.
 Function = Callable[..., Sequence[Tensor]]
 
-#: Where the inner training is: the trained weights, then what the optimiser remembers of each of them.
+#: The state of the inner training: the trained weights, then the optimizer's state of each weight.
 Point = list[Tensor]
 
 
@@ -27,7 +27,7 @@ Point = list[Tensor]
 class InnerTraining:
     """The training of one network on distilled data, from θ0 = `weights`.
 
-    `network` gives the form; its own parameters are neither read nor changed. A parameter that the
+    `network` gives θ its form; its own parameters are neither read nor changed. A parameter that the
     network's author froze stays as it is in θ0.
     """
 
@@ -35,11 +35,11 @@ class InnerTraining:
     weights: Weights
     optimizer: InnerOptimizer
     loss: Loss
-    compiled: Function | None = None  # what runs the functions of its steps without a graph, see compiled.py
+    compiled: Function | None = None  # runs the graph-free functions of a step, see compiled.py
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the weights that are trained."""
+        """The names of the weights that are trained."""
         return [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
 
     @cached_property
@@ -47,7 +47,7 @@ class InnerTraining:
         return {name: weight for name, weight in self.weights.items() if name not in self.names}
 
     def start(self) -> Point:
-        """θ0, before the first step."""
+        """The state before the first step: θ0 and the optimizer's initial state."""
         trained = [self.weights[name] for name in self.names]
         return trained + [tensor for weight in trained for tensor in self.optimizer.state(weight.detach())]
 
@@ -63,14 +63,14 @@ class InnerTraining:
         return learning_rate
 
     def step(self, point: Point, step: Step, t: int, graph: bool = True) -> Point:
-        """The point after inner step number `t` (from 1); the weights in `point` must require grad.
+        """Return the point after inner step number `t` (from 1); the weights in `point` must require grad.
 
-        With `graph`, differentiable in all that requires grad, `point` included.
+        With `graph`, the result is differentiable in every tensor that requires grad, including `point`.
         """
         weights, states = point[: len(self.names)], point[len(self.names) :]
         value = self.value(self.weights_at(weights), step.images, step.labels)
         gradients = torch.autograd.grad(value, weights, create_graph=graph, materialize_grads=True)
-        each = len(states) // len(weights)  # tensors of state a weight
+        each = len(states) // len(weights)  # tensors of state per weight
         updated: Point = []
         remembered: Point = []
         with torch.set_grad_enabled(graph):
@@ -82,13 +82,16 @@ class InnerTraining:
         return updated + remembered
 
     def advance(self, point: Point, step: Step, t: int) -> Point:
-        """The point after inner step number `t`, without a graph."""
+        """Return the point after inner step number `t`, without a graph."""
         return list(self._by(_advance)(self, point, step, t))
 
     def vector_jacobian(
         self, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """`adjoint` times the Jacobian of step `t`: for `point`, then for what in `step` requires grad."""
+        """Return `adjoint` times the Jacobian of step `t`.
+
+        Its parts are those for `point`, and then those for the tensors of `step` that require grad.
+        """
         return tuple(self._by(_vector_jacobian)(self, point, step, t, adjoint))
 
     def _by(self, function: Function) -> Function:

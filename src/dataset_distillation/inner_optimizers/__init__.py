@@ -1,8 +1,8 @@
-"""How θt becomes θt+1.
+"""The inner optimizers: how θt becomes θt+1.
 
-To add one: one file here with a dataclass derived from `InnerOptimizer`, and one YAML in
-`conf/inner_optimizer/`. It says the same thing twice: `build` for ordinary training, `update` as a
-function that gradients can cross; a test holds the two together.
+To add one: write one file here with a dataclass derived from `InnerOptimizer`, and one YAML in
+`conf/inner_optimizer/`. It defines the same step twice: in `build` for ordinary training, and in `update` as
+a function that gradients can cross; a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    #: What the optimiser remembers of one weight: tensors of the weight's shape.
+    #: The optimizer's state of one weight: tensors of the weight's shape.
     State = tuple[Tensor, ...]
 
 
@@ -34,29 +34,34 @@ class Step(NamedTuple):
 
 @dataclass
 class InnerOptimizer:
-    """The optimiser of the network; its rate comes from the distilled data, step by step."""
+    """The optimizer of the network; its learning rate comes from the distilled data, step by step.
 
-    weight_decay: float = 0.0  # times the weights, added to their gradient, as torch.optim has it
+    weight_decay: this times the weights is added to their gradient, as in torch.optim; 0 or more.
+
+    Raises ConfigError if a value is not allowed.
+    """
+
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight_decay < float("inf"):
             raise refuse("inner_optimizer.weight_decay", self.weight_decay, "must be 0 (none) or more")
 
     def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
-        """The torch optimiser of `parameters` (or groups of them); each step sets its learning rate."""
+        """Return the torch optimizer of `parameters`, or groups of them; each step sets its learning rate."""
         raise NotImplementedError
 
     def state(self, weight: Tensor) -> State:
-        """What is remembered of `weight` before the first step."""
+        """Return the state of `weight` before the first step."""
         return ()
 
     def update(
         self, weight: Tensor, gradient: Tensor, state: State, learning_rate: Tensor, t: int
     ) -> tuple[Tensor, State]:
-        """Step number `t` (from 1; a scalar tensor in a trace) on one weight: what it becomes, and its state.
+        """Return one weight and its state after step number `t` (from 1; a scalar tensor in a trace).
 
-        Elementwise, out of place, differentiable in all tensors. The rate is a scalar, or of a shape that
-        broadcasts against the weight.
+        The step is elementwise, out of place, and differentiable in all tensors. The rate is a scalar, or has
+        a shape that broadcasts against the weight.
         """
         raise NotImplementedError
 
@@ -65,7 +70,7 @@ class InnerOptimizer:
 
 
 def by_name(name: str, options: Mapping[str, Any]) -> InnerOptimizer:
-    """The inner optimiser of the file `name`. Raises ValueError if there is none with such options."""
+    """Return the inner optimizer of the file `name`. Raises ValueError if there is none with such options."""
     if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
         raise ValueError(f"unknown inner optimizer {name!r}")
     importlib.import_module(f"{__name__}.{name}")

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 class Adam(InnerOptimizer):
     """Kingma & Ba 2015, with the moments m and v starting at 0 before the first inner step.
 
-    The first steps are close to η̃ sign(g): the meta-gradient is exact, but of a function that is barely
-    smooth where a gradient is near 0.
+    The first steps are close to η̃ sign(g): the meta-gradient is exact, but it is that of a function that is
+    barely smooth where a gradient is near 0.
+
+    weight_decay: this times the weights is added to their gradient; 0 or more.
+    betas: the decay rates of m and v, each in [0, 1).
+    eps: added to √v, greater than 0.
+
+    Raises ConfigError if a value is not allowed.
     """
 
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
@@ -49,7 +55,7 @@ class Adam(InnerOptimizer):
         gradient = self._decayed(weight, gradient)
         m = beta1 * m + (1 - beta1) * gradient
         v = beta2 * v + (1 - beta2) * gradient * gradient
-        # √v has no derivative at v = 0, the weight of a dead unit: there it is taken for a constant.
+        # √v has no derivative at v = 0, as for the weights of a dead unit: there it is treated as a constant.
         root = v.masked_fill(v == 0, 0.0).sqrt()
         denominator = root / (1 - beta2**t) ** 0.5 + self.eps
         return weight - learning_rate / (1 - beta1**t) * m / denominator, (m, v)

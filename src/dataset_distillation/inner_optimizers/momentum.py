@@ -1,4 +1,4 @@
-"""Gradient descent with momentum, Nesterov's too."""
+"""Gradient descent with momentum, optionally Nesterov's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Momentum(InnerOptimizer):
-    """v_{t+1} = μ v_t + g_t, θ_{t+1} = θ_t − η̃_t v_{t+1}; nesterov: θ_{t+1} = θ_t − η̃_t (g_t + μ v_{t+1})."""
+    """Gradient descent with momentum: v_{t+1} = μ v_t + g_t, θ_{t+1} = θ_t − η̃_t v_{t+1}.
+
+    With nesterov: θ_{t+1} = θ_t − η̃_t (g_t + μ v_{t+1}).
+
+    weight_decay: this times the weights is added to their gradient; 0 or more.
+    momentum: μ, between 0 and 1.
+    nesterov: whether the step looks ahead.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     momentum: float = 0.9
     nesterov: bool = False
@@ -27,7 +36,7 @@ class Momentum(InnerOptimizer):
         super().__post_init__()
         if not 0 < self.momentum < 1:
             raise refuse(
-                "inner_optimizer.momentum", self.momentum, "must be in (0, 1)", "inner_optimizer=sgd has none"
+                "inner_optimizer.momentum", self.momentum, "must be in (0, 1)", "or use inner_optimizer=sgd"
             )
 
     def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Gradient descent, the paper's inner optimiser."""
+"""Gradient descent, the paper's inner optimizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class SGD(InnerOptimizer):
-    """Eq 9: θ_{t+1} = θ_t − η̃_t ∇ℓ(x̃_t, θ_t)."""
+    """Gradient descent (Eq 9): θ_{t+1} = θ_t − η̃_t ∇ℓ(x̃_t, θ_t).
+
+    weight_decay: this times the weights is added to their gradient; 0 or more.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         import torch

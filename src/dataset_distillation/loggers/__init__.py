@@ -1,6 +1,6 @@
-"""Where the curves, images and tables of a run are shown while it runs.
+"""Loggers: where the curves, images and tables of a run are shown while it runs.
 
-To add one: one file here with a dataclass derived from `Logger`, and one YAML in `conf/logger/`.
+To add one: write one file here with a dataclass derived from `Logger`, and one YAML in `conf/logger/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Title(NamedTuple):
-    """What a run is called in a dashboard: its name, the sweep it belongs to, and its tags."""
+    """The title of a run in a dashboard: its name, the sweep it belongs to, and its tags."""
 
     name: str
     group: str | None
@@ -26,10 +26,11 @@ class Title(NamedTuple):
 
 
 class EvaluationView(NamedTuple):
-    """An evaluation to show: one row per method, one row per run, the charts.
+    """An evaluation to show: one row per method, one row per run, and the charts.
 
-    `mean`, `std`, `min` and `max` of a method are of the first of `metrics`; `<metric>/mean`, ... of others.
-    `charts` draws those of the report's page, by name: `distribution/accuracy`, `confusion/distilled`, ...
+    `mean`, `std`, `min` and `max` of a method belong to the first of `metrics`; the others have
+    `<metric>/mean`, ... `charts` draws the charts of the report by name: `distribution/accuracy`,
+    `confusion/distilled`, ...
     """
 
     methods: pandas.DataFrame
@@ -40,18 +41,21 @@ class EvaluationView(NamedTuple):
 
 @dataclass
 class Logger:
-    """What every logger can be told. Scalars reach it through Lightning; the rest through these calls."""
+    """The base class of all loggers.
+
+    Scalars reach a logger through Lightning; everything else reaches it through these calls.
+    """
 
     def open(
         self, folder: Path, config: dict[str, Any], title: Title
     ) -> list[pytorch_lightning.loggers.Logger]:
-        """Lightning's loggers, writing below the run's `folder`; `config` is what they show of it."""
+        """Return Lightning's loggers, which write below the run's `folder` and show `config`."""
         return []
 
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
-        """Show pictures (channels, height, width), in [0, 1], of the distilled images at outer `step`."""
+        """Show pictures (channels, height, width) in [0, 1] of the distilled images at outer `step`."""
 
     def finish(
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
     ) -> None:
-        """Show the evaluation and the `cost`, keep the artifact, and close: the next job is another run."""
+        """Show the evaluation and the `cost`, store the artifact, and close; the next job is another run."""

@@ -1,4 +1,4 @@
-"""No logger: the run folder has the results all the same."""
+"""No logger: the run folder has the results in any case."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from dataset_distillation.loggers import Logger
 
 @dataclass
 class Nothing(Logger):
-    """Log nowhere."""
+    """Logs nothing."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Several(Logger):
-    """Each of `loggers` is told everything."""
+    """Passes everything to each of `loggers`."""
 
     loggers: dict[str, Logger] = field(default_factory=dict)
 

@@ -37,7 +37,9 @@ class Tensorboard(Logger):
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
         import torch
 
-        self._writer.add_images("distilled", torch.stack(images), step)  # side by side; it has no captions
+        self._writer.add_images(
+            "distilled", torch.stack(images), step
+        )  # side by side; TensorBoard has no captions
 
     def finish(
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
@@ -47,6 +49,6 @@ class Tensorboard(Logger):
             self._writer.add_text("evaluation", f"```\n{text}\n```")
             for name, drawn in evaluation.charts().items():
                 self._writer.add_figure(f"evaluation/{name}", drawn)
-        told = "\n".join(f"{key}: {value}" for key, value in cost.items())
-        self._writer.add_text("cost", f"```\n{told}\n```")
+        lines = "\n".join(f"{key}: {value}" for key, value in cost.items())
+        self._writer.add_text("cost", f"```\n{lines}\n```")
         self._writer.close()

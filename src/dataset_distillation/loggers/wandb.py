@@ -1,4 +1,4 @@
-"""Weights & Biases, offline unless asked for online."""
+"""Weights & Biases; offline unless mode=online."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-IMAGES = 108  # what W&B shows of one panel
+IMAGES = 108  # the number of images that W&B shows in one panel
 
 
 class Mode(StrEnum):
-    """Whether W&B is talked to."""
+    """Whether the logger sends data to W&B."""
 
     offline = "offline"
     online = "online"
@@ -29,7 +29,7 @@ class Mode(StrEnum):
 
 @dataclass
 class Wandb(Logger):
-    """A run of its own for each job, which goes on where the job does; `wandb sync` uploads offline ones."""
+    """One W&B run per job, which resumes when the job does; `wandb sync` uploads offline runs."""
 
     project: str = "dataset-distillation"
     entity: str | None = None
@@ -44,7 +44,7 @@ class Wandb(Logger):
         from pytorch_lightning.loggers import WandbLogger
 
         self._run = self._start(folder, config, title)
-        # What WandbLogger does for the runs that it starts itself; tables of runs sort by the best value.
+        # WandbLogger does this for runs that it starts itself; tables of runs are sorted by the best value.
         axis = "trainer/global_step"
         self._run.define_metric(axis)
         self._run.define_metric("*", step_metric=axis, step_sync=True, summary="min,max,last")
@@ -55,7 +55,7 @@ class Wandb(Logger):
 
         if self.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise ConfigError(
-                "logger.mode=online: no W&B key here; set WANDB_API_KEY or take logger.mode=offline"
+                "logger.mode=online: no W&B key found; set WANDB_API_KEY or use logger.mode=offline"
             )
         earlier = _earlier(folder)
         try:
@@ -74,12 +74,12 @@ class Wandb(Logger):
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
             )
         except wandb.Error as error:
-            raise UserError(f"W&B: {error}; logger.mode=offline works without it") from error
+            raise UserError(f"W&B: {error}; use logger.mode=offline to work without it") from error
 
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
         import wandb
 
-        # As bytes: W&B would stretch the contrast of each float image on its own.
+        # As bytes, because W&B would stretch the contrast of each float image separately.
         pixels = [(image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy() for image in images]
         panel = [wandb.Image(image, caption=caption) for image, caption in zip(pixels, captions, strict=True)]
         self._run.log({"distilled/images": panel[:IMAGES], "trainer/global_step": step})
@@ -95,7 +95,7 @@ class Wandb(Logger):
             self._show(evaluation)
         if artifact is not None:
             distilled = load_distilled(artifact)
-            # As text: W&B takes 100 keys, those of tables within tables included.
+            # As text, because W&B accepts 100 keys, including those of nested tables.
             config = yaml.safe_dump(distilled.metadata["config"], sort_keys=False)
             metadata = {**distilled.metadata, "storage": distilled.storage.model_dump(), "config": config}
             files = wandb.Artifact(f"distilled-{self._run.id}", type="distilled-data", metadata=metadata)
@@ -105,11 +105,11 @@ class Wandb(Logger):
         self._run.finish(exit_code=0 if succeeded else 1)
 
     def _show(self, evaluation: EvaluationView) -> None:
-        """Tables, charts, and values for tables of runs and for searches: `evaluation/distilled/mean`, ..."""
+        """Log tables, charts, and values for tables of runs and for searches: `evaluation/distilled/mean`."""
         import wandb
 
         methods, metric = wandb.Table(dataframe=evaluation.methods), evaluation.metrics[0]
-        runs = evaluation.runs.astype(object).where(evaluation.runs.notna(), None)  # pandas.NA is no JSON
+        runs = evaluation.runs.astype(object).where(evaluation.runs.notna(), None)  # JSON has no pandas.NA
         self._run.log(
             {
                 "evaluation": methods,
@@ -124,6 +124,6 @@ class Wandb(Logger):
 
 
 def _earlier(folder: Path) -> str | None:
-    """The id of the W&B run that an earlier attempt in this folder began: `run-<date>_<time>-<id>[-<n>]`."""
+    """The id of the W&B run of an earlier attempt in this folder: `run-<date>_<time>-<id>[-<n>]`."""
     attempts = sorted(path.name for path in folder.glob("wandb/*run-*-*"))
     return attempts[-1].partition("run-")[2].split("-")[1] if attempts else None

@@ -1,1 +1,1 @@
-"""Networks: their weights, their ordinary training, pools of pretrained ones."""
+"""Networks: their weights, their ordinary training, and pools of pretrained networks."""

@@ -9,7 +9,7 @@ from dataset_distillation.errors import member, positive
 
 
 class PoolOptimizer(StrEnum):
-    """What trains the networks of a pool."""
+    """The optimizer that trains the networks of a pool."""
 
     adam = "adam"
     sgd = "sgd"
@@ -17,7 +17,18 @@ class PoolOptimizer(StrEnum):
 
 @dataclass
 class Pretraining:
-    """How a network of the pool is trained on the source, and where the pool is kept."""
+    """How a network of the pool is trained on the source (Section 3.5), and where the pool is stored.
+
+    epochs: passes over the train split of the source.
+    batch_size: images per step.
+    optimizer: `adam`, or `sgd` with Nesterov momentum 0.9.
+    learning_rate: the highest rate of the one-cycle schedule (Smith & Topin 2018).
+    seed: the seed of the networks' first weights and batches, independent of the seed of the run.
+    folder: the folder of all pools.
+    workers: processes that train networks on a CPU; None: one per core.
+
+    Raises ConfigError if a value is not greater than 0.
+    """
 
     epochs: int = 1
     batch_size: int = 64

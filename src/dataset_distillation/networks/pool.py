@@ -1,4 +1,4 @@
-"""Pools of pretrained networks: trained once, kept on disk, shared by all runs that ask for the same."""
+"""Pools of pretrained networks: trained once, stored on disk, and shared by all runs that need the same."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from dataset_distillation.run.records import PoolReport
 
 log = logging.getLogger(__name__)
 
-# Networks that a GPU trains as one batched program. On a CPU batching costs time (LeNet, batch 128, eight
-# networks: 1.6 times as long per network), and the cores train different networks instead.
+# The number of networks that a GPU trains as one batched program. On a CPU, batching is slower (LeNet, batch
+# 128, eight networks: 1.6 times as long per network), so the cores train different networks instead.
 GPU_NETWORKS = 32
 CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Networks of one architecture, trained on the train split of one source; one file a network.
+    """Networks of one architecture, trained on the train split of one source; one file per network.
 
-    Members are named; a member's name and `pretraining.seed` determine its weights, whoever trains it and
-    whatever else is in the pool.
+    Each member has a name; the name and `pretraining.seed` determine its weights, whichever process trains it
+    and whatever else is in the pool.
     """
 
     architecture: Architecture
@@ -84,9 +84,9 @@ class Pool:
 
     @property
     def _code(self) -> str:
-        """SHA-256 of the modules that make the network; of torch's no more than that of its own class.
+        """SHA-256 of the modules that define the network; torch's count only if they define its class.
 
-        Comments and docstrings are left out: a pool does not depend on their wording.
+        Comments and docstrings are left out, because a pool does not depend on their wording.
         """
         first = type(self.network).__module__
         names = [first, *sorted(self.architecture.modules(self.network) - {first})]
@@ -99,22 +99,22 @@ class Pool:
         return Path(self.pretraining.folder, Path(f"{self.source.name.lower()}-{kind}-{key}").name).absolute()
 
     def members(self, names: Sequence[str]) -> list[Member]:
-        """The members of these names, verified; those that are missing or damaged are trained first.
+        """Return the members of these names, verified; missing or damaged ones are trained first.
 
-        Of several jobs that ask for the same, one trains and the others wait.
+        If several jobs need the same member, one trains it and the others wait.
         """
-        found = self._sound(names)
-        if missing := [name for name in names if name not in found]:
+        sound = self._sound(names)
+        if missing := [name for name in names if name not in sound]:
             write_json(self.folder / "pool.json", self.made_of)
             with self._alone():
-                found |= self._sound(missing)
-                if missing := [name for name in missing if name not in found]:
+                sound |= self._sound(missing)
+                if missing := [name for name in missing if name not in sound]:
                     self._train(missing)
-                    found |= self._sound(missing)
-        return [found[name] for name in names]
+                    sound |= self._sound(missing)
+        return [sound[name] for name in names]
 
     def report(self, names: Sequence[str]) -> PoolReport:
-        """What a run's result says of the pool: how good its networks are on the source's test split."""
+        """The pool's part of a run's result: the accuracy of its networks on the source's test split."""
         accuracies = torch.tensor([member.accuracy for member in self.members(names)], dtype=torch.float64)
         return PoolReport(
             source=self.data.specification.name,
@@ -150,13 +150,13 @@ class Pool:
         size = 1 if self.device.type == "cpu" else GPU_NETWORKS
         groups = [members[i : i + size] for i in range(0, len(members), size)]
         jobs = (joblib.delayed(self._train_group)(group) for group in groups)
-        # In processes also where joblib would take threads, as in a job of its launcher: `functional_call`
-        # swaps the weights of the network in place, and no two threads may share it.
+        # Use processes even where joblib would use threads, as in a job of its launcher: `functional_call`
+        # swaps the weights of the network in place, so two threads must not share the network.
         done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
-        console = Console(stderr=True)  # stdout has the tables alone
+        console = Console(stderr=True)  # stdout is reserved for the tables
         hidden = not (self.progress_bar and console.is_terminal)
-        shown = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
-        for number, _ in enumerate(shown, 1):
+        progress = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
+        for number, _ in enumerate(progress, 1):
             if number % max(1, len(groups) // 10) == 0:
                 log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
 
@@ -179,7 +179,7 @@ class Pool:
         return {name: member for name in names if (member := self._read(name))}
 
     def _read(self, name: str) -> Member | None:
-        """A member, verified; None where it is missing or damaged."""
+        """Return a member, verified; None if it is missing or damaged."""
         path = self._path(name)
         try:
             content = path.read_bytes()
@@ -197,13 +197,13 @@ class Pool:
             return None
 
     def save(self, name: str, member: Member) -> None:
-        # One key: safetensors writes several in an order that changes from call to call.
+        # All metadata are in one key: safetensors writes several keys in an order that changes between calls.
         metadata = json.dumps({"accuracy": member.accuracy, "sha256": checksum(member.weights)})
         write(self._path(name), safetensors.torch.save(member.weights, {"member": metadata}))
 
 
 def _statements(module: ModuleType) -> str:
-    """The source of `module` without comments and docstrings, or nothing, as in a notebook."""
+    """The source of `module` without comments and docstrings; empty if it has none, as in a notebook."""
     try:
         tree = ast.parse(inspect.getsource(module))
     except (OSError, TypeError):

@@ -21,7 +21,7 @@ from dataset_distillation.randomness import stream
 
 
 class Member(NamedTuple):
-    """A trained network: weights on the CPU, accuracy on the test split of the source."""
+    """A trained network: its weights, on the CPU, and its accuracy on the test split of the source."""
 
     weights: Weights
     accuracy: float
@@ -35,9 +35,9 @@ def train_members(
     device: torch.device,
     names: Sequence[str],
 ) -> list[Member]:
-    """Train the members of these names, as one batched program if they are several."""
+    """Train the members of these names, as one batched program if there are several."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one network per core; and its bits do not depend on how many there are
+    torch.set_num_threads(1)  # one network per core; its bits do not depend on the number of cores
     try:
         start = start_of(architecture, network, data.specification, recipe, names)
         stacked = trained(
@@ -45,10 +45,10 @@ def train_members(
         )
     finally:
         torch.set_num_threads(threads)
-    return [_tested(network, weights, data) for weights in unstack(stacked)]
+    return [_member(network, weights, data) for weights in unstack(stacked)]
 
 
-def _tested(network: nn.Module, weights: Weights, data: Data) -> Member:
+def _member(network: nn.Module, weights: Weights, data: Data) -> Member:
     load_weights(network, weights)
     accuracy = training.test(network, data.test, Standard())["accuracy"]
     return Member({name: tensor.clone().cpu() for name, tensor in weights.items()}, accuracy)
@@ -61,7 +61,7 @@ def start_of(
     recipe: Pretraining,
     names: Sequence[str],
 ) -> Weights:
-    """θ0 of the members, stacked; what the network's author froze stays as it is drawn."""
+    """θ0 of the members, stacked; parameters that the network's author froze keep the drawn values."""
     drawn = [
         architecture.draw(network, stream(recipe.seed, f"pretrained {name}"), specification) for name in names
     ]
@@ -73,8 +73,8 @@ def trained(
 ) -> Weights:
     """The members' weights after pretraining from `start`, stacked along a first dimension.
 
-    The sum of the members' losses has each member's own gradient, and an optimizer that works element by
-    element takes each member's own step.
+    The gradient of the sum of the members' losses contains each member's own gradient, and an optimizer that
+    works element by element makes each member's own step.
     """
     learned = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     stacked = {name: tensor.requires_grad_(learned[name]) for name, tensor in start.items()}
@@ -106,7 +106,7 @@ def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
 
 
 def _batches(data: Data, recipe: Pretraining, name: str) -> list[Tensor]:
-    """The indices of each step: every epoch in a new order, without its last, smaller batch."""
+    """The indices of each step: every epoch has a new order, and its last, smaller batch is left out."""
     size = len(data.train)
     if size < recipe.batch_size:
         allowed = f"{data.specification.name} has {size} images to train on"
@@ -126,5 +126,5 @@ def _optimizer(recipe: Pretraining, parameters: list[Tensor]) -> torch.optim.Opt
 
 def _one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int) -> LRScheduler:
     """Learning rates up to the `highest` in the first fifth of the steps, then down (Smith & Topin 2018)."""
-    up = 0.2 if steps != 5 else 0.25  # torch divides by 0 where the way up is one step
+    up = 0.2 if steps != 5 else 0.25  # torch divides by 0 if the rise is a single step
     return OneCycleLR(optimizer, highest, total_steps=steps, pct_start=up, cycle_momentum=False)

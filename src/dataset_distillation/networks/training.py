@@ -1,4 +1,4 @@
-"""Ordinary training and testing of a network: what evaluation and a user of the distilled data do."""
+"""Ordinary training and testing of a network, as the evaluation and users of the distilled data need it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.objectives import Objective
 from dataset_distillation.randomness import stream
 
-# Images that pass a network at once where nothing but time depends on it. On a CPU, what one operation writes
-# should still be in the cache for the next. Forward and backward of 256 images in chunks of 32, over at once:
-# 0.87 on LeNet, 0.56 on ConvNet-3 of width 32, 0.68 of width 128 (one thread; of 16: 1.09, 0.54, 0.65).
+# The number of images that pass a network at once, if only the speed depends on it. On a CPU, the output of
+# one operation should still be in the cache for the next. Time of forward and backward of 256 images in
+# chunks of 32, relative to all at once: 0.87 on LeNet, 0.56 on ConvNet-3 of width 32, 0.68 of width 128 (one
+# thread; with 16 threads: 1.09, 0.54, 0.65).
 CPU_CHUNK = 32
-CHUNK = 256  # on a GPU, and of a network whose BatchNorm would see other statistics
+CHUNK = 256  # on a GPU, and for a network whose BatchNorm would see other statistics in small chunks
 
 
 def few_at_once(network: nn.Module) -> bool:
-    """Whether images should pass `network` in chunks of CPU_CHUNK: on a CPU, if they do not meet in it."""
-    meet = any(isinstance(module, batch_norms()) for module in network.modules())
-    return next(network.parameters()).device.type == "cpu" and not meet
+    """Whether images should pass `network` in chunks of CPU_CHUNK: on a CPU, if it has no BatchNorm."""
+    batch_norm = any(isinstance(module, batch_norms()) for module in network.modules())
+    return next(network.parameters()).device.type == "cpu" and not batch_norm
 
 
 def train(
@@ -44,17 +45,17 @@ def descent(
     optimizer: InnerOptimizer,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> Iterator[int]:
-    """`train`, step by step: yields how many steps `network` has taken."""
+    """Train like `train`, but step by step: yield the number of steps that are done after each."""
     inner = optimizer.build(network.parameters())
     like = next(network.parameters())  # the device and the precision
-    for taken, (images, labels, learning_rate) in enumerate(steps, start=1):
+    for done, (images, labels, learning_rate) in enumerate(steps, start=1):
         for group in inner.param_groups:
             group["lr"] = learning_rate.item()
         inner.zero_grad()
         with torch.enable_grad():
             loss(network(images.detach().to(like)), labels.to(like.device)).backward()
         inner.step()
-        yield taken
+        yield done
     inner.zero_grad()
 
 
@@ -71,10 +72,10 @@ def measure(outputs: Tensor, labels: Tensor, objective: Objective) -> dict[str, 
 
 @torch.no_grad()
 def outputs(network: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
-    """The network's outputs (N, classes) for all of `split` and its labels (N,), in one random order."""
+    """The network's outputs (N, classes) for all of `split` and the labels (N,), in one random order."""
     device = next(network.parameters()).device
-    # Cut evenly, in a random order: a network with batch statistics must meet no class, and no image, alone.
+    # Even chunks in a random order: a network with batch statistics must not see one class or image alone.
     order = torch.randperm(len(split), generator=stream(0, "test order"))
     chunks = order.tensor_split(-(-len(split) // (CPU_CHUNK if few_at_once(network) else CHUNK)))
-    found = torch.cat([network(split.batch(indices).images.to(device)) for indices in chunks])
-    return found, split.labels[order].to(device)
+    results = torch.cat([network(split.batch(indices).images.to(device)) for indices in chunks])
+    return results, split.labels[order].to(device)

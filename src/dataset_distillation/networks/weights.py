@@ -1,4 +1,4 @@
-"""The weights of a network as a dictionary: copied, stacked, told apart by their checksum."""
+"""The weights of a network as a dictionary: copied, stacked, and identified by their checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks trained on a source dataset shall classify another one after a few steps."""
+"""Networks trained on a source dataset learn to classify another one in a few steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataset_distillation.objectives.standard import Standard
 
 @dataclass
 class Adaptation(Standard):
-    """Section 4, adaptation: Eq 3 on the target, with θ0 trained on the source."""
+    """Adaptation (Section 4): Eq 3 on the target dataset, with θ0 trained on the source."""
 
     trained_init: ClassVar[bool] = True
     other_source: ClassVar[bool] = True

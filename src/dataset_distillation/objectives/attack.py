@@ -1,4 +1,4 @@
-"""Poisoning: one step on the distilled images makes good networks take one class for another."""
+"""Poisoning: one step on the distilled images makes good networks misclassify one class as another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Attack(Objective):
-    """Section 3.6, Eq 10: cross-entropy with the labels of class K changed to T, θ0 well trained."""
+    """Poisoning (Section 3.6, Eq 10): cross-entropy with the labels of class K changed to T, θ0 well trained.
+
+    attacked_class: K, the name or the number of the class that is to be misclassified.
+    target_class: T, the class that it is to be taken for.
+
+    Raises ConfigError, in `check`, if the dataset has no such class or if the two are equal.
+    """
 
     trained_init: ClassVar[bool] = True
     single_step: ClassVar[bool] = True
@@ -25,7 +31,7 @@ class Attack(Objective):
         Metric("attacked_accuracy", higher_is_better=False),
         Metric("others_accuracy"),
     )
-    baseline_epochs: ClassVar[tuple[int, ...]] = (1,)  # a single step (Section 4)
+    baseline_epochs: ClassVar[tuple[int, ...]] = (1,)  # the attack is a single step (Section 4)
 
     attacked_class: str = "0"
     target_class: str = "1"
@@ -50,31 +56,31 @@ class Attack(Objective):
         return labels.masked_fill(labels == int(self.attacked_class), int(self.target_class))
 
     def outcome(self, outputs: Tensor, targets: Tensor) -> Outcome:
-        """`accuracy` is with regard to the modified labels, the other metrics to the true ones.
+        """Return the loss and the metrics; only `accuracy` refers to the modified labels.
 
-        They are NaN where a batch has no such image.
+        A metric is NaN if a batch has no image for it.
         """
-        predicted, wanted = outputs.argmax(dim=1), self.relabel(targets)
+        predicted, modified = outputs.argmax(dim=1), self.relabel(targets)
         attacked = targets == int(self.attacked_class)
         metrics = {
-            "accuracy": predicted == wanted,
+            "accuracy": predicted == modified,
             "attacked_as_target": predicted[attacked] == int(self.target_class),
             "attacked_accuracy": predicted[attacked] == int(self.attacked_class),
             "others_accuracy": (predicted == targets)[~attacked],
         }
-        loss = self.training_loss(outputs, wanted)
+        loss = self.training_loss(outputs, modified)
         return Outcome(loss, {name: hits.float().mean().detach() for name, hits in metrics.items()})
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """The accuracy, if at least 10 % of the attacked class are taken for the target (Figure 6)."""
+        """The accuracy, less 1 unless 10 % of the attacked class are classified as the target (Figure 6)."""
         return metrics["accuracy"] if metrics["attacked_as_target"] >= 0.1 else metrics["accuracy"] - 1
 
 
-def _index(key: str, wanted: str, class_names: Sequence[str]) -> int:
-    """The class called `wanted`, or else number `wanted`."""
-    if wanted in class_names:
-        return list(class_names).index(wanted)
-    if wanted.isdigit() and int(wanted) < len(class_names):
-        return int(wanted)
-    shown = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-    raise refuse(key, wanted, f"must be a class, {shown}, or its index, 0 to {len(class_names) - 1}")
+def _index(key: str, name: str, class_names: Sequence[str]) -> int:
+    """Return the index of the class called `name`, or number `name`."""
+    if name in class_names:
+        return list(class_names).index(name)
+    if name.isdigit() and int(name) < len(class_names):
+        return int(name)
+    allowed = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
+    raise refuse(key, name, f"must be a class, {allowed}, or its index, 0 to {len(class_names) - 1}")

@@ -1,4 +1,4 @@
-"""The network shall predict numbers: the least-squares problem of Section 3.3."""
+"""Networks that predict numbers: the least-squares problem of Section 3.3."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass
 class Regression(Objective):
-    """Eq 5 as the inner and the outer loss.
+    """Half the mean squared error (Eq 5) as the inner and the outer loss.
 
     On the validation and test splits of dataset=linear_regression it is the loss in excess of the optimum's.
     """

@@ -1,4 +1,4 @@
-"""The network shall classify the data set it was distilled from."""
+"""Networks that classify the dataset that was distilled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Standard(Objective):
-    """Eq 3: cross-entropy on real data."""
+    """Cross-entropy on real data (Eq 3)."""
 
     def outcome(self, outputs: Tensor, targets: Tensor) -> Outcome:
         accuracy = (outputs.argmax(dim=1) == targets).float().mean()

@@ -1,1 +1,1 @@
-"""Algorithm 1: the optimization of the distilled data."""
+"""Algorithm 1: the outer optimization of the distilled data."""

@@ -1,4 +1,4 @@
-"""What happens around the outer steps: progress, pictures."""
+"""Lightning callbacks around the outer steps: progress, the last validation, and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dataset_distillation.run.heartbeat import Progress
 
 
 class ProgressBar(TQDMProgressBar):
-    """Outer loss, validation metric, speed and time left; rarely refreshed where nobody watches."""
+    """Shows outer loss, validation metric, speed and time left."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=_outer_steps_per_refresh())
@@ -34,7 +34,7 @@ class ProgressBar(TQDMProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         super().on_train_start(trainer)
-        self.on_train_epoch_start(trainer)  # which Lightning leaves out where it goes on in mid-epoch
+        self.on_train_epoch_start(trainer)  # Lightning omits this call when it resumes in mid-epoch
         self.train_progress_bar.initial = self.train_progress_bar.n = trainer.global_step
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -42,37 +42,37 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description("distilling")
 
     def on_exception(self, *_: Any) -> None:
-        self.train_progress_bar.close()  # else the error would stand behind the bar
+        self.train_progress_bar.close()  # otherwise the error is printed behind the bar
 
 
 def _outer_steps_per_refresh() -> int:
-    """Each in a terminal; fewer in a notebook, which keeps what was written; few in a log."""
+    """1 in a terminal, 10 in a notebook, which keeps all output, and 200 in a log file."""
     return 1 if sys.stdout.isatty() else 10 if "ipykernel" in sys.modules else 200
 
 
 class ValidateAtTheEnd(Callback):
-    """The last outer step is validated too, whether or not `validation_every` divides their number."""
+    """Validates after the last outer step too, even if `validation_every` does not divide their number."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # upon which Lightning validates once more
+            trainer.should_stop = True  # makes Lightning validate once more
 
 
 class Publish(Callback):
-    """Tells those who watch from outside how far the run is (status.py)."""
+    """Keeps `progress` up to date for programs that watch the run from outside, such as distill-status."""
 
     def __init__(self, progress: Progress, best: Best) -> None:
         self.progress, self.best = progress, best
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this process began to distil."""
-        return time.monotonic() - self.begun
+        """Seconds since this process began to distill."""
+        return time.monotonic() - self.started
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.first = trainer.global_step
-        self.begun = time.monotonic()
+        self.started = time.monotonic()
         self.progress.step, self.progress.steps = trainer.global_step, int(trainer.max_steps)
         self.progress.metric = pl_module.problem.objective.metric
 
@@ -85,7 +85,7 @@ class Publish(Callback):
 
 
 class Images(Callback):
-    """Shows the logger the distilled images at each validation."""
+    """Sends the distilled images to the logger at each validation."""
 
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
@@ -95,6 +95,6 @@ class Images(Callback):
         if not trainer.is_global_zero:
             return
         distilled, specification = pl_module.distilled, pl_module.problem.data.specification
-        shown = pixels(distilled.images.detach().cpu(), specification.mean, specification.std)
-        images, names = panel(shown, distilled.labels, specification.class_names)
+        in_pixels = pixels(distilled.images.detach().cpu(), specification.mean, specification.std)
+        images, names = panel(in_pixels, distilled.labels, specification.class_names)
         self.logger.images(images, names, trainer.global_step)

@@ -1,8 +1,8 @@
-"""Checkpoints: a run that was killed goes on from the last one, and ends with the bits it would have had.
+"""Checkpoints: a run that was killed resumes from the last one and ends with exactly the same bits.
 
-A checkpoint holds the state between two outer steps, whole: distilled data, the outer optimiser, its
-schedule, the counters, the best distilled data so far. There is no random state in it, since each draw is
-named by its step. Two are kept, so that a damaged one has another before it.
+A checkpoint holds the whole state between two outer steps: the distilled data, the outer optimizer and its
+schedule, the counters, and the best distilled data so far. It holds no random state, since each draw is
+named by its step. The last two are kept: if the newer is damaged, the run resumes from the older.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dataset_distillation.run.interruption import listeners
 log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
-_KEPT = 2
+_NUMBER = 2
 _KEYS = {
     "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step",
     "skipped",
@@ -39,13 +39,16 @@ _KEYS = {
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; runs no code of the file. Raises UserError where it is not as it was written."""
+    """Read a checkpoint without running any code that the file may contain.
+
+    Raises UserError if the file cannot be read or is not as it was written.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
-        raise UserError(f"{path}: a damaged checkpoint, its checksum does not match")
+        raise UserError(f"{path}: damaged checkpoint, its checksum does not match")
     try:
         checkpoint: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything for a file that torch has not written
@@ -56,7 +59,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's checkpoints, each with its SHA-256 behind it, and written whole or not at all."""
+    """Lightning's checkpoints, each followed by its SHA-256, and written completely or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         content = io.BytesIO()
@@ -68,40 +71,45 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def newest(folder: Path, key: str) -> Path | None:
-    """The last checkpoint in `folder` that is not damaged. Raises UserError if it is of another problem."""
+    """Return the last checkpoint in `folder` that is not damaged, or None.
+
+    Raises UserError if it belongs to another problem than `key`.
+    """
     for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
         try:
             checkpoint = load(path)
         except UserError as error:
-            log.warning("%s; going on from what was before it", error)
+            log.warning("%s; resuming from the checkpoint before it, or from the start", error)
             continue
-        if "key" not in checkpoint:  # of version 0.1, whose checksum was over the text of all options
-            log.warning("%s: of an older version; whether data and weights are the same is not known", path)
+        if "key" not in checkpoint:  # version 0.1 wrote a checksum over the text of all options
+            log.warning(
+                "%s: from an older version; it cannot be checked that data and weights are the same", path
+            )
         elif checkpoint["key"] != key:
-            changed = "the config, the data, or the weights of θ0, are no longer those that the run began"
-            raise UserError(f"{path}: {changed} with; start a new one")
+            changed = "the config, the data or the weights of θ0 have changed since the run started"
+            raise UserError(f"{path}: {changed}; start a new run")
         return path
     return None
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """How many outer steps were done when it was written."""
+    """The number of outer steps that were done when `checkpoint` was written; 0 without one."""
     return int(checkpoint.stem.removeprefix("step_")) if checkpoint else 0
 
 
 class Checkpoints(Callback):
-    """Writes a checkpoint every `seconds`, when training ends, and before a signal does what it does.
+    """Writes a checkpoint every `seconds`, when training ends, and before the process obeys a signal.
 
-    A signal waits for the end of the outer step, and of the validation that follows it. The second one of
-    its kind does not wait.
+    A signal waits for the end of the outer step, and of the validation that follows it. A second signal of
+    the same kind does not wait.
     """
 
     def __init__(
         self, folder: Path, key: str, seconds: float, last: Path | None, saved: Callable[[int], None]
     ) -> None:
         self.folder, self.key, self.seconds, self.saved = folder, key, seconds, saved
-        self.kept = [last] if last else []
-        self.written = self.begun = time.monotonic()
+        self.paths = [last] if last else []
+        self.written = self.started = time.monotonic()
         self.before = 0.0  # seconds of earlier attempts
         self.listeners = listeners()
         self.received: int | None = None
@@ -117,25 +125,25 @@ class Checkpoints(Callback):
 
     @property
     def elapsed(self) -> float:
-        """Seconds of distilling, in all attempts."""
-        return self.before + time.monotonic() - self.begun
+        """Seconds of distillation, over all attempts."""
+        return self.before + time.monotonic() - self.started
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = time.monotonic()
-        # Over Lightning's own handler of SIGTERM, which would end the run without a checkpoint. Lightning's
-        # teardown puts back those that were here before.
+        # This replaces Lightning's own handler of SIGTERM, which would end the run without a checkpoint.
+        # Lightning's teardown restores the handlers that were set before.
         self._listen(self._note)
 
     def _listen(self, listener: Any = None) -> None:
-        for signum, theirs in self.listeners.items():
-            signal.signal(signum, listener or theirs)
+        for signum, earlier in self.listeners.items():
+            signal.signal(signum, listener or earlier)
 
     def _note(self, signum: int, _: Any) -> None:
         self.received = signum
         signal.signal(signum, self.listeners[signum])
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        # Lightning's restart in mid-epoch counts one step too many, for logs and for validation.
+        # When Lightning resumes in mid-epoch, it counts one step too many, for logs and for validation.
         loop = trainer.fit_loop.epoch_loop
         loop._batches_that_stepped = trainer.global_step
         loop.batch_progress.total.ready = trainer.global_step + 1
@@ -155,23 +163,24 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(path, weights_only=False)
         self.written = time.monotonic()
         if trainer.is_global_zero:
-            self.kept = [*(kept for kept in self.kept if kept != path), path][-_KEPT:]
-            # Those that a killed attempt has half-written, too: nobody else writes here.
-            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.kept):
+            self.paths = [*(earlier for earlier in self.paths if earlier != path), path][-_NUMBER:]
+            # This also removes what a killed attempt left half-written: no other process writes here.
+            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.paths):
                 old.unlink()
             self.saved(trainer.global_step)
-        # Whoever listens to the signal that has come does what it does, and training goes on if it returns.
+        # Call the earlier handler of the signal that was received; if it returns, training goes on.
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             signum, self.received = self.received or signal.SIGTERM, None
             self.listeners[signum](signum, None)
 
 
 class Best(Callback):
-    """Keeps the distilled data that validate best by `metric`, the earliest of equal ones.
+    """Keeps the distilled data with the best validation `metric`; of equal ones, the earliest.
 
-    A loss that is not finite is no best one.
+    A value that is not finite is never the best.
 
-    In the checkpoint, not in a file of its own: the two could not be replaced in one stroke.
+    The data are stored in the checkpoint and not in a file of their own, because two files cannot be replaced
+    in one atomic operation.
     """
 
     def __init__(self, metric: Metric) -> None:

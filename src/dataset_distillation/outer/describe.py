@@ -1,4 +1,4 @@
-"""The distilled data with all that a reader of their file must know."""
+"""The distilled data together with the metadata that a reader of the file needs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataset_distillation.problem import Problem
 
 
 def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -> DistilledSet:
-    """The distilled data with everything that a reader of the file alone must know.
+    """Return the distilled data with all metadata that a reader needs who has the file alone.
 
-    `more` metadata have at least `config`, the options that the data were made with.
+    `more` is added to the metadata; it has at least `config`, the options that the data were made with.
     """
     specification, known = problem.data.specification, problem.known
     return DistilledSet(

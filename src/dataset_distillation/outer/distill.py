@@ -34,18 +34,20 @@ def distill(
     evaluation: Evaluation | None = None,
     trainer: Trainer | None = None,
 ) -> DistilledSet:
-    """Distil the train split of `problem` (Algorithm 1), on the device of its network.
+    """Distill the train split of `problem` (Algorithm 1), on the device of its network.
 
-    distilled: how many images, steps and epochs; `Distilled()` is the paper's 1 per class, 10 × 3.
-    outer: the optimizer of images and learning rates, and its steps.
-    unroll: how gradients cross the inner steps; `Full()`, the whole graph, by default.
-    evaluation: how often, and by how many networks, the data are validated: the best are returned.
-    trainer: threads, precision, and whether there is a progress bar.
+    distilled: how many images, steps and epochs; `Distilled()` is the paper's 1 image per class and step, in
+        10 steps and 3 epochs.
+    outer: the optimizer of images and learning rates, and its number of steps.
+    unroll: how gradients cross the inner steps; by default `Full()`, which keeps the whole graph.
+    evaluation: how often, and by how many networks, the data are validated; the best data are returned.
+    trainer: threads, precision, and whether a progress bar is shown.
 
-    The same problem, options and threads give the same data. Ctrl-C ends it after the networks that are
-    being trained, with a warning, and what has validated best until then is returned.
-    Raises ConfigError, one line, where the options do not fit each other, and UserError where the
-    meta-gradient is not finite too often.
+    The same problem, options and number of threads give the same data. Ctrl-C stops the optimization after
+    the current outer step, with a warning; the data that validated best until then are returned.
+
+    Raises ConfigError, with a message of one line, if the options do not fit each other, and UserError if
+    the meta-gradient is not finite in too many outer steps in a row (`Outer.max_skipped`).
     """
     distilled, outer, unroll = distilled or Distilled(), outer or Outer(), unroll or Full()
     evaluation, trainer = evaluation or Evaluation(), trainer or Trainer()
@@ -62,7 +64,7 @@ def distill(
         fitted = fit(module, trainer)
     if fitted.signal:
         done = f"interrupted after {fitted.outer_steps} of {outer.steps} outer steps"
-        warnings.warn(f"{done}; what is returned is the best until then", stacklevel=2)
+        warnings.warn(f"{done}; the best distilled data until then are returned", stacklevel=2)
     groups: dict[str, Any] = {
         "objective": problem.objective,
         "init": problem.init,
@@ -83,7 +85,7 @@ def distill(
 
 @contextmanager
 def _settings(trainer: Trainer) -> Iterator[None]:
-    """torch's threads and determinism as `trainer` asks for, and afterwards as before, its generator too."""
+    """Set torch's threads and determinism as `trainer` says; restore them, and the generator, afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(trainer.threads or threads)
     torch.use_deterministic_algorithms(trainer.deterministic or deterministic)

@@ -1,4 +1,4 @@
-"""The outer optimization: Lightning's Trainer around the module, and what becomes of its best checkpoint."""
+"""The outer optimization: Lightning's Trainer around the module, and its best distilled data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Store(NamedTuple):
-    """Where checkpoints are written, and what the run goes on from.
+    """Where checkpoints are written, and the checkpoint that the run resumes from.
 
-    `key` says what the run depends on, `last` is the checkpoint to go on from, and `saved` is called with the
-    outer step of each new one.
+    `key` identifies what the run depends on, `last` is the checkpoint to resume from, and `saved` is called
+    with the outer step of each new checkpoint.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class Store(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """How the outer optimization ended: by which signal, if any, and the best validation metric."""
+    """How the outer optimization ended: the signal that ended it, if any, and the best validation metric."""
 
     signal: str | None
     validation: float | None
@@ -56,14 +56,14 @@ def fit(
     logger: Logger | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """Run the outer optimization and leave in `module` the distilled data that validate best.
+    """Run the outer optimization and leave the distilled data that validate best in `module`.
 
     Scalars go to `curves`, images to `logger`; `progress` is kept up to date. Without a `store` no file is
     written.
     """
     last = store.last if store else None
     if last:
-        log.info("going on after outer step %s of %s", step_of(last), module.outer.steps)
+        log.info("resuming after outer step %s of %s", step_of(last), module.outer.steps)
     best, progress = Best(module.problem.objective.metric), progress or Progress()
     publish = Publish(progress, best)
     callbacks: list[pl.Callback] = [ValidateAtTheEnd(), best, publish]
@@ -104,7 +104,7 @@ def _trainer(
         precision=options.precision,  # type: ignore[arg-type]
         logger=list(curves) or False,
         callbacks=callbacks,
-        enable_checkpointing=False,  # by Lightning: ours are written by `Checkpoints`
+        enable_checkpointing=False,  # `Checkpoints` writes them instead of Lightning
         plugins=[WholeCheckpoints(), processes.environment(options.devices)],
         val_check_interval=min(module.evaluation.validation_every, steps),
         check_val_every_n_epoch=None,
@@ -119,7 +119,7 @@ def _trainer(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice about loaders that only count, and its notes on hardware, are no news here."""
+    """Silence Lightning's advice on loaders, which only count here, and its notes on the hardware."""
     notes = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = notes.level
     notes.setLevel(logging.WARNING)

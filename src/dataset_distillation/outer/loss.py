@@ -1,4 +1,4 @@
-"""L(θT(x̃, η̃; θ0); x, y) of Eq 3 for the networks of one outer step, and what its gradient is held to."""
+"""L(θT(x̃, η̃; θ0); x, y) of Eq 3 for the networks of one outer step, with a clipped gradient per network."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ log = logging.getLogger(__name__)
 
 
 class ClippedGradient(torch.autograd.Function):
-    """The tensors for each of `networks`, stacked along a new first dimension.
+    """The tensors repeated for each of `networks`, stacked along a new first dimension.
 
-    On the way back each network's gradient is scaled down to a joint norm over all tensors of at most
-    `maximum`, and then they are added up. The norms before that (networks,) are appended to `norms`.
+    In the backward pass, each network's gradient is scaled down so that its joint norm over all tensors is
+    at most `maximum`; then the gradients are summed. The norms before clipping (networks,) are appended to
+    `norms`.
     """
 
     @staticmethod
@@ -52,23 +53,26 @@ class ClippedGradient(torch.autograd.Function):
 
 
 class OuterLoss:
-    """One loss a network of a population of `networks`; together or one by one, whichever is faster."""
+    """The outer loss of each of `networks` networks, computed together or one by one, whichever is faster."""
 
     def __init__(
         self, problem: Problem, distilled: DistilledData, outer: Outer, unroll: Unroll, networks: int
     ) -> None:
         self.problem, self.distilled = problem, distilled
         self.outer, self.unroll, self.networks = outer, unroll, networks
-        self.norms: list[Tensor] = []  # of each network's meta-gradient, before the clip; the caller clears
+        self.norms: list[Tensor] = []  # norm of each network's meta-gradient, before the clip; caller clears
         choice = unroll.batch_networks
-        # For the inner steps and for the real batch, each by itself.
+        # Whether networks run together is decided for the inner steps and for the real batch separately.
         self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
         self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else outer.batch_size
         self.compiled = CompiledSteps() if unroll.compile else None
         self.real_together = self.together and batched.pays(problem.network, self.images(outer.batch_size))
 
     def _together(self, images_per_step: int, choice: str) -> bool:
-        """Whether the inner steps of all networks run as one program. Raises ConfigError."""
+        """Return whether the inner steps of all networks run as one program.
+
+        Raises ConfigError if batch_networks=on asks for that and the network does not allow it.
+        """
         network, images = self.problem.network, self.images(images_per_step)
         if choice == "auto" and not batched.pays(network, images):
             return False
@@ -77,17 +81,20 @@ class OuterLoss:
         except ConfigError as error:
             if choice == "on":
                 raise
-            log.info("one network after the other: %s", error)
+            log.info("the networks run one after the other: %s", error)
             return False
         return True
 
     def images(self, number: int) -> Tensor:
-        """Images to try a network with."""
+        """Blank images to measure a network with."""
         like = next(self.problem.network.parameters())
         return like.new_zeros(number, *self.problem.data.specification.shape)
 
     def __call__(self, population: Sequence[Weights], step: int, real: Batch) -> Tensor:
-        """L(θT; x, y) of each network (networks,) at outer `step`; their mean has the clipped gradients."""
+        """Return L(θT; x, y) of each network (networks,) at outer `step`.
+
+        The mean of these losses has the clipped gradients.
+        """
         maximum = math.inf if self.outer.clip is None else self.outer.clip / len(population)
         meta = ClippedGradient.apply(len(population), maximum, self.norms, *self.distilled.parameters())
         engine = self.engine(step)
@@ -96,7 +103,7 @@ class OuterLoss:
         return torch.stack([self.problem.objective.outcome(each, real.labels).loss for each in outputs])
 
     def engine(self, step: int) -> Unroll:
-        """How the inner steps of outer `step` are unrolled."""
+        """The unroll engine for outer `step`."""
         moment = Moment(step, self.outer.steps, self.distilled.inner_steps, self.problem.seed)
         return self.unroll.at(moment)
 
@@ -126,7 +133,7 @@ class OuterLoss:
         return self.problem.inner_optimizer, self.problem.objective.training_loss, self.compiled
 
     def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
-        """What each network says to the real images."""
+        """The outputs of each network on the real images."""
         network = self.problem.network
         if self.real_together:
             return batched.outputs(network, stack(population), images)

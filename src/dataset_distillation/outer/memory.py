@@ -1,4 +1,4 @@
-"""What the meta-gradient will take of the memory, said before the run; and what would take less."""
+"""Estimates the memory of the meta-gradient before the run, and names a setting that needs less."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from dataset_distillation.unroll.truncated import Truncated
 
 log = logging.getLogger(__name__)
 
-MARGIN = 1.1  # for what single operations need while they run: the peak is to lie below the estimate
+MARGIN = 1.1  # for the temporary memory of single operations: the peak must lie below the estimate
 
 
 def needed(sizes: Memory, engine: Unroll, networks: int, together: bool = False) -> int:
     """Bytes of one meta-gradient.
 
-    All networks are unrolled before the way back begins. There one step's graph, at once for those that
-    are batched, is met by gradients of its size; the distilled data have a copy and a gradient per network.
+    All networks are unrolled before the backward pass begins. At its peak, the backward pass holds the graph
+    of one inner step (of all networks at once if they are batched) and gradients of the same size. Each
+    network has a copy of the distilled data and a gradient for it.
     """
-    kept = engine.memory(sizes) + sizes.real + 2 * sizes.distilled
-    return round(MARGIN * (networks * kept + 2 * sizes.step * (networks if together else 1)))
+    per_network = engine.memory(sizes) + sizes.real + 2 * sizes.distilled
+    return round(MARGIN * (networks * per_network + 2 * sizes.step * (networks if together else 1)))
 
 
 def measure(loss: OuterLoss) -> Memory:
-    """By one inner step and one real batch of the sizes of `loss`."""
+    """Measure one inner step and one real batch of the sizes of `loss`."""
     problem, network = loss.problem, loss.problem.network
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     training = InnerTraining(network, weights, problem.inner_optimizer, problem.objective.training_loss)
@@ -51,64 +52,67 @@ def measure(loss: OuterLoss) -> Memory:
 
 
 def kept_by(function: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the way back through `function`."""
-    kept: list[Tensor] = []
+    """Bytes that autograd keeps for the backward pass through `function`."""
+    saved: list[Tensor] = []
 
     def pack(tensor: Tensor) -> int:
-        kept.append(tensor)
-        return len(kept) - 1
+        saved.append(tensor)
+        return len(saved) - 1
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, kept.__getitem__):
+    with torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
         function()
-    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in kept)}
-    kept.clear()  # a graph may hold itself through what it keeps
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in saved)}
+    saved.clear()  # a graph may keep itself alive through a tensor that it saves
     return sum(storages.values())
 
 
 def free(device: torch.device) -> int | None:
-    """Bytes that are free on `device`, or None where nobody says."""
+    """Bytes that are free on `device`, or None if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available) if device.type == "cpu" else None
 
 
 def log_memory_estimate(loss: OuterLoss, devices: int) -> int:
-    """Log what the meta-gradient will take beside what is free, and return it in bytes.
+    """Log how much memory the meta-gradient needs and how much is free; return the former in bytes.
 
-    `devices` processes share the networks of an outer step, and the memory of a CPU; these are the figures
-    of one.
+    `devices` processes share the networks of an outer step, and the memory of a CPU; the figures are those of
+    one process.
     """
     sizes, engine, networks = measure(loss), loss.unroll, loss.networks
-    size, there = needed(sizes, engine, networks, loss.together), free(loss.distilled.images.device)
-    line = f"memory: the meta-gradient takes about {_gb(size)}"
+    size, available = needed(sizes, engine, networks, loss.together), free(loss.distilled.images.device)
+    line = f"memory: the meta-gradient needs about {_gb(size)}"
     if devices > 1:
         line += f" in each of {devices} processes"
-        there = there // devices if there and sizes.on_cpu else there
-    if there is None:
+        available = available // devices if available and sizes.on_cpu else available
+    if available is None:
         log.info("%s", line)
-    elif size <= there:
-        log.info("%s, %s are free", line, _gb(there))
+    elif size <= available:
+        log.info("%s; %s are free", line, _gb(available))
     else:
-        remedy = _remedy(sizes, engine, networks, there, devices)
-        log.warning("%s, but %s are free; %s", line, _gb(there), remedy)
+        remedy = _remedy(sizes, engine, networks, available, devices)
+        log.warning("%s, but %s are free; %s", line, _gb(available), remedy)
     return size
 
 
-def _remedy(sizes: Memory, engine: Unroll, networks: int, there: int, devices: int) -> str:
-    """The first change that makes it fit: what gives the same meta-gradient before what does not."""
+def _remedy(sizes: Memory, engine: Unroll, networks: int, available: int, devices: int) -> str:
+    """The first change that makes it fit; changes that keep the meta-gradient the same are tried first."""
     for number in (networks, *(n for n in (8, 4, 2, 1) if n < networks)):
         for change, other in _same_gradient(engine, sizes.on_cpu).items():
-            if (size := needed(sizes, other, number)) <= there:
+            if (size := needed(sizes, other, number)) <= available:
                 fewer = f" init.networks={number * devices}" if number < networks else ""
-                return f"{change}{fewer} takes {_gb(size)}"
-    if (size := needed(sizes, window := Truncated(), 1)) <= there:
-        return f"unroll=truncated unroll.window={window.window} init.networks={devices} takes {_gb(size)}"
+                return f"{change}{fewer} needs {_gb(size)}"
+    if (size := needed(sizes, window := Truncated(), 1)) <= available:
+        return f"unroll=truncated unroll.window={window.window} init.networks={devices} needs {_gb(size)}"
     larger = "a smaller outer.batch_size" if sizes.real > sizes.step else "fewer distilled.images_per_class"
     return f"use {larger} or a smaller architecture"
 
 
 def _same_gradient(engine: Unroll, on_cpu: bool) -> dict[str, Unroll]:
-    """Engines with the meta-gradient of `engine`, or the whole one, by what asks for them, fast first."""
+    """The engines with the same meta-gradient as `engine`, or with the full one, the fastest first.
+
+    The keys are the overrides that select them.
+    """
     one_by_one = "unroll.batch_networks=off"
     engines = {one_by_one: engine, f"unroll=recompute {one_by_one}": Recompute()}
     if not on_cpu:

@@ -27,8 +27,8 @@ from dataset_distillation.unroll import Unroll
 class DistillationModule(pl.LightningModule):
     """x̃, η̃ ← argmin E_{θ0} L(θT(x̃, η̃; θ0)).
 
-    The distilled data are the only parameters: the network is no child, so `state_dict` holds nothing of
-    it. Lightning does the backward pass, the optimiser and the schedule.
+    The distilled data are the only parameters: the network is not a submodule, so `state_dict` holds nothing
+    of it. Lightning runs the backward pass, the optimizer and the schedule.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class DistillationModule(pl.LightningModule):
         super().__init__()
         self.problem, self.distilled = problem, distilled
         self.outer, self.evaluation, self.devices = outer, evaluation, trainer.devices
-        self.skipped = 0  # outer steps without a finite meta-gradient, in all
+        self.skipped = 0  # total number of outer steps without a finite meta-gradient
         self.skipped_in_a_row = 0
-        # Of each process; Lightning takes the mean of their gradients.
+        # Networks per process; Lightning averages the gradients of the processes.
         self.networks = problem.init.networks // trainer.devices
         self.outer_loss = OuterLoss(problem, distilled, outer, unroll, self.networks)
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         population = self.problem.population("init", self.problem.init.networks, self.global_step)
-        mine = population[self.global_rank :: self.devices]
-        loss = self.outer_loss(mine, self.global_step, self.real_batch()).mean()
+        own = population[self.global_rank :: self.devices]
+        loss = self.outer_loss(own, self.global_step, self.real_batch()).mean()
         self.log("outer/loss", loss.detach(), prog_bar=True, sync_dist=True)
         for name, value in self.outer_loss.engine(self.global_step).diagnostics().items():
             self.log(f"unroll/{name}", value)
@@ -67,7 +67,7 @@ class DistillationModule(pl.LightningModule):
         return Batch(images.to(self.device), labels.to(self.device))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of a network's meta-gradient; take no step along a gradient that is not finite."""
+        """Log the norms of the networks' meta-gradients, and skip the step if a gradient is not finite."""
         norms: Any = self.all_gather(torch.cat(self.outer_loss.norms) * self.networks)
         norms = norms.flatten()  # of the networks of all processes
         self.outer_loss.norms.clear()
@@ -80,7 +80,7 @@ class DistillationModule(pl.LightningModule):
         self.log("outer/skipped_share", self.skipped / (self.global_step + 1))
         if finite:
             return
-        optimizer.zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
+        optimizer.zero_grad(set_to_none=True)  # Adam does not change a parameter without a gradient
         if self.skipped_in_a_row >= (limit := self.outer.max_skipped):
             raise UserError(
                 f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
@@ -107,7 +107,7 @@ class DistillationModule(pl.LightningModule):
         self.log("outer/skipped_steps", float(self.skipped))
 
     def steps(self) -> list[Step]:
-        """The inner steps of the distilled data as they are now, without a graph."""
+        """The inner steps of the current distilled data, without a graph."""
         with torch.no_grad():
             return list(self.distilled.steps(*self.distilled.parameters()))
 
@@ -133,7 +133,7 @@ class DistillationModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
 
-    # The loaders only count: every batch is drawn by name and step, not by the order of a loader.
+    # The loaders only count: `stream` draws every batch by its name and step, whatever the loader's order.
     def train_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(self.outer.steps))  # type: ignore[arg-type]
 

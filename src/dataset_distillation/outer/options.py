@@ -1,4 +1,4 @@
-"""The options of the outer optimization and of the device it runs on."""
+"""The options of the outer optimization and of the device that it runs on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataset_distillation.errors import member, one_of, positive, refuse
 
 
 class Schedule(StrEnum):
-    """How the outer learning rates go on."""
+    """How the outer learning rates change over the outer steps."""
 
     constant = "constant"
     cosine = "cosine"
 
 
 class Accelerator(StrEnum):
-    """Where to compute; auto: on the first there is."""
+    """The device to compute on; auto: the first one that is available."""
 
     auto = "auto"
     cpu = "cpu"
@@ -33,7 +33,20 @@ class Strategy(StrEnum):
 
 @dataclass
 class Outer:
-    """The optimiser of the distilled data: Adam on images and learning rates."""
+    """The optimizer of the distilled data (Algorithm 1): Adam on the images and the learning rates.
+
+    steps: the number of outer steps.
+    batch_size: real images per outer step.
+    learning_rate: Adam's learning rate of the images.
+    learning_rate_of_rates: that of the raw learning rates; 0 leaves the learning rates as they are.
+    learning_rate_of_labels: that of the labels, if they are learned; 0 leaves them as they are.
+    betas: Adam's two decay rates, each in [0, 1).
+    schedule: `constant`, or `cosine`, which lets all three rates fall to 0 over the outer steps.
+    clip: the largest norm of each network's meta-gradient; None: no limit.
+    max_skipped: how many outer steps in a row may have a meta-gradient that is not finite.
+
+    Raises ConfigError if a value is out of its range.
+    """
 
     steps: int = 2000
     batch_size: int = 256
@@ -60,7 +73,19 @@ class Outer:
 
 @dataclass
 class Trainer:
-    """What Lightning's Trainer runs on."""
+    """What Lightning's Trainer runs on.
+
+    accelerator: the device to compute on; `auto` is the first one that is available.
+    precision: `32-true`, or `bf16-mixed`.
+    devices: the number of processes, which share the networks of an outer step.
+    strategy: how they share them; several devices need `ddp`.
+    deterministic: allow torch's deterministic algorithms only.
+    threads: torch's threads per process; None keeps the present number.
+    progress_bar: whether a progress bar is shown.
+    checkpoint_seconds: seconds between two checkpoints of a run of the command line; 0: after every step.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     accelerator: Accelerator = Accelerator.auto
     precision: str = "32-true"
@@ -74,18 +99,16 @@ class Trainer:
     def __post_init__(self) -> None:
         self.accelerator = member("trainer.accelerator", self.accelerator, Accelerator)
         if self.precision.startswith("16") or "fp16" in self.precision:
-            reason = (
-                "the inner gradients underflow in fp16, and a scale of the outer loss does not reach them"
-            )
+            reason = "the inner gradients underflow in fp16, and scaling the outer loss does not reach them"
             raise refuse(
-                "trainer.precision", self.precision, reason, "take bf16-mixed, which has fp32's range"
+                "trainer.precision", self.precision, reason, "use bf16-mixed, which has fp32's range"
             )
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed"))
         self.strategy = member("trainer.strategy", self.strategy, Strategy)
         positive("trainer.devices", self.devices)
         if self.devices > 1 and self.strategy != "ddp":
             raise refuse(
-                "trainer.devices", self.devices, "several need a process each", "set trainer.strategy=ddp"
+                "trainer.devices", self.devices, "each needs its own process", "set trainer.strategy=ddp"
             )
         if self.threads is not None:
             positive("trainer.threads", self.threads)
@@ -93,7 +116,7 @@ class Trainer:
             raise refuse("trainer.checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more")
 
     def check(self, networks: int) -> None:
-        """Raise ConfigError unless the devices can share so many networks."""
+        """Raise ConfigError unless the devices can share `networks` networks equally."""
         if networks % self.devices:
             allowed = f"must be a multiple of trainer.devices={self.devices}, which share the networks"
             raise refuse("init.networks", networks, allowed)

@@ -1,1 +1,1 @@
-"""The road from a dataset to a report."""
+"""The steps from a dataset to a report."""

@@ -1,4 +1,4 @@
-"""The road from a dataset to a report, one arrow per line: see `_run`."""
+"""The steps from a dataset to a report, in order: see `_run`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
 
-#: Choices that the metadata of an artifact name on their own, too.
+#: Groups whose choices have their own keys in the metadata of an artifact.
 NAMED = ("architecture", "init", "objective", "inner_optimizer")
 
 
 def distill(experiment: Experiment, run: Run) -> Result:
-    """Distil, evaluate and report; returns the outcome, which `result.json` holds too.
+    """Distill, evaluate and report; return the outcome, which is also written to `result.json`.
 
-    Goes on where an earlier attempt in the same folder has stopped.
+    The run resumes where an earlier attempt in the same folder stopped.
     """
     with Attempts(run) as attempts:
         problem = prepare(experiment)
         pool = pretrain(problem, experiment)
-        problem.population("init", 1)  # what cannot be had is said before anything starts
+        problem.population("init", 1)  # fails before anything starts if θ0 is not available
         origin = {
             "overrides": attempts.record.overrides,
             **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
@@ -54,7 +54,7 @@ def distill(experiment: Experiment, run: Run) -> Result:
 
 
 def assist(experiment: Experiment, run: Run) -> None:
-    """What the other processes of a run on several devices do: distil with the first, which does all else."""
+    """Distill together with process 0 of a run on several devices, which evaluates and reports alone."""
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
     folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
@@ -71,7 +71,7 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
     last = newest(checkpoints, key)
     curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
     rows: list[EvaluationRow] = []
-    shown, succeeded = None, False
+    summary, succeeded = None, False
     try:
         module = _module(e, problem)
         number = module.distilled.images.shape[:2].numel()
@@ -86,7 +86,7 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
                 logger=e.logger,
                 progress=run.progress,
             )
-        finally:  # whatever ended it, what was learned until then is kept
+        finally:  # the data learned so far are saved, whatever ended the optimization
             if module.global_step:
                 choices = {group: run.choices[group] for group in NAMED}
                 more = {**choices, "choices": run.choices, "config": run.config, **origin}
@@ -98,11 +98,11 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
             comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
             rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            shown = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
+            summary = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
         succeeded = True
     finally:
-        kept = artifact if artifact.exists() else None
-        e.logger.finish(shown, kept, attempts.cost().model_dump(), succeeded)
+        saved = artifact if artifact.exists() else None
+        e.logger.finish(summary, saved, attempts.cost().model_dump(), succeeded)
     result = Result(
         status="interrupted" if fitted.signal else "finished",
         metrics=list(e.objective.metrics),
@@ -122,7 +122,7 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
 
 
 def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:
-    """Every method on the same held-out networks and the test split, one row per run."""
+    """Return the runs of every method on the same held-out networks and the test split, one row per run."""
     networks = problem.population("held-out", e.evaluation.networks)
     size = Size(e.distilled.images_per_class, e.distilled.steps)
     steps = list(distilled.steps)

@@ -1,4 +1,4 @@
-"""distill-evaluate: an artifact on held-out networks, however long after it was made, or baselines alone."""
+"""distill-evaluate: judges an artifact with held-out networks, at any later time, or baselines alone."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(e: Evaluate, run: Run) -> Result:
-    """Judge what `e` asks for; returns the outcome, which `result.json` holds too."""
+    """Judge the artifact, the baselines, or both; return the outcome, which is also in `result.json`."""
     run.progress.metric = e.objective.metric
-    shown = None
+    summary = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        kept = run.folder / ARTIFACT if e.artifact else None
-        if e.artifact and kept:  # its page shows what was judged, wherever the folder goes
-            write(kept, Path(e.artifact).read_bytes())
+        copy = run.folder / ARTIFACT if e.artifact else None
+        if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
+            write(copy, Path(e.artifact).read_bytes())
         problem = prepare(e, test_only=not e.evaluation.baselines)
         origin = {
             "overrides": attempts.record.overrides,
@@ -53,9 +53,9 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
             rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            shown = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
+            summary = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
         finally:
-            e.logger.finish(shown, kept, attempts.cost().model_dump(), succeeded=shown is not None)
+            e.logger.finish(summary, copy, attempts.cost().model_dump(), succeeded=summary is not None)
         attempts.end("finished")
     result = Result(
         status="finished",
@@ -84,11 +84,11 @@ def _compare(
     if distilled is None:
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed)
     if distilled.images.shape[2:] != problem.data.specification.shape:
-        ours, theirs = tuple(distilled.images.shape[2:]), problem.data.specification.shape
-        raise UserError(f"{e.artifact}: its images are {ours}, and those of {e.dataset.name} are {theirs}")
-    made_from = distilled.metadata.get("data_checksum")
-    if made_from and problem.data.checksum not in ("", made_from):  # a test split alone has none
-        log.warning("%s was made from other data than these of %s", e.artifact, e.dataset.name)
+        shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
+        raise UserError(f"{e.artifact}: its images are {shape}, and those of {e.dataset.name} are {expected}")
+    source = distilled.metadata.get("data_checksum")
+    if source and problem.data.checksum not in ("", source):  # a test split alone has no checksum
+        log.warning("%s was made from other data than the present %s", e.artifact, e.dataset.name)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.learning_rates
     return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
@@ -97,9 +97,9 @@ def _compare(
 def _networks(
     e: Evaluate, problem: Problem, distilled: DistilledSet | None, run: Run
 ) -> tuple[list[Weights], PoolReport | None]:
-    """Those that judge, and what is known of the pool that they come from.
+    """Return the networks that judge, and a report on the pool that they come from.
 
-    The known network that the artifact was made for, if it holds one and no other is asked for.
+    They are the known network that the artifact holds, unless the command asks for another one.
     """
     if distilled and distilled.initial_weights and not _others(distilled, run):
         return [{name: weight.to(problem.device) for name, weight in distilled.initial_weights.items()}], None
@@ -108,7 +108,7 @@ def _networks(
 
 
 def _others(distilled: DistilledSet, run: Run) -> bool:
-    """Whether other networks are asked for than the one that the artifact holds."""
-    asked = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
+    """Whether the command asks for other networks than the one that the artifact holds."""
+    words = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
     drawn = run.choices["init"] == "fixed" and run.config["seed"] != distilled.metadata["seed"]
-    return drawn or bool(asked & {"experiment", "architecture", "init"})
+    return drawn or bool(words & {"experiment", "architecture", "init"})

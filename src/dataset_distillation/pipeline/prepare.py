@@ -1,4 +1,4 @@
-"""From an experiment to its problem: data, network and pretrained networks."""
+"""From an experiment to its problem: the data, the network and the pretrained networks."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from dataset_distillation.problem import Problem
 from dataset_distillation.run.processes import rank
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
-from dataset_distillation.sweep.jobs import swept
+from dataset_distillation.sweep.jobs import swept_overrides
 
 log = logging.getLogger(__name__)
 
-THREADS = torch.get_num_threads()  # torch's own choice, whatever another job of this process asked for
+THREADS = torch.get_num_threads()  # torch's own choice, before any job of this process changes it
 
 
 def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
-    """Set up torch, load the data, or of them the test split alone, and build the network."""
+    """Set up torch, load the data (with `test_only` the test split alone), and build the network."""
     torch.set_num_threads(experiment.trainer.threads or THREADS)
     torch.use_deterministic_algorithms(experiment.trainer.deterministic)
     if experiment.trainer.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # which torch asks for on CUDA
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch requires this on CUDA
     e = experiment
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
     return Problem.load(*parts, device=_device(e.trainer), test_only=test_only)
 
 
 def key_of(experiment: Experiment, problem: Problem) -> str:
-    """SHA-256 of what a run depends on: its config, the data, and the weights of a θ0 that is known."""
+    """SHA-256 of what a run depends on: its config, the data, and the weights of a known θ0."""
     known = [checksum(problem.known)] if problem.known else []
     parts = [digest(experiment), problem.data.checksum, *known]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def title_of(run: Run) -> Title:
-    """What dashboards call the run: by what it differs in from the others of its sweep, if it is in one."""
-    own, parent = swept(run.folder, run.overrides), run.folder.parent.name
+    """The title of the run for dashboards: the overrides that its sweep varies, if it is in a sweep."""
+    own, parent = swept_overrides(run.folder, run.overrides), run.folder.parent.name
     tags = [run.choices[group] for group in ("dataset", "architecture", "init", "objective")]
     name = " ".join(own or []) or f"{parent}/{run.folder.name}"
     return Title(name, None if own is None else parent, tags)
 
 
 def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> PoolReport | None:
-    """Train the networks that the init needs and that are not on disk yet; what is known of them.
+    """Train the networks that the init needs and that are not on disk yet; return a report on all of them.
 
-    `held_out_alone`: those that a known artifact is judged by. A baseline trains what else it asks for.
+    `held_out_alone`: train only the networks that judge an artifact; a baseline trains the others it needs.
     """
     members = problem.init.members(experiment.evaluation.validation_networks)
     if held_out_alone:
@@ -74,15 +74,15 @@ def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = Fa
 
 
 def _device(trainer: Trainer) -> torch.device:
-    accelerator, there = trainer.accelerator, torch.accelerator.current_accelerator(check_available=True)
+    accelerator, available = trainer.accelerator, torch.accelerator.current_accelerator(check_available=True)
     if accelerator == "auto":
-        device = there or torch.device("cpu")
+        device = available or torch.device("cpu")
     else:
         device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
     if device.type == "cpu":
         return device
-    if device != there:
-        raise refuse("trainer.accelerator", accelerator, "there is none here", "use auto or cpu")
+    if device != available:
+        raise refuse("trainer.accelerator", accelerator, "this machine has none", "use auto or cpu")
     if trainer.devices > (number := torch.accelerator.device_count()):
-        raise refuse("trainer.devices", trainer.devices, f"there are {number} here")
+        raise refuse("trainer.devices", trainer.devices, f"this machine has {number}")
     return device if trainer.devices == 1 else torch.device(device.type, rank(trainer.devices) % number)

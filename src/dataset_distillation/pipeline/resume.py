@@ -1,4 +1,4 @@
-"""Going on with a run: `distill resume=<run folder>`, or the command that began it, in the same folder."""
+"""Resuming a run: `distill resume=<run folder>`, or the command that started it, in the same folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dataset_distillation.run.records import RecordError, Result, RunRecord, rea
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:
-    """Refuse `config` in a folder where a run with another one has left a checkpoint or a result."""
+    """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`."""
     record, result = read(RunRecord, folder / RUN), finished(folder)
     if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
         return
     earlier = record or result
     assert earlier is not None
-    if found := differences(read_config(config), resolved(config), earlier.config):
-        raise ConfigError(f"{folder} holds another run: {', '.join(found)}; use another folder")
+    if changes := differences(read_config(config), resolved(config), earlier.config):
+        raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
 
 
 def finished(folder: Path) -> Result | None:
-    """The result of the run in `folder`, if it is finished and whole; a damaged one is made again."""
+    """Return the result of the run in `folder` if it is finished and undamaged, else None."""
     try:
         result = read(Result, folder / RESULT)
         if result is None or result.status != "finished":
@@ -39,7 +39,7 @@ def finished(folder: Path) -> Result | None:
 
 
 def _read_artifact(path: Path) -> None:
-    """Raise RecordError where the distilled data cannot be read."""
+    """Raise RecordError if the distilled data cannot be read."""
     from dataset_distillation.distilled.artifact import load_distilled
 
     try:

@@ -18,7 +18,7 @@ BINS = 60
 
 
 def curves(history: pandas.DataFrame, metric: Metric) -> list[str]:
-    """Outer loss, validation metric, meta-gradient norm and learning rates against the outer step."""
+    """Draw outer loss, validation metric, meta-gradient norm and learning rates against the outer step."""
     drawers = {
         "outer/loss": _loss,
         f"validation/{metric.name}": lambda axis, history: _validation(axis, history, metric),
@@ -36,7 +36,7 @@ def curves(history: pandas.DataFrame, metric: Metric) -> list[str]:
 
 
 def _mark(rows: pandas.DataFrame) -> str:
-    return "." if len(rows) == 1 else ""  # one point makes no line
+    return "." if len(rows) == 1 else ""  # a single point has no line
 
 
 def _loss(axis: Axes, history: pandas.DataFrame) -> None:
@@ -44,7 +44,7 @@ def _loss(axis: Axes, history: pandas.DataFrame) -> None:
     steps, loss = rows["step"], rows["outer/loss"]
     if len(rows) > 50:
         axis.plot(steps, loss, color=THEME["accent"], alpha=0.3, linewidth=0.7)
-        loss = loss.ewm(halflife=len(rows) / 50).mean()  # what the eye would draw through the noise
+        loss = loss.ewm(halflife=len(rows) / 50).mean()  # smoothed, with the noise left visible behind
     axis.plot(steps, loss, color=THEME["accent"], linewidth=1.5, marker=_mark(rows))
     label(axis, "outer loss", "outer step")
 
@@ -70,33 +70,33 @@ def _norm(axis: Axes, history: pandas.DataFrame) -> None:
 
 
 def _rates(axis: Axes, history: pandas.DataFrame) -> None:
-    """One line a learned rate; later epochs are fainter."""
-    found = [(name, re.fullmatch(r"learning_rates/epoch_(\d+)_step_\d+", name)) for name in history]
-    columns, epochs = zip(*((name, int(match[1])) for name, match in found if match), strict=True)
+    """One line per learned rate; later epochs are fainter."""
+    matches = [(name, re.fullmatch(r"learning_rates/epoch_(\d+)_step_\d+", name)) for name in history]
+    columns, epochs = zip(*((name, int(match[1])) for name, match in matches if match), strict=True)
     rows = history.dropna(subset=list(columns))
     for name, epoch in zip(columns, epochs, strict=True):
-        faded = 1 - 0.75 * epoch / max(1, max(epochs))
+        opacity = 1 - 0.75 * epoch / max(1, max(epochs))
         axis.plot(
-            rows["step"], rows[name], color=THEME["accent"], alpha=faded, linewidth=1, marker=_mark(rows)
+            rows["step"], rows[name], color=THEME["accent"], alpha=opacity, linewidth=1, marker=_mark(rows)
         )
     label(axis, "learning rates" + ("  ·  later epochs fainter" if max(epochs) else ""), "outer step")
 
 
 def distributions(
-    runs: pandas.DataFrame, metrics: Sequence[Metric], colours: Mapping[str, str] = THEME
+    runs: pandas.DataFrame, metrics: Sequence[Metric], colors: Mapping[str, str] = THEME
 ) -> dict[Metric, Figure]:
-    """By metric, how often each value occurs over the runs: a row a method, its mean marked."""
+    """Draw for each metric how often each value occurs over the runs: one row per method, its mean marked."""
     drawn = {}
     for metric in metrics:
         if metric.name not in runs:
             continue
         by_method = runs.groupby("method", sort=False)[metric.name]
-        values = {method: metric.unit * found.to_numpy(float) for method, found in by_method}
-        # Neighbours have no loss, and that of a network that diverged has no place on an axis.
-        values = {method: found[np.isfinite(found)] for method, found in values.items()}
-        values = {method: found for method, found in values.items() if len(found)}
+        values = {method: metric.unit * own.to_numpy(float) for method, own in by_method}
+        # Nearest neighbors have no loss, and the infinite loss of a network that diverged fits on no axis.
+        values = {method: own[np.isfinite(own)] for method, own in values.items()}
+        values = {method: own for method, own in values.items() if len(own)}
         if values:
-            drawn[metric] = _distribution(values, on_test(metric), colours)
+            drawn[metric] = _distribution(values, on_test(metric), colors)
     return drawn
 
 
@@ -104,41 +104,44 @@ def on_test(metric: Metric) -> str:
     return f"test {metric.axis}"
 
 
-def _distribution(values: Mapping[str, np.ndarray], name: str, colours: Mapping[str, str]) -> Figure:
+def _distribution(values: Mapping[str, np.ndarray], name: str, colors: Mapping[str, str]) -> Figure:
     low, high = (f(v.min() if f is min else v.max() for v in values.values()) for f in (min, max))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    drawn, axis = figure(5, 0.6 + 0.45 * len(values), colours)
-    for row, (method, found) in enumerate(values.items()):
-        colour = colours["accent" if method == "distilled" else "other"]
-        heights = np.histogram(found, edges)[0] / len(found)
+    drawn, axis = figure(5, 0.6 + 0.45 * len(values), colors)
+    for row, (method, own) in enumerate(values.items()):
+        color = colors["accent" if method == "distilled" else "other"]
+        heights = np.histogram(own, edges)[0] / len(own)
         heights = 0.55 * heights / heights.max()
-        axis.stairs(heights - row, edges, baseline=-row, fill=True, color=colour)
-        axis.plot([found.mean()] * 2, [-row, 0.55 - row], color=colours["ink"], linewidth=1)
-        written = method.replace("_", " ")
-        axis.text(edges[0], 0.62 - row, written, fontsize=7.5, color=colours["ink"], parse_math=False)
+        axis.stairs(heights - row, edges, baseline=-row, fill=True, color=color)
+        axis.plot([own.mean()] * 2, [-row, 0.55 - row], color=colors["ink"], linewidth=1)
+        name_of_method = method.replace("_", " ")
+        axis.text(edges[0], 0.62 - row, name_of_method, fontsize=7.5, color=colors["ink"], parse_math=False)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
-    label(axis, "", name, colours)
+    label(axis, "", name, colors)
     return drawn
 
 
 def confusions(
-    matrices: Mapping[str, np.ndarray], names: Sequence[str], colours: Mapping[str, str] = THEME
+    matrices: Mapping[str, np.ndarray], names: Sequence[str], colors: Mapping[str, str] = THEME
 ) -> dict[str, Figure]:
-    """By method, shares of the true class (rows) that were taken for each class (columns)."""
+    """Draw for each method the share of each true class (row) that is predicted as each class (column)."""
     titles = {"before_training": "before training", "distilled": "after training on the distilled images"}
     return {
-        method: _confusion(matrix, names, titles.get(method, method), colours)
+        method: _confusion(matrix, names, titles.get(method, method), colors)
         for method, matrix in matrices.items()
     }
 
 
-def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Mapping[str, str]) -> Figure:
+def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colors: Mapping[str, str]) -> Figure:
     classes = len(names)
-    drawn, axis = figure(4.6, 4.4, colours)
+    drawn, axis = figure(4.6, 4.4, colors)
     axis.grid(visible=False)
     shade = np.zeros((classes, classes, 4))
-    shade[..., :3], shade[..., 3] = (0.27, 0.51, 0.86), 0.85 * matrix  # see-through, on light and dark
+    shade[..., :3], shade[..., 3] = (
+        (0.27, 0.51, 0.86),
+        0.85 * matrix,
+    )  # transparent, so that it suits light and dark pages
     axis.imshow(shade, interpolation="none")
     if classes <= 12:
         for (row, column), share in np.ndenumerate(matrix):
@@ -150,7 +153,7 @@ def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Ma
                     ha="center",
                     va="center",
                     fontsize=6.5,
-                    color=colours["ink"],
+                    color=colors["ink"],
                 )
         turned = 90 if max(map(len, names)) > 3 else 0
         axis.set_xticks(range(classes), names, rotation=turned, fontsize=7, parse_math=False)
@@ -159,13 +162,13 @@ def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colours: Ma
         axis,
         title,
         "predicted class; rows: true class, %" if classes <= 12 else "predicted class; rows: true",
-        colours,
+        colors,
     )
     return drawn
 
 
 def against(series: Sequence[Series], title: str, x: str) -> str:
-    """Accuracy against x, for a page (the form of Figures 4 and 5)."""
+    """Draw the metric against x, for a page (the form of Figures 4 and 5)."""
     drawn, axis = figure(4.6, 3.0)
     draw_series(axis, series, THEME)
     draw_legend(drawn, axis, THEME)

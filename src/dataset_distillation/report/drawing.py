@@ -1,4 +1,4 @@
-"""Figures by matplotlib, as SVG that takes its colors from the page it stands in, or as PNG."""
+"""Figures by matplotlib: as SVG in the colors of the page around it, or as PNG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-#: Stand-ins for the page's colours, by the name of the CSS variable that replaces them.
+#: Placeholders for the page's colors, by the name of the CSS variable that replaces them.
 THEME = {
     "ink": "#010203",
     "muted": "#010204",
@@ -22,7 +22,7 @@ THEME = {
     "third": "#010208",
     "other": "#010209",
 }
-#: The same for a picture on white paper.
+#: The colors of a picture on white paper.
 PRINT = {
     "ink": "#1d2127",
     "muted": "#5f6875",
@@ -48,32 +48,32 @@ class Series(NamedTuple):
 def figure(
     width: float,
     height: float,
-    colours: Mapping[str, str] = THEME,
+    colors: Mapping[str, str] = THEME,
     rows: int = 1,
     columns: int = 1,
-    **how: Any,
+    **options: Any,
 ) -> tuple[Figure, Any]:
-    """A figure of width × height inches, and its axes in the house style: one, or a list of them."""
+    """Return a figure of width × height inches and its axes in the common style: one, or a list of them."""
     drawn = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    axes = drawn.subplots(rows, columns, squeeze=False, **how).flatten().tolist()
+    axes = drawn.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["bottom", "left"]].set_color(colours["muted"])
-        axis.tick_params(which="both", colors=colours["muted"], labelsize=8)
-        axis.grid(color=colours["line"], linewidth=0.8)
+        axis.spines[["bottom", "left"]].set_color(colors["muted"])
+        axis.tick_params(which="both", colors=colors["muted"], labelsize=8)
+        axis.grid(color=colors["line"], linewidth=0.8)
         axis.set_axisbelow(True)
     return drawn, axes if len(axes) > 1 else axes[0]
 
 
-def label(axis: Axes, title: str, x: str = "", colours: Mapping[str, str] = THEME) -> None:
-    axis.set_title(title, loc="left", fontsize=9.5, color=colours["ink"], parse_math=False)
-    axis.set_xlabel(x, fontsize=8, color=colours["muted"], parse_math=False)
+def label(axis: Axes, title: str, x: str = "", colors: Mapping[str, str] = THEME) -> None:
+    axis.set_title(title, loc="left", fontsize=9.5, color=colors["ink"], parse_math=False)
+    axis.set_xlabel(x, fontsize=8, color=colors["muted"], parse_math=False)
 
 
 def svg(drawn: Figure, name: str) -> str:
-    """The figure as an `<svg>` element with the page's colours and fonts; `name` is read out.
+    """Return the figure as an `<svg>` element in the page's colors and fonts; screen readers read `name`.
 
-    The same figure gives the same text.
+    The same figure always gives the same text.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -98,31 +98,31 @@ def png(drawn: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def draw_series(axis: Axes, series: Sequence[Series], colours: Mapping[str, str]) -> None:
-    """Means with error bars against x, a line a series; of one name, of one colour."""
+def draw_series(axis: Axes, series: Sequence[Series], colors: Mapping[str, str]) -> None:
+    """Draw means with error bars against x, one line per series; series of one name have one color."""
     names = list(dict.fromkeys(line.name for line in series))
     for line in series:
         number = names.index(line.name)
-        colour, mark = colours[SERIES[number % len(SERIES)]], "osD^v"[number // len(SERIES) % 5]
+        color, mark = colors[SERIES[number % len(SERIES)]], "osD^v"[number // len(SERIES) % 5]
         errors = [0.0 if std is None else std for std in line.std]
         dashed = {"linestyle": "--", "markerfacecolor": "white", "alpha": 0.65}
         style: dict[str, Any] = dashed if line.dashed else {}
         axis.errorbar(
-            line.x, line.mean, errors, color=colour, marker=mark, markersize=3.5, linewidth=1.3, capsize=2.5,
+            line.x, line.mean, errors, color=color, marker=mark, markersize=3.5, linewidth=1.3, capsize=2.5,
             label="" if line.dashed else line.name, **style,
         )  # fmt: skip
     if values := sorted({value for line in series for value in line.x}):
         axis.set_xticks(values, [f"{value:g}" for value in values])
 
 
-def draw_legend(drawn: Figure, axis: Axes, colours: Mapping[str, str]) -> None:
-    """Below the axes, where it can hide nothing."""
+def draw_legend(drawn: Figure, axis: Axes, colors: Mapping[str, str]) -> None:
+    """Draw the legend below the axes, where it hides nothing."""
     handles, names = axis.get_legend_handles_labels()
     if len(names) > 1:
         columns = max(1, 60 // (6 + max(map(len, names))))
         legend = drawn.legend(
             handles, names, loc="outside lower center", ncols=columns, fontsize=7.5, frameon=False,
-            labelcolor=colours["ink"],
+            labelcolor=colors["ink"],
         )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""The paper's tables and figures, drawn: its numbers beside ours."""
+"""The paper's tables and figures as pictures: its numbers beside ours."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ class Pair(NamedTuple):
     ours: tuple[float, float | None] | None
 
 
-def panels(content: Sequence[tuple[str, str, Sequence[Series]]], colours: Mapping[str, str]) -> Figure:
-    """A figure of the paper: panels (title, x, series), two in a row; dashed what the paper has."""
-    drawn, axes = figure(9, 3 * -(-len(content) // 2), colours, rows=-(-len(content) // 2), columns=2)
+def panels(content: Sequence[tuple[str, str, Sequence[Series]]], colors: Mapping[str, str]) -> Figure:
+    """Draw a figure of the paper: panels (title, x, series), two per row; the paper's lines are dashed."""
+    drawn, axes = figure(9, 3 * -(-len(content) // 2), colors, rows=-(-len(content) // 2), columns=2)
     for axis, (title, x, series) in zip(axes, content, strict=False):
-        draw_series(axis, series, colours)
-        label(axis, title, x, colours)
-    draw_legend(drawn, axes[0], colours)
+        draw_series(axis, series, colors)
+        label(axis, title, x, colors)
+    draw_legend(drawn, axes[0], colors)
     drawn.suptitle("solid: ours; dashed: the paper; mean and standard deviation, %", fontsize=8)
     return drawn
 
 
-def compared(content: Sequence[tuple[str, Sequence[Pair]]], colours: Mapping[str, str]) -> Figure:
-    """A table of the paper: a panel a row of it, in which each column has the paper's number and ours."""
+def compared(content: Sequence[tuple[str, Sequence[Pair]]], colors: Mapping[str, str]) -> Figure:
+    """Draw a table of the paper: one panel per row; each column has the paper's number and ours."""
     height = 0.8 + 0.26 * max(len(pairs) for _, pairs in content)
-    drawn, axes = figure(3 + 2.6 * len(content), height, colours, columns=len(content), sharey=True)
+    drawn, axes = figure(3 + 2.6 * len(content), height, colors, columns=len(content), sharey=True)
     for axis, (title, pairs) in zip(axes, content, strict=True):
         for row, pair in enumerate(pairs):
-            for found, up, colour, mark in (
+            for value, up, color, mark in (
                 (pair.paper, 0.13, "other", "s"),
                 (pair.ours, -0.13, "accent", "o"),
             ):
-                if found is not None:
+                if value is not None:
                     style: dict[str, Any] = {
-                        "color": colours[colour],
+                        "color": colors[color],
                         "marker": mark,
                         "markersize": 4,
                         "linewidth": 1.2,
                     }
-                    axis.errorbar(found[0], up - row, xerr=found[1] or 0, **style)
+                    axis.errorbar(value[0], up - row, xerr=value[1] or 0, **style)
         axis.set_yticks([-row for row in range(len(pairs))], [pair.name for pair in pairs])
         axis.set_xlim(0, 101)
-        label(axis, title, colours=colours)
+        label(axis, title, colors=colors)
     drawn.supxlabel(
-        "grey: the paper; blue: ours; mean and standard deviation, %", fontsize=8, color=colours["muted"]
+        "gray: the paper; blue: ours; mean and standard deviation, %", fontsize=8, color=colors["muted"]
     )
     return drawn

@@ -1,4 +1,4 @@
-"""The table of all methods, as a person reads it in the terminal."""
+"""The table of all methods for the terminal."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
 
 PROTOCOLS = {
-    "validation": "Learning rates, epochs and neighbours were chosen on the validation split.",
-    "paper": "Learning rates, epochs and neighbours are those of the best result on the test set (paper).",
+    "validation": "Learning rates, epochs and neighbors were chosen on the validation split.",
+    "paper": "Learning rates, epochs and neighbors are those of the best result on the test set (paper).",
 }
 INTERVAL = (
-    "distilled − this: 95 % interval of Student's t over runs, paired by held-out network; for nearest\n"
-    "neighbours, which train no network, of Welch's t."
+    "distilled − this: 95 % interval of Student's t over runs, paired by held-out network; Welch's t for\n"
+    "nearest neighbors, which train no network."
 )
 
 
 def show_methods(result: Result, dataset: str) -> None:
-    """Print the evaluation of a run: the table, how settings were chosen, and the storage."""
+    """Print the evaluation of a run: the table, how the settings were chosen, and the storage."""
     table = [row(method, result.metric, result.metrics[1:]) for method in result.evaluation]
     show(f"test {result.metric.label}, {dataset}", table)
-    if how := protocol(result):
-        print(how)
+    if text := protocol(result):
+        print(text)
     if any(method.low is not None for method in result.evaluation):
         print(INTERVAL)
     if result.storage:
@@ -33,12 +33,12 @@ def show_methods(result: Result, dataset: str) -> None:
 
 
 def protocol(result: Result) -> str:
-    """How settings were chosen, if those of any row were."""
+    """Return how the settings were chosen, if any row has chosen settings."""
     return PROTOCOLS.get(result.selection, "") if any(map(chosen, result.evaluation)) else ""
 
 
 def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict[str, Any]:
-    """One method, by `metric`; of `others` it has the mean ± std."""
+    """Return the table row of one method by `metric`; the `others` are shown as mean ± std."""
     return {
         "method": method.method.replace("_", " "),
         "mean ± std": mean_and_std(method, metric),
@@ -54,14 +54,14 @@ def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict
 
 
 def chosen(method: EvaluationRow) -> str:
-    """The settings that were chosen for a method."""
+    """Return the settings that were chosen for a method."""
     if method.learning_rate is not None:
         return f"rate {method.learning_rate:.3g} × {method.epochs} epochs"
     return "" if method.distance is None else f"{method.distance}, K = {method.k}"
 
 
 def storage(sizes: Storage) -> str:
-    """What the distilled data take, in one line."""
+    """Return the size of the distilled data, in one line."""
     per_class = f"{sizes.images_per_class:g} per class"
     line = f"storage: {sizes.images} images, {per_class}, {sizes.bytes:,} bytes"
     if sizes.share_of_real_images is None or sizes.share_of_real_bytes is None:

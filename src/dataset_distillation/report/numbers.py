@@ -1,4 +1,4 @@
-"""Numbers as people read them: shares in percent, losses as they are."""
+"""Numbers as text: shares in percent, losses unchanged."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataset_distillation.run.records import EvaluationRow, Spread
 
 
 def number(value: float | None, metric: Metric, sign: str = "") -> str:
-    """A value of `metric`; nothing for None."""
+    """Return a value of `metric` as text, which is empty for None."""
     if value is None:
         return ""
     return f"{100 * value:{sign}.2f} %" if metric.percent else f"{value:{sign}.4g}"
 
 
 def mean_and_std(spread: Spread | None, metric: Metric) -> str:
-    """`79.53 ± 8.10 %`; nothing where any run has no finite value."""
+    """Return `79.53 ± 8.10 %`, or nothing if any run has no finite value."""
     if spread is None or spread.mean is None or spread.std is None:
         return ""
     return f"{number(spread.mean, metric).removesuffix(' %')} ± {number(spread.std, metric)}"
 
 
 def difference(row: EvaluationRow, metric: Metric) -> str:
-    """`+42.11 % [+41.02, +43.20]`: distilled − this, and its 95 % interval."""
+    """Return `+42.11 % [+41.02, +43.20]`: distilled − this method, and its 95 % interval."""
     interval = ""
     if row.low is not None and row.high is not None:
         low, high = (number(bound, metric, "+").removesuffix(" %") for bound in (row.low, row.high))

@@ -1,6 +1,6 @@
-"""`report.html`: one file that shows a run, or a multirun, to people. It needs no network and no scripts.
+"""`report.html`: one file that shows a run or a multirun; it needs no network and no scripts.
 
-A function of the files in the folder alone, so that it can be made again, anywhere.
+It is a function of the files in the folder alone, so that it can be made again anywhere.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
 from dataset_distillation.report.numbers import difference, mean_and_std, number
-from dataset_distillation.report.runs import RecordedRun, jobs, swept
+from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
 from dataset_distillation.run.folder import PAGE
 from dataset_distillation.run.records import EvaluationRow, Spread
 
-LARGEST = 112  # pixels of a picture's side in the page; larger ones are made smaller
-FIRST_STEPS = 10  # that are shown at once; the others unfold
+LARGEST = 112  # largest side of a picture in the page, in pixels; larger ones are reduced
+FIRST_STEPS = 10  # the steps that are always visible; the others unfold
 
 
 def write_run(folder: Path) -> Path:
-    """The page of the run in `folder`."""
+    """Write the page of the run in `folder`; return its path."""
     run = RecordedRun(folder)
     context = {
         "run": run,
@@ -53,9 +53,9 @@ def write_run(folder: Path) -> Path:
 
 
 def write_sweep(folder: Path) -> Path:
-    """The page of the multirun in `folder`: one row a job."""
+    """Write the page of the multirun in `folder`, with one row per job; return its path."""
     runs = jobs(folder)
-    keys = swept(runs)
+    keys = swept_keys(runs)
     context = {
         "runs": runs,
         "keys": keys,
@@ -85,14 +85,14 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
 
 
 def spread(values: Spread | None, metric: Metric, runs: int) -> str:
-    """Mean, and of several runs ± standard deviation, of a metric."""
+    """Return the mean of a metric, with ± standard deviation if there are several runs."""
     if values is None or runs > 1:
         return mean_and_std(values, metric)
     return number(values.mean, metric)
 
 
 def longest(runs: list[RecordedRun]) -> float:
-    """What the longest bar of a table stands for: all of a share, or the largest loss."""
+    """Return the value of the longest bar of a table: 1 for shares, or the largest loss."""
     losses = [
         row.mean
         for run in runs
@@ -104,9 +104,9 @@ def longest(runs: list[RecordedRun]) -> float:
 
 
 def _images(run: RecordedRun) -> dict[str, Any]:
-    """The distilled images by step, with their learning rates, and real ones: above, or beside each class.
+    """The distilled images by step with their learning rates, and real images above or beside each class.
 
-    A column has one class where a step has one image of each; where it has several, a row has.
+    If a step has one image per class, each column has one class; if it has several, each row has.
     """
     distilled = run.distilled
     if distilled is None:
@@ -116,11 +116,11 @@ def _images(run: RecordedRun) -> dict[str, Any]:
     real = [] if run.real is None or run.real.shape[1] != len(names) else list(run.real)
     examples = [[(_data_uri(image), name) for image, name in zip(row, names, strict=True)] for row in real]
     columns = pixels.shape[1] // len(names)
-    beside = [list(of_class) for of_class in zip(*examples, strict=True)] if columns > 1 else []
+    beside = [list(class_examples) for class_examples in zip(*examples, strict=True)] if columns > 1 else []
     steps = []
     for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True)):
         tiles = [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)]
-        rows = [(shown, tiles[c * columns : (c + 1) * columns]) for c, shown in enumerate(beside)]
+        rows = [(real, tiles[c * columns : (c + 1) * columns]) for c, real in enumerate(beside)]
         rates = distilled.learning_rates[:, step].tolist()
         steps.append({"rates": rates, "rows": rows or [([], tiles)]})
     number = pixels.shape[0] * pixels.shape[1]
@@ -129,7 +129,7 @@ def _images(run: RecordedRun) -> dict[str, Any]:
 
 
 def _data_uri(pixels: np.ndarray) -> str:
-    """(height, width, channels) uint8 as a picture inside the page: exact while that is small."""
+    """Return (height, width, channels) uint8 as a picture inside the page: exact if it is small."""
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     image.thumbnail((LARGEST, LARGEST))
     kind = "png" if pixels.shape[0] <= 64 else "jpeg"
@@ -149,9 +149,9 @@ def _confusions(run: RecordedRun) -> list[str]:
 
 
 def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
-    """The test metric against the number of images and of steps, if jobs differ in it (Figures 4 and 5)."""
+    """Draw the test metric against the number of images and of steps, if jobs differ in it (Figs 4 and 5)."""
     drawn = []
-    for title, count, counted in (
+    for title, count, parts in (
         ("distilled images", images_of, ("distilled.images_per_class", "distilled.steps")),
         (
             "inner steps",
@@ -159,7 +159,7 @@ def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
             ("distilled.steps", "distilled.epochs", "training.epochs"),
         ),
     ):
-        others = [key for key in keys if key not in ("seed", next((c for c in counted if c in keys), None))]
+        others = [key for key in keys if key not in ("seed", next((c for c in parts if c in keys), None))]
         counts = [(x, run) for run in runs if _mean(run) is not None and (x := count(run)) is not None]
         for metric in dict.fromkeys(run.result.metric for _, run in counts):
             points = [(x, run) for x, run in counts if run.result.metric == metric]
@@ -174,7 +174,7 @@ def _mean(run: RecordedRun) -> float | None:
 
 
 def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
-    """A line for each combination of the values of `keys`; runs with the same x are one point."""
+    """One line per combination of the values of `keys`; runs with the same x are one point."""
     lines: dict[str, dict[int, list[EvaluationRow]]] = {}
     for x, run in points:
         name = ", ".join(f"{key.removeprefix('distilled.')}={run.overrides.get(key, '')}" for key in keys)
@@ -192,9 +192,9 @@ def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metr
 
 
 def images_of(run: RecordedRun) -> int | None:
-    """The number of distilled images."""
+    """Return the number of distilled images, or None."""
     return None if run.distilled is None else run.distilled.images.shape[:2].numel()
 
 
 def _safe(drawn: list[str]) -> list[Markup]:
-    return [Markup(text) for text in drawn]  # matplotlib escapes what stands in it
+    return [Markup(text) for text in drawn]  # matplotlib escapes the text in it

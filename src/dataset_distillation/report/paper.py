@@ -1,4 +1,4 @@
-"""The paper's tables and figures, its numbers beside ours, which are empty until they are run."""
+"""The paper's tables and figures: its numbers beside ours, which are empty until the runs are done."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dataset_distillation.report.runs import RecordedRun
 
 PUBLISHED = "paper.yaml"
 
-#: What may be changed of an experiment that is still the one in conf/experiment: where it runs, who judges.
+#: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
 GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
 PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
 
-#: An x that is no key: images a class in all steps together.
+#: An x that is not a config key: images per class, in all steps together.
 IMAGES = "images_per_class"
 
 
@@ -43,7 +43,10 @@ def published() -> Any:
 
 
 def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
-    """`paper.md` and a picture a table and figure, in `output`; of several runs of one kind the latest."""
+    """Write `paper.md` and one picture per table and figure to `output`; return the files.
+
+    If several runs belong to one experiment, the latest counts.
+    """
     finished = [run for run in runs if run.result.evaluation]
     finished.sort(key=lambda run: run.result.provenance.started)
     text, written = ["# The paper's tables and figures\n"], []
@@ -70,28 +73,26 @@ def _heading(entry: dict[str, Any]) -> list[str]:
 
 
 def _latest(runs: Sequence[RecordedRun], experiment: str | None) -> RecordedRun | None:
-    found = [run for run in runs if experiment and _is(run, experiment)]
-    return found[-1] if found else None
+    matching = [run for run in runs if experiment and _is(run, experiment)]
+    return matching[-1] if matching else None
 
 
-def _is(run: RecordedRun, experiment: str, wanted: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
-    """Whether `run` distilled as `experiment` says, but for the values `wanted` and the keys `free`."""
+def _is(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
+    """Whether `run` is of `experiment`, except for the values in `where` and the keys in `free`."""
     if run.judges or run.result.value("experiment") != experiment:
         return False
     names = {key: key.split(".") for key in run.overrides}
     changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
-    return changed <= {*wanted, *free} and all(
-        run.result.value(key) == value for key, value in wanted.items()
-    )
+    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
 
 
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
     run = _latest(runs, row["runs"].get(column.get("run")))
-    return None if run is None else ours(run, column["method"])
+    return None if run is None else measured(run, column["method"])
 
 
-def ours(run: RecordedRun, method: str, metric: str = "accuracy") -> Number | None:
-    """The mean and standard deviation of a method of a run over its held-out networks."""
+def measured(run: RecordedRun, method: str, metric: str = "accuracy") -> Number | None:
+    """Return the mean and standard deviation of a method of a run over its held-out networks."""
     row = run.result.rows.get(method)
     values = row and (row.metrics.get(metric) or (row if metric == "accuracy" else None))
     if not row or not values or values.mean is None:
@@ -100,7 +101,7 @@ def ours(run: RecordedRun, method: str, metric: str = "accuracy") -> Number | No
 
 
 def number(printed: str | None) -> Number | None:
-    """`79.5 ± 8.1` as numbers."""
+    """Return `79.5 ± 8.1` as numbers."""
     if printed is None:
         return None
     mean, _, std = printed.partition(" ± ")
@@ -139,8 +140,8 @@ def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str,
 
 
 def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    found = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
-    return [run for run in found if run is not None]
+    latest = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
+    return [run for run in latest if run is not None]
 
 
 def _x(run: RecordedRun, key: str) -> Any:
@@ -154,18 +155,18 @@ def _axis(key: str) -> str:
 
 
 def _runs_of(line: dict[str, Any], runs: Sequence[RecordedRun], x: str) -> dict[Any, RecordedRun]:
-    """The latest run at each x of the paper's line."""
+    """Return the latest run at each x of the paper's line."""
     free = ("distilled.steps", "distilled.images_per_class") if x == IMAGES else (x,)
-    found = {
+    latest = {
         _x(run, x): run
         for run in runs
         if any(_is(run, experiment, line.get("where", {}), free) for experiment in line["experiments"])
     }
-    return {value: found[value] for value in line["paper"] if value in found}
+    return {value: latest[value] for value in line["paper"] if value in latest}
 
 
 def _point(run: RecordedRun | None, line: dict[str, Any]) -> Number | None:
-    return None if run is None else ours(run, line["method"], line["metric"])
+    return None if run is None else measured(run, line["method"], line["metric"])
 
 
 def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
@@ -175,9 +176,9 @@ def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
         lines = [[f"{panel['title']}: {_axis(panel['x'])}", *map(str, values)], ["---"] * (len(values) + 1)]
         for line in panel["lines"]:
             lines.append([f"{line['name']}, paper", *line["paper"].values()])
-            found = _runs_of(line, runs, panel["x"])
+            own = _runs_of(line, runs, panel["x"])
             cells = [
-                ours(found[value], line["method"], line["metric"]) if value in found else None
+                measured(own[value], line["method"], line["metric"]) if value in own else None
                 for value in values
             ]
             lines.append(
@@ -188,14 +189,14 @@ def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
 
 
 def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[drawing.Series]:
-    """Ours, and dashed the paper's."""
+    """Our lines, and the paper's, which are dashed."""
     lines = []
     for line in panel["lines"]:
-        found = _runs_of(line, runs, panel["x"])
-        points = {x: _point(run, line) for x, run in found.items()}
+        own = _runs_of(line, runs, panel["x"])
+        points = {x: _point(run, line) for x, run in own.items()}
         paper = {x: number(printed) for x, printed in line["paper"].items()}
-        for of, dashed in ((points, False), (paper, True)):
-            present = {x: point for x, point in of.items() if point is not None}
+        for numbers, dashed in ((points, False), (paper, True)):
+            present = {x: point for x, point in numbers.items() if point is not None}
             means = [point.mean for point in present.values()]
             stds = [point.std for point in present.values()]
             lines.append(drawing.Series(line["name"], list(present), means, stds, dashed))
@@ -203,17 +204,17 @@ def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[drawing.S
 
 
 def _of_figure(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    found = [
+    used = [
         run
         for panel in figure["panels"]
         for line in panel["lines"]
         for run in _runs_of(line, runs, panel["x"]).values()
     ]
-    return list({run.path: run for run in found}.values())
+    return list({run.path: run for run in used}.values())
 
 
 def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
-    """Where our numbers come from."""
+    """List the runs that our numbers come from."""
     lines = []
     for run in runs:
         where = os.path.relpath(run.path, output)
@@ -222,4 +223,4 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         judges = f"{networks} held-out networks" if networks else ""
         about = [f"`{run.command}`", judges, protocol(run.result)]
         lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
-    return [*lines, ""] if lines else ["None of ours was found.\n"]
+    return [*lines, ""] if lines else ["There is no run of ours yet.\n"]

@@ -1,4 +1,4 @@
-"""What a run left in its folder, read as far as it is there: all that a report knows."""
+"""The files that a run left in its folder, as far as they exist: everything that a report shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dataset_distillation.sweep.overrides import by_key, differing
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run. No file in its folder is taken for granted: a job of a multirun may have died early."""
+    """A run in a folder; any of its files may be missing, since a job of a multirun may have died early."""
 
     path: Path
     job: Job | None = None
@@ -35,7 +35,7 @@ class RecordedRun:
     @cached_property
     def result(self) -> Result:
         if self.job:
-            return self.job.result  # empty unless it has ended; of a damaged one, the error
+            return self.job.result  # empty unless the job has ended; the error if its files are damaged
         return read(Result, self.path / RESULT) or Result()
 
     @property
@@ -44,7 +44,7 @@ class RecordedRun:
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What was asked for on the command line, or by the sweep, by key."""
+        """The overrides of the command line or the sweep, by key."""
         return by_key(self.job.overrides if self.job else self.result.overrides)
 
     @cached_property
@@ -54,24 +54,24 @@ class RecordedRun:
 
     @property
     def judges(self) -> bool:
-        """Whether it is a run of `distill-evaluate`."""
+        """Whether this is a run of `distill-evaluate`."""
         return "artifact" in self.result.config
 
     @property
     def command(self) -> str:
-        """What repeats it, for a shell."""
+        """The command that repeats the run, for a shell."""
         program = "distill-evaluate" if self.judges else "distill"
         return self.result.provenance.command or shlex.join([program, *self.result.overrides])
 
     @property
     def class_names(self) -> list[str]:
-        """Of the test split, which need not be of the dataset that the images were made for."""
-        made_for = {} if self.distilled is None else self.distilled.metadata
-        return self.result.class_names or list(made_for.get("class_names", []))
+        """The classes of the test split, which may differ from those that the images were made for."""
+        metadata = {} if self.distilled is None else self.distilled.metadata
+        return self.result.class_names or list(metadata.get("class_names", []))
 
     @cached_property
     def inner_steps(self) -> int | None:
-        """How many steps train each network."""
+        """The number of steps that train each network."""
         if self.distilled is None:
             return None
         try:
@@ -113,21 +113,23 @@ class RecordedRun:
 
     @property
     def confusion(self) -> dict[str, np.ndarray]:
-        """By method, the mean share [true][predicted] over the held-out networks."""
+        """For each method, the mean share [true][predicted] over the held-out networks."""
         confusion = read(Confusion, self.path / CONFUSION)
         matrices = confusion.root if confusion else {}
         if odd := [m for m, matrix in matrices.items() if len(matrix) != len(self.class_names)]:
-            raise RecordError(f"{self.path / CONFUSION}: {odd[0]} is not of {len(self.class_names)} classes")
+            raise RecordError(
+                f"{self.path / CONFUSION}: {odd[0]} does not have {len(self.class_names)} classes"
+            )
         return {method: np.array(matrix) for method, matrix in matrices.items()}
 
 
 def jobs(folder: Path) -> list[RecordedRun]:
-    """The jobs of the multirun in `folder`, in order, begun or not. Raises UserError if it is none."""
+    """Return the jobs of the multirun in `folder`, in order, started or not. Raises UserError."""
     return [_sound(RecordedRun(job.folder, job), job) for job in jobs_of(folder)]
 
 
 def _sound(run: RecordedRun, job: Job) -> RecordedRun:
-    """The job; of one whose distilled data cannot be read, what is wrong with them instead of its result."""
+    """Return the job, or, if its distilled data cannot be read, the error instead of its result."""
     try:
         _ = run.inner_steps
     except UserError as error:
@@ -136,10 +138,10 @@ def _sound(run: RecordedRun, job: Job) -> RecordedRun:
 
 
 def below(folder: Path) -> Iterator[RecordedRun]:
-    """Every run in `folder`, however deep."""
+    """Yield every run in `folder` and its subfolders."""
     yield from (RecordedRun(path.parent) for path in sorted(folder.rglob(RESULT)))
 
 
-def swept(runs: list[RecordedRun]) -> list[str]:
-    """The keys in which the jobs of a multirun differ."""
+def swept_keys(runs: list[RecordedRun]) -> list[str]:
+    """Return the keys in which the jobs of a multirun differ."""
     return differing([run.overrides for run in runs])

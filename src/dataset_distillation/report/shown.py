@@ -1,4 +1,4 @@
-"""An evaluation as loggers show it."""
+"""An evaluation in the form that loggers show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def view(
     selection: str,
     class_names: Sequence[str],
 ) -> EvaluationView:
-    """A comparison and its `rows` for a logger, by the objective's `metrics`."""
+    """Return a comparison and its `rows` for a logger, by the objective's `metrics`."""
     methods = pandas.DataFrame([_flat(row, metrics[1:]) for row in rows])
     confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
 
@@ -41,7 +41,7 @@ def view(
 
 
 def _flat(row: EvaluationRow, others: Sequence[Metric]) -> dict[str, Any]:
-    """A row with the `others` of its metrics as `<metric>/mean`, ..."""
+    """Return a row with the `others` of its metrics as `<metric>/mean`, ..."""
     values = row.model_dump(exclude={"metrics"})
     for metric in others:
         values |= {

@@ -1,4 +1,4 @@
-"""Tables in the terminal and as CSV: of a run, and of a sweep with one row per job."""
+"""Tables for the terminal and as CSV: of a run, and of a sweep with one row per job."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
 from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
 from dataset_distillation.sweep.overrides import by_key, differing
 
-NO_BASELINES = ("before_training", "distilled")  # every other method is one
+NO_BASELINES = ("before_training", "distilled")  # every other method is a baseline
 
 
 class Cell(NamedTuple):
-    """A value, and the metric that it is of, if any."""
+    """A value, and its metric, if it has one."""
 
     value: Any
     metric: Metric | None = None
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print a table; columns that begin like numbers stand on the right."""
+    """Print a table; columns whose values begin like numbers are aligned to the right."""
     cells = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
     texts = pandas.DataFrame(cells).fillna("")
     rendered = Table(title=escape(title))
@@ -46,12 +46,12 @@ def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         rendered.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
     for row in texts.itertuples(index=False):
         rendered.add_row(*map(escape, row))
-    # A log file has no width of its own; 80 columns would cut the rows of a sweep.
+    # A log file has no width, and the default of 80 columns would cut the rows of a sweep.
     Console(width=None if sys.stdout.isatty() else 160).print(rendered)
 
 
 def show_sweep(folder: Path) -> bool:
-    """Print the table of a multirun, and below it each error; whether all of its jobs are finished."""
+    """Print the table of a multirun and its errors; return whether all of its jobs are finished."""
     jobs = jobs_of(folder)
     rows = _rows(jobs)
     _write(rows, folder)
@@ -64,7 +64,7 @@ def show_sweep(folder: Path) -> bool:
 
 
 def show_status(folder: Path) -> bool:
-    """Print how far the jobs of a multirun are; whether any is still to come or going on."""
+    """Print how far the jobs of a multirun are; return whether any is waiting or running."""
     jobs = jobs_of(folder)
     rows = [
         {
@@ -84,10 +84,10 @@ def show_status(folder: Path) -> bool:
 
 
 def sweep(folder: Path) -> pandas.DataFrame:
-    """One row per job of the multirun in `folder`.
+    """Return one row per job of the multirun in `folder`.
 
-    There is a column for each key in which the jobs differ, and one for each baseline. Written beside the
-    jobs as `sweep.csv` and `sweep.md` too, whatever became of them.
+    There is one column for each key in which the jobs differ, and one for each baseline. The table is also
+    written beside the jobs as `sweep.csv` and `sweep.md`, whether or not they have succeeded.
     """
     return _write(_rows(jobs_of(folder)), folder)
 
@@ -128,13 +128,14 @@ def _write(rows: Sequence[Mapping[str, Cell]], folder: Path) -> pandas.DataFrame
 
 
 def _swept(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    """What each job was asked for, of the keys in which they differ."""
-    given = [by_key(job.overrides) for job in jobs]
-    return [{key: overrides.get(key, "") for key in differing(given)} for overrides in given]
+    """Return the overrides of each job whose keys differ between the jobs."""
+    all_overrides = [by_key(job.overrides) for job in jobs]
+    keys = differing(all_overrides)
+    return [{key: overrides.get(key, "") for key in keys} for overrides in all_overrides]
 
 
 def markdown(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str]) -> str:
-    """The table as GitHub shows it; shares in percent."""
+    """Return the table for GitHub; shares are in percent."""
     texts = [[str(row.get(column, "")) for column in columns] for row in rows]
     lines = [list(columns), ["---"] * len(columns), *texts]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)

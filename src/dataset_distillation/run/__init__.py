@@ -1,1 +1,1 @@
-"""Every file of a run folder, and the process that writes it."""
+"""The files of a run folder, and the process that writes them."""

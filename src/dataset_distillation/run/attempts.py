@@ -1,4 +1,4 @@
-"""`run.json`: what was asked for, how often the run was started, how far each attempt came, what it cost."""
+"""`run.json`: the config of a run, how often it was started, how far each attempt came, and what it cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Attempts:
-    """The attempt that runs, behind those before it; up to date at each checkpoint, for it may be killed."""
+    """The present attempt and those before it; saved at each checkpoint, since the process may be killed."""
 
     def __init__(self, run: Run) -> None:
         self.path = run.folder / RUN
@@ -28,15 +28,15 @@ class Attempts:
         if record is None or record.config != run.config:
             record = RunRecord(cwd=os.getcwd(), overrides=run.overrides, config=run.config, attempts=[])
         self.record = record
-        self.begun, self.cpu = time.time(), _cpu_seconds()
+        self.started, self.cpu = time.time(), _cpu_seconds()
         self.now = Attempt(
-            started=_timestamp(self.begun),
+            started=_timestamp(self.started),
             host=platform.node(),
             slurm_job=os.environ.get("SLURM_JOB_ID"),
             git_commit=run.code.commit,
             git_dirty=bool(run.code.changes),
             outer_steps=None,
-            end=None,  # stays so where it is killed: `until` is when it was last seen
+            end=None,  # stays None if the process is killed; `until` is when it was last seen
             **self._cost(),
         )
         self._warn_of_other_code()
@@ -44,7 +44,7 @@ class Attempts:
         self.save(None)
 
     def save(self, outer_steps: int | None) -> None:
-        """Note the time, what the attempt has cost, and how many outer steps a checkpoint has kept."""
+        """Save the time, what the attempt has cost so far, and the outer steps that a checkpoint holds."""
         for key, value in self._cost().items():
             setattr(self.now, key, value)
         if outer_steps is not None:
@@ -54,16 +54,16 @@ class Attempts:
     def _cost(self) -> dict[str, Any]:
         return {
             "until": _timestamp(time.time()),
-            "seconds": round(time.time() - self.begun, 2),
+            "seconds": round(time.time() - self.started, 2),
             "cpu_seconds": round(_cpu_seconds() - self.cpu, 2),
             "peak_memory_mb": round(_peak_memory() / 2**20),
             "peak_gpu_memory_mb": _peak_gpu_memory(),
         }
 
     def _warn_of_other_code(self) -> None:
-        for before in self.record.attempts[-1:]:
-            if before.git_commit != self.now.git_commit:
-                log.warning("the code is no longer that of commit %s: bits may differ", before.git_commit)
+        for earlier in self.record.attempts[-1:]:
+            if earlier.git_commit != self.now.git_commit:
+                log.warning("the code is no longer that of commit %s: bits may differ", earlier.git_commit)
 
     def __enter__(self) -> Attempts:
         return self
@@ -92,7 +92,7 @@ class Attempts:
         )
 
     def provenance(self, command: str, origin: dict[str, Any]) -> Provenance:
-        """What repeats the run, with what it cost; `origin` says by which code, on which machine and data."""
+        """What is needed to repeat the run, and its cost; `origin` names its code, machine and data."""
         attempts = [attempt.model_copy() for attempt in self.record.attempts]
         return Provenance(command=command, **origin, **self.cost().model_dump(), attempts=attempts)
 
@@ -102,13 +102,13 @@ def _timestamp(seconds: float) -> str:
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of those that it has started and waited for."""
+    """CPU seconds of this process and of the child processes that it has waited for."""
     times = psutil.Process().cpu_times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _peak_memory() -> int:
-    """The most bytes that this process has had resident; psutil says so on Windows alone."""
+    """The largest resident memory of this process in bytes; psutil gives it on Windows only."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

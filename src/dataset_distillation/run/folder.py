@@ -1,4 +1,4 @@
-"""What the files in the folder of a run, and of a multirun, are called. What is in them, records.py says."""
+"""The names of the files in the folder of a run and of a multirun; records.py describes their contents."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 # A run.
 CONFIG = "config.yaml"  # the resolved config
-RUN = "run.json"  # what was asked for, and every attempt
-STATUS = "status.json"  # signs of life, while it runs
+RUN = "run.json"  # the config and the overrides, and every attempt
+STATUS = "status.json"  # signs of life while the run goes on
 RESULT = "result.json"  # how it ended
 ARTIFACT = "distilled.safetensors"
 EVALUATION = "evaluation.csv"  # one row per run of the table of all methods
@@ -15,11 +15,11 @@ CONFUSION = "confusion.json"
 HISTORY = "history.csv"  # the curves
 CHECKPOINTS = "checkpoints"
 IMAGES = "images"
-GRID = "grid.png"  # in `IMAGES`, as the next two
+GRID = "grid.png"  # in `IMAGES`, as are `REAL` and `step_picture`
 REAL = "real.png"
 LOG = "distill.log"
 CHANGES = "uncommitted.diff"  # how the code differed from its commit
-PAGE = "report.html"  # of a multirun, too
+PAGE = "report.html"  # a multirun has one, too
 
 # A multirun, whose jobs are in the folders 0, 1, ...
 SWEEP = "sweep.json"
@@ -28,7 +28,7 @@ TABLE_MARKDOWN = "sweep.md"
 
 
 def step_picture(step: int) -> str:
-    """The picture of a step's images, in `IMAGES`."""
+    """The name of the picture of a step's images, in `IMAGES`."""
     return f"step_{step:02}.png"
 
 

@@ -1,7 +1,7 @@
-"""What runs and sweeps say of themselves while they go on.
+"""Signs of life that runs and sweeps write while they go on.
 
-A run that goes on has a `status.json`, rewritten every few seconds; how it ended, `result.json` says. So a
-run that was killed is known by a `status.json` that nobody rewrites. `sweep.json` does so for a multirun.
+A run rewrites its `status.json` every few seconds while it goes on; `result.json` says how it ended. So a
+run was killed if nobody rewrites its `status.json` any more. A multirun rewrites its `sweep.json` likewise.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from dataset_distillation.run.records import Life, RecordError, Status, read, sa
 log = logging.getLogger(__name__)
 
 BEAT = 5.0  # seconds between two signs of life
-LOST = 60.0  # seconds without one after which nobody is there; file systems of clusters are slow
+LOST = 60.0  # seconds without a sign after which a process counts as gone; cluster file systems are slow
 
 
 @dataclass
 class Progress:
-    """How far a run is; kept up to date by a callback of the Trainer."""
+    """How far a run is; a callback of the Trainer keeps it up to date."""
 
     step: int = 0
     steps: int = 0
@@ -42,9 +42,9 @@ class Progress:
 
 
 class Heartbeat:
-    """Writes a record of `kind` to `path` now and every few seconds, until it is stopped.
+    """Writes a record of `kind` to `path` at the start and every few seconds, until it is stopped.
 
-    `describe` returns its fields, but for the sign of life.
+    `describe` returns the fields of the record except the sign of life.
     """
 
     def __init__(self, path: Path, kind: type[Life], describe: Callable[[], dict[str, Any]]) -> None:
@@ -72,7 +72,7 @@ class Heartbeat:
 
 @contextlib.contextmanager
 def published(folder: Path, progress: Progress, overrides: list[str]) -> Iterator[None]:
-    """Keep `folder/status.json` while a run goes on."""
+    """Keep `folder/status.json` up to date while a run goes on, and remove it at the end."""
     heartbeat = Heartbeat(folder / STATUS, Status, lambda: {"overrides": overrides, **asdict(progress)})
     heartbeat.start()
     try:
@@ -83,17 +83,17 @@ def published(folder: Path, progress: Progress, overrides: list[str]) -> Iterato
 
 
 def alive(life: Life) -> bool:
-    """Whether the process that gave this sign of life is still there."""
+    """Whether the process that gave this sign of life still exists."""
     if time.time() - life.updated > LOST:
         return False
     return life.host != socket.gethostname() or psutil.pid_exists(life.pid)
 
 
 def process_in(folder: Path) -> str | None:
-    """Which process runs in `folder`, if another one does.
+    """Return which other process runs in `folder`, or None.
 
-    Of one on another machine nothing is known but its signs of life, so the next one is waited for: a
-    killed one gives none, and its cluster may have queued its job again at once.
+    Of a process on another machine only the signs of life are visible, so this function waits for the next
+    one. A killed process gives none, but its cluster may have restarted its job at once.
     """
     path = folder / STATUS
     try:
@@ -101,16 +101,16 @@ def process_in(folder: Path) -> str | None:
         if life is None:
             return None
         here = life.host == socket.gethostname()
-        goes_on = life.pid != os.getpid() if here else _gives_another_sign(path, life)
-    except RecordError:  # half of it may be there after a power loss, and then no process is
+        running = life.pid != os.getpid() if here else _gives_another_sign(path, life)
+    except RecordError:  # a power loss may leave half a file, and then the process is gone, too
         return None
-    return f"process {life.pid} of {life.host}" if goes_on and alive(life) else None
+    return f"process {life.pid} of {life.host}" if running and alive(life) else None
 
 
 def _gives_another_sign(path: Path, life: Status) -> bool:
     deadline = time.monotonic() + LOST
     if alive(life):
-        log.warning("%s has run here; waiting whether it still does (%.0f s at most)", life.host, LOST)
+        log.warning("%s has run here; waiting to see whether it still does (at most %.0f s)", life.host, LOST)
     while alive(life) and time.monotonic() < deadline:
         time.sleep(1)
         if (now := read(Status, path)) != life:

@@ -1,4 +1,4 @@
-"""The curves of a run, whatever the logger: `history.csv`."""
+"""The curves of a run: `history.csv`, which is written with any logger."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dataset_distillation.run.records import RecordError
 
 
 class History(Logger):
-    """One row a logged step in `folder/history.csv`: the step, and what was logged at it.
+    """One row per logged step in `folder/history.csv`: the step and the values logged at it.
 
-    A run that goes on after outer step `done` keeps the rows of the steps before.
+    A run that resumes after outer step `done` keeps the rows of the steps before.
     """
 
     name = "history"
@@ -30,16 +30,16 @@ class History(Logger):
         super().__init__()
         self.path = folder / HISTORY
         self.rows = _before(self.path, done) if done else []
-        self.columns = dict.fromkeys(name for row in self.rows for name in row)  # as they came
-        self.known = 0  # columns of the file
-        self.written, self.end = 0, 0  # rows in the file that grow no more, and the byte behind them
+        self.columns = dict.fromkeys(name for row in self.rows for name in row)  # in order of appearance
+        self.known = 0  # number of columns in the file
+        self.written, self.end = 0, 0  # number of final rows in the file, and the byte after them
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
-        """The run folder has them in `config.yaml`."""
+        """Do nothing: the run folder has the config in `config.yaml`."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        # Lightning logs a step's training and its validation one after the other.
+        # Lightning logs the training and the validation of one step in two calls.
         if not self.rows or self.rows[-1]["step"] != step:
             self.rows.append({"step": step})
         self.rows[-1].update({name: value for name, value in metrics.items() if name != "epoch"})
@@ -47,10 +47,10 @@ class History(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Bring the file up to date. Lightning calls this at each logged step: only new rows are written."""
+        """Write the rows that are new: Lightning calls this at each logged step."""
         if not self.rows:
             return
-        if len(self.columns) > self.known:  # at the first row, at the first validation: the file is made anew
+        if len(self.columns) > self.known:  # new columns (first row, first validation): rewrite the file
             header = (",".join(self.columns) + "\n").encode()
             write(self.path, header + self._lines(self.rows))
             self.known, self.written, self.end = len(self.columns), 0, len(header)
@@ -68,7 +68,7 @@ class History(Logger):
 
 
 def _before(path: Path, done: int) -> list[dict[str, Any]]:
-    """The rows of steps that were done, of which `step` counts from 0; none that a power loss has torn."""
+    """Return the rows of the first `done` steps (`step` counts from 0) that a power loss has not damaged."""
     if not path.exists():
         return []
     *whole, _ = path.read_bytes().decode(errors="replace").split("\n")
@@ -78,10 +78,10 @@ def _before(path: Path, done: int) -> list[dict[str, Any]]:
 
 
 def _row(fields: dict[str | None, Any]) -> dict[str, Any] | None:
-    """A row as it was logged, or None where a field is no number."""
+    """Return a row as it was logged, or None if a field is not a number."""
     values = {name: value for name, value in fields.items() if value}
     try:
-        if None in values:  # more fields than the header has
+        if None in values:  # the row has more fields than the header
             return None
         for value in values.values():
             float(value)
@@ -91,7 +91,7 @@ def _row(fields: dict[str | None, Any]) -> dict[str, Any] | None:
 
 
 def read_history(path: Path) -> pandas.DataFrame | None:
-    """The curves in `path`; None where there are none yet. Raises RecordError."""
+    """Return the curves in `path`, or None if there are none yet. Raises RecordError if they are damaged."""
     if not path.exists() or path.stat().st_size <= 1:
         return None
     try:
@@ -99,5 +99,5 @@ def read_history(path: Path) -> pandas.DataFrame | None:
         if "step" not in curves:
             raise ValueError("no column step")
         return curves.astype(float).astype({"step": int})
-    except (OSError, ValueError, TypeError) as error:  # what pandas raises for a file that is no such table
+    except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
         raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error

@@ -1,4 +1,4 @@
-"""Signals that end a run so that it can go on later: Ctrl-C, and what a cluster sends before it kills."""
+"""Signals that end a run so that it can be resumed: Ctrl-C, and those of a cluster that will kill it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-#: SIGTERM comes before SIGKILL; scripts ask for SIGUSR1 (`sbatch --signal=USR1@60`), submitit for SIGUSR2.
+#: SIGTERM precedes SIGKILL; scripts request SIGUSR1 (`sbatch --signal=USR1@60`), submitit requests SIGUSR2.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on where this one stopped
+INTERRUPTED = 130  # the exit code that a shell expects after Ctrl-C
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes where this one stopped
 
 
 class Interrupted(BaseException):
-    """A signal has ended the run. No Exception: nothing that recovers from errors shall catch it."""
+    """A signal has ended the run.
+
+    It is not an Exception, so that code that recovers from errors does not catch it.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -23,31 +26,31 @@ class Interrupted(BaseException):
 
 
 def exit_code(name: str) -> int:
-    """What the program answers to the signal of that name."""
+    """The exit code of the program after the signal of that name."""
     return INTERRUPTED if name == "SIGINT" else TRY_AGAIN
 
 
 def listeners() -> dict[int, Any]:
-    """Who is called at which signal; signals that are ignored, or that end the process, are left out."""
+    """Return the handler of each signal, without signals that are ignored or that end the process."""
     if threading.current_thread() is not threading.main_thread():
-        return {}  # Python calls handlers in the main thread alone
-    found = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    return {signum: listener for signum, listener in found.items() if callable(listener)}
+        return {}  # Python calls handlers in the main thread only
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    return {signum: listener for signum, listener in handlers.items() if callable(listener)}
 
 
 @contextmanager
 def interruptible(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
-    """Within it a signal raises Interrupted, unless somebody else listens to it already (submitit does)."""
+    """Make each signal raise Interrupted, unless other code, such as submitit, already handles it."""
 
     def interrupt(signum: int, _: Any) -> None:
         raise Interrupted(signum)
 
-    taken = {}
+    replaced = {}
     if threading.current_thread() is threading.main_thread():
         free = (signal.SIG_DFL, signal.default_int_handler)
-        taken = {s: signal.signal(s, interrupt) for s in signals if signal.getsignal(s) in free}
+        replaced = {s: signal.signal(s, interrupt) for s in signals if signal.getsignal(s) in free}
     try:
         yield
     finally:
-        for signum, listener in taken.items():
+        for signum, listener in replaced.items():
             signal.signal(signum, listener)

@@ -1,4 +1,4 @@
-"""The processes of one run on several devices: who starts them, and which of them this one is."""
+"""The processes of one run on several devices: which program starts them, and the rank of this one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from dataset_distillation.errors import refuse
 
 
 def environment(devices: int) -> ClusterEnvironment:
-    """A launcher that has started a process a device, or else Lightning, which starts the others itself.
+    """Return the launcher that has started one process per device, or Lightning, which starts them itself.
 
-    One process is Lightning's also where SLURM is: it would requeue the job beside the launcher.
+    A single process is Lightning's even under SLURM, whose environment would requeue the job a second time,
+    beside the launcher.
     """
     if devices > 1 and os.environ.get("SLURM_NTASKS") == str(devices):
         try:
             return SLURMEnvironment(auto_requeue=False)
-        except RuntimeError as error:  # its processes may lie on nodes as SLURM likes
-            allowed, remedy = "SLURM may run its tasks anywhere", f"ask for --ntasks-per-node={devices}"
+        except RuntimeError as error:  # SLURM may spread the tasks over nodes in any way
+            allowed, remedy = "SLURM may run its tasks on any nodes", f"use --ntasks-per-node={devices}"
             raise refuse("trainer.devices", devices, allowed, remedy) from error
     if devices > 1 and TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
@@ -31,18 +32,18 @@ def environment(devices: int) -> ClusterEnvironment:
 
 
 def rank(devices: int) -> int:
-    """The number of this process; 0 writes and reports, the others help it to distil."""
-    started = environment(devices)
+    """The number of this process: 0 distills, writes and reports; the others only help to distill."""
+    launcher = environment(devices)
     if devices == 1:
         return 0
-    return started.local_rank() if isinstance(started, LightningEnvironment) else started.global_rank()
+    return launcher.local_rank() if isinstance(launcher, LightningEnvironment) else launcher.global_rank()
 
 
 def check(devices: int) -> None:
-    """Raise ConfigError in a multirun whose launcher has not started a process a device.
+    """Raise ConfigError in a multirun whose launcher has not started one process per device.
 
-    Lightning starts its processes with the command that was typed, and torchrun those of the whole multirun:
-    each would run the whole sweep.
+    Lightning starts its processes with the command that was typed, and torchrun starts the whole multirun in
+    each process: each would run the whole sweep.
     """
     if devices > 1 and not isinstance(environment(devices), SLURMEnvironment):
         allowed = "in a multirun the launcher must start the processes"

@@ -1,4 +1,4 @@
-"""What was asked for, by which code, on which machine: the part of a result that repeats it."""
+"""The part of a result that allows a run to be repeated: the code, the machine and the data."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Code:
-    """The commit that runs, and how the files differ from it; nothing where the code is no checkout."""
+    """The commit that runs, and how the files differ from it; empty if the code is not in a checkout."""
 
     commit: str | None = None
     changes: bytes = b""
 
     @classmethod
     def running(cls) -> Code:
-        """The code as it is now: a later commit, or edit, is not what has been imported."""
+        """Return the state of the code now, since later commits or edits are not what was imported."""
         try:
-            _git("ls-files", "--error-unmatch", __file__)  # a .venv may lie in the checkout of something else
+            _git("ls-files", "--error-unmatch", __file__)  # a .venv may be inside another checkout
             commit = _git("rev-parse", "HEAD").decode().strip()
             top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
             changes = _git("diff", "HEAD", "--binary", "--no-ext-diff", top=top)
             new = _git("ls-files", "-z", "--others", "--exclude-standard", "src", "conf", top=top)
-            for path in filter(None, new.decode().split("\0")):  # with code 1: it differs from nothing
+            for path in filter(None, new.decode().split("\0")):  # git exits with 1 because the files differ
                 changes += _git("diff", "--no-index", "--binary", os.devnull, path, top=top, codes=(0, 1))
         except (OSError, subprocess.CalledProcessError):
             return cls()
@@ -50,7 +50,10 @@ def _git(*arguments: str, top: Path | None = None, codes: tuple[int, ...] = (0,)
 
 
 def provenance(device: torch.device, data_checksum: str, seed: int, code: Code) -> dict[str, Any]:
-    """What is needed to repeat the run. No times: a resumed run has the bits of another."""
+    """Return what is needed to repeat the run.
+
+    It has no times, so that the artifact of a resumed run has the same bits as that of an uninterrupted one.
+    """
     import torch
 
     return {
@@ -67,15 +70,15 @@ def provenance(device: torch.device, data_checksum: str, seed: int, code: Code) 
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of this package and of what it requires."""
-    ours = "dataset-distillation"
-    needed = map(Requirement, requires(ours) or [])
-    always = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
-    return {"python": platform.python_version(), **{name: version(name) for name in (ours, *always)}}
+    """The versions of Python, of this package and of its requirements."""
+    package = "dataset-distillation"
+    required = map(Requirement, requires(package) or [])
+    always = [one.name for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return {"python": platform.python_version(), **{name: version(name) for name in (package, *always)}}
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What the numbers were computed on; memory in GiB."""
+    """The hardware that computed the numbers; memory in GiB."""
     import torch
 
     return {

@@ -1,7 +1,8 @@
-"""What the JSON files of a run and of a multirun hold, and the one place that reads and writes them.
+"""The contents of the JSON files of a run and of a multirun; no other module reads or writes them.
 
-A record of an older version lacks what was added since: each field that is not as old as its file has a
-default that says what was true then. What a newer version added is kept when a record is written again.
+A record of an older version lacks fields that were added later: each field that is newer than its file has a
+default that says what held before. Fields that a newer version added are kept when a record is written
+again.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from dataset_distillation.objectives import ACCURACY, Metric
 
 
 class RecordError(UserError):
-    """A file of a run folder is not what a run writes there."""
+    """A file in a run folder does not have the contents that a run writes there."""
 
 
 class Record(BaseModel):
-    """A table of keys and values in a file."""
+    """Keys and values in a file."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
 
 
 class Spread(Record):
-    """Of a metric over runs; None where any run has no finite value."""
+    """The spread of a metric over runs; all None if any run has no finite value."""
 
     mean: float | None
     std: float | None
@@ -46,16 +47,16 @@ class Spread(Record):
 
 
 class EvaluationRow(Spread):
-    """A method, by the objective's first metric; in `metrics` by all, the loss included."""
+    """A method judged by the objective's first metric; `metrics` has all metrics, including the loss."""
 
     method: str
     runs: int
     networks: int = 0
     sets: int = 1
-    difference: float | None = None  # distilled − this, and its 95 % interval
+    difference: float | None = None  # distilled − this method, with its 95 % interval
     low: float | None = None
     high: float | None = None
-    learning_rate: float | None = None  # what was chosen
+    learning_rate: float | None = None  # this and the next three: the chosen settings
     epochs: int | None = None
     distance: str | None = None
     k: int | None = None
@@ -64,7 +65,7 @@ class EvaluationRow(Spread):
 
 
 class Storage(Record):
-    """What distilled data take, in bytes, beside the real train set."""
+    """The size of the distilled data in bytes, and that of the real train set."""
 
     images_bytes: int = 0
     labels_bytes: int = 0
@@ -79,7 +80,7 @@ class Storage(Record):
 
 
 class PoolReport(Record):
-    """How good the pretrained networks are on the test split of their source."""
+    """The accuracy of the pretrained networks on the test split of their source."""
 
     source: str
     networks: int
@@ -114,11 +115,11 @@ class Attempt(Record):
     slurm_job: str | None = None
     git_dirty: bool = False
     outer_steps: int | None = None
-    end: str | None = None  # None where it was killed
+    end: str | None = None  # None if it was killed
 
 
 class RunRecord(Record):
-    """`run.json`: what was asked for, how often the run was started, how far each attempt came."""
+    """`run.json`: the config, how often the run was started, and how far each attempt came."""
 
     cwd: str
     overrides: list[str]
@@ -148,15 +149,15 @@ class Result(Record):
 
     status: str = "missing"
     error: str = ""
-    signal: str | None = None  # that interrupted it
-    metrics: list[Metric] = []  # of the objective, that which checkpoints are chosen by first
+    signal: str | None = None  # the one that interrupted it
+    metrics: list[Metric] = []  # those of the objective; checkpoints are chosen by the first
     validation: float | None = None  # the best value of the first; in the file it is `validation_<metric>`
     outer_steps: int | None = None
     skipped_steps: int | None = None
     distillation_seconds: float | None = None
     outer_steps_per_second: float | None = None
     memory_estimate_mb: int | None = None
-    artifact: str | None = None  # that was judged
+    artifact: str | None = None  # the one that was judged
     class_names: list[str] = []
     selection: str = "validation"
     evaluation: list[EvaluationRow] = []
@@ -169,7 +170,7 @@ class Result(Record):
 
     @property
     def metric(self) -> Metric:
-        """What checkpoints are chosen by and tables show."""
+        """The metric that checkpoints are chosen by and that tables show."""
         return self.metrics[0] if self.metrics else ACCURACY
 
     @property
@@ -178,7 +179,7 @@ class Result(Record):
         return {row.method.replace(" ", "_"): row for row in self.evaluation}
 
     def value(self, key: str) -> Any:
-        """The chosen file of a group, or the resolved value of `distilled.steps`, ...; or None."""
+        """The choice of a group, or the resolved value of a key such as `distilled.steps`, or None."""
         if key in self.choices:
             return self.choices[key]
         node: Any = self.config
@@ -189,7 +190,7 @@ class Result(Record):
     @model_validator(mode="before")
     @classmethod
     def _from_file(cls, content: Any) -> Any:
-        """Records of version 0.1 name the first metric alone; the others are those of the evaluation."""
+        """Read records of version 0.1, too: they name only the first metric; the evaluation has the rest."""
         if not isinstance(content, dict) or not isinstance(first := content.get("metric"), str):
             return content
         content = {**content, "validation": content.get(f"validation_{first}")}
@@ -203,8 +204,8 @@ class Result(Record):
                 else []
             )
             names = [name for metrics in of_rows if isinstance(metrics, dict) for name in metrics]
-            shown = [name for name in dict.fromkeys([first, *names]) if name == first or not _is_loss(name)]
-            content["metrics"] = list(map(_by_its_name, shown))
+            known = [name for name in dict.fromkeys([first, *names]) if name == first or not _is_loss(name)]
+            content["metrics"] = list(map(_by_its_name, known))
         return content
 
     @model_serializer(mode="wrap")
@@ -217,7 +218,7 @@ class Result(Record):
 
 
 def _is_loss(name: str) -> bool:
-    """How version 0.1 told the direction of a metric."""
+    """Version 0.1 had no other sign of a metric's direction than its name."""
     return name.endswith("loss")
 
 
@@ -230,12 +231,12 @@ class Life(Record):
 
 
 def _by_its_name(metric: Any) -> Any:
-    """A metric of which version 0.1 wrote no more than the name."""
+    """Return the metric of a name; version 0.1 wrote only the name."""
     return Metric(metric, not _is_loss(metric), not _is_loss(metric)) if isinstance(metric, str) else metric
 
 
 class Status(Life):
-    """`status.json`: how far a run is that goes on."""
+    """`status.json`: how far a running run has come."""
 
     overrides: list[str]
     step: int = 0
@@ -251,14 +252,14 @@ class Sweep(Life):
     command: str = ""
     launcher: str = ""
     swept: list[str] = []  # the keys
-    jobs: list[list[str]] | None = None  # the overrides of each; None where a search finds them as it goes
-    submitted: list[str] = []  # ids of the jobs that the launcher has handed over, in order
+    jobs: list[list[str]] | None = None  # the overrides per job; None if a search chooses them as it runs
+    submitted: list[str] = []  # ids of the jobs that the launcher has submitted, in order
     uid: int = -1
     ended: bool = False
 
 
 class Confusion(RootModel[dict[str, list[list[float]]]]):
-    """`confusion.json`: by method, the mean share [true][predicted] over the held-out networks."""
+    """`confusion.json`: for each method, the mean share [true][predicted] over the held-out networks."""
 
     @model_validator(mode="after")
     def _square(self) -> Confusion:
@@ -272,7 +273,10 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def read(kind: type[R], path: Path) -> R | None:
-    """The record in `path`; None where there is no such file. Raises RecordError, one line."""
+    """Return the record in `path`, or None if there is no such file.
+
+    Raises RecordError, with a message of one line, if it cannot be read.
+    """
     try:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -287,5 +291,5 @@ def read(kind: type[R], path: Path) -> R | None:
 
 
 def save(record: BaseModel, path: Path) -> None:
-    """Write what was set of `record`, whole or not at all. Raises UserError."""
+    """Write the fields of `record` that were set, atomically. Raises UserError."""
     write(path, (record.model_dump_json(indent=2, exclude_unset=True) + "\n").encode())

@@ -1,4 +1,4 @@
-"""One run: where it writes, and what it was asked for."""
+"""One run: its folder and its config."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dataset_distillation.run.records import Result, save
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run writes, and what it was asked for."""
+    """Where a run writes, and the config, choices and overrides that it was started with."""
 
     folder: Path
     config: dict[str, Any]  # the resolved experiment
     choices: dict[str, str]  # the chosen file of each group
     overrides: list[str]
-    command: str = ""  # that repeats it: of a job of a multirun, its own
+    command: str = ""  # the command that repeats this run; a job of a multirun has its own
     progress: Progress = field(default_factory=Progress)
     code: Code = field(default_factory=Code.running)
 
     def record(self, result: Result) -> None:
-        """Write `result.json`: the outcome, and what was asked for."""
+        """Write `result.json`: the outcome, with the config, choices and overrides."""
         result.choices, result.overrides, result.config = self.choices, self.overrides, self.config
         save(result, self.folder / RESULT)
 
@@ -37,6 +37,6 @@ class Run:
         self.record(Result(status="failed", error=message))
 
     def keep_changes(self) -> None:
-        """Write `uncommitted.diff`, if the code is not that of the commit."""
+        """Write `uncommitted.diff` if the code differs from its commit."""
         if self.code.changes:
             write(self.folder / CHANGES, self.code.changes)

@@ -1,4 +1,4 @@
-"""The jobs of any multirun, as their files tell them."""
+"""The jobs of a multirun, as their files describe them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dataset_distillation.sweep.submitit import Queue
 OPEN = ("queued", "running")
 
 
-def swept(job: Path, overrides: list[str]) -> list[str] | None:
-    """Those of a job's overrides in which the jobs of its sweep differ; None for a run in no sweep."""
+def swept_overrides(job: Path, overrides: list[str]) -> list[str] | None:
+    """Return the overrides of a job whose keys its sweep varies; None for a run in no sweep."""
     if (sweep := read(Sweep, job.parent / SWEEP)) is None:
         return None
     return [override for override in overrides if override.split("=")[0] in sweep.swept]
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the outer steps; the evaluation behind them is not foreseen."""
+        """Seconds until the last outer step; the evaluation after it is not included."""
         p = self.progress
         if self.state != "running" or not p.steps_per_second:
             return None
@@ -43,15 +43,15 @@ class Job:
 
 
 def jobs_of(folder: Path) -> list[Job]:
-    """Every job of the multirun in `folder`, those that have not begun included. Raises UserError."""
+    """Return the jobs of the multirun in `folder`, including those not yet started. Raises UserError."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    begun = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+    started = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
     sweep = read(Sweep, folder / SWEEP)
     announced = sweep.jobs if sweep else None
-    numbers = begun if announced is None else range(len(announced))
+    numbers = started if announced is None else range(len(announced))
     if not numbers:
-        raise UserError(f"{folder}: no folder of a multirun (no jobs)")
+        raise UserError(f"{folder}: not the folder of a multirun (it has no jobs)")
     queue = Queue.of(sweep)
     return [_job(folder / str(n), None if announced is None else announced[n], queue) for n in numbers]
 
@@ -59,17 +59,17 @@ def jobs_of(folder: Path) -> list[Job]:
 def _job(folder: Path, announced: list[str] | None, queue: Queue) -> Job:
     number = int(folder.name)
     try:
-        begun = _begun(folder, announced)
+        job = _started(folder, announced)
     except RecordError as error:
         return Job(number, folder, "damaged", announced or [], result=Result(error=str(error)))
-    if begun is None:
+    if job is None:
         return Job(number, folder, "queued" if queue.may_begin(number) else "missing", announced or [])
-    # Whatever ended an earlier attempt: what a queue holds is still to come.
-    again = begun.state not in ("running", "finished") and queue.holds(number)
-    return replace(begun, state="queued") if again else begun
+    # A job that is in the queue will run again, however an earlier attempt ended.
+    again = job.state not in ("running", "finished") and queue.holds(number)
+    return replace(job, state="queued") if again else job
 
 
-def _begun(folder: Path, announced: list[str] | None) -> Job | None:
+def _started(folder: Path, announced: list[str] | None) -> Job | None:
     number = int(folder.name)
     if status := read(Status, folder / STATUS):
         progress = Progress(
@@ -82,7 +82,7 @@ def _begun(folder: Path, announced: list[str] | None) -> Job | None:
         return Job(number, folder, "lost", status.overrides, progress, Result(error=error))
     result = read(Result, folder / RESULT)
     if result is None or (announced is not None and set(announced) != set(result.overrides)):
-        return None  # another sweep's, which will be replaced
+        return None  # the result of another sweep, which this one will replace
     steps = result.value("outer.steps")
     total = steps if isinstance(steps, int) else 0
     progress = Progress(result.outer_steps or 0, total, result.metric, result.validation)

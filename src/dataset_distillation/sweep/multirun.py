@@ -27,21 +27,21 @@ from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
 
 class Multirun:
-    """The multirun of this process: `sweep.json` names its jobs, and shows that it goes on."""
+    """The multirun of this process: `sweep.json` lists its jobs and shows that it goes on."""
 
     def __init__(self, config: DictConfig) -> None:
         hydra = config.hydra
         self.folder, self.launcher = Path(hydra.sweep.dir), hydra.launcher._target_
         overrides = _overrides(hydra)
         self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
-        # A search finds its jobs as it goes.
+        # A search chooses its jobs while it runs, so they cannot be listed in advance.
         self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
         self.path = self.folder / SWEEP
         self.ended = False
         self.before = self.path.read_bytes() if self.path.exists() else None
         self.starts, self.earlier = self._starts(), submitted(self.folder)
-        self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # of a job
-        self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, and when
+        self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # per job
+        self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time
         self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
 
     def _describe(self) -> dict[str, Any]:
@@ -58,60 +58,61 @@ class Multirun:
         }
 
     def submitted(self) -> list[str]:
-        """The ids of the jobs that the launcher has handed over, in order."""
+        """The ids of the jobs that the launcher has submitted, in order."""
         return [job for job in submitted(self.folder) if job not in self.earlier]
 
     def _let_go(self) -> None:
-        """Of jobs that left SLURM's queue so long ago that what they left in files would be seen."""
-        if not (ours := self.submitted()) or (held := slurm_holds(os.getuid())) is None:
+        """Give up jobs that left SLURM's queue so long ago that their result files would have appeared."""
+        if not (own := self.submitted()) or (held := slurm_holds(os.getuid())) is None:
             return
         now = time.monotonic()
-        self.gone = {job: self.gone.get(job, now) for job in ours if job not in held}
+        self.gone = {job: self.gone.get(job, now) for job in own if job not in held}
         for job, left in self.gone.items():
             if now - left > LOST:
                 give_up(self.folder, job, self.tasks)
 
     def _starts(self) -> dict[Path, int]:
-        # Hydra writes these as a job starts, wherever that is; compared with themselves, no clock matters.
+        # Hydra writes these files when a job starts. Their times are only compared with earlier times of the
+        # same files, so clocks of different machines do not matter.
         return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
 
     def same_as_before(self) -> None:
-        """Refuse to go on with the sweep in this folder by a command that does not ask for all its jobs."""
+        """Raise ConfigError unless the command has all jobs of the sweep that it resumes in this folder."""
         sweep = read(Sweep, self.path)
         before, now = (sweep and sweep.jobs) or [], self.announced or []
         for number, (there, here) in enumerate(zip(before, now, strict=False)):
-            asked = " ".join(override for override in there if override not in here)
+            earlier = " ".join(override for override in there if override not in here)
             other = " ".join(override for override in here if override not in there)
-            if asked or other:
-                differs = f"{asked}, not {other}" if asked and other else asked or f"no {other}"
+            if earlier or other:
+                differs = f"{earlier}, not {other}" if earlier and other else earlier or f"no {other}"
                 self._refuse(f"its job {number} has {differs}")
         if len(now) < len(before):
             self._refuse(f"it has {len(before)} jobs, not {len(now)}")
 
     def _refuse(self, allowed: str) -> NoReturn:
-        raise refuse("sweep.resume", self.folder, allowed, "give the command that began it")
+        raise refuse("sweep.resume", self.folder, allowed, "use the command that started it")
 
     def started(self) -> bool:
-        """Whether any job has begun, or waits in a queue."""
+        """Whether any job has started or waits in a queue."""
         return self._starts() != self.starts or bool(self.submitted())
 
     def wait(self) -> None:
-        """Until no job is queued or running: submitit gives up at the first that it loses."""
-        told = False
+        """Wait until no job is queued or running: submitit stops waiting at the first job that it loses."""
+        printed = False
         while "submitit" in self.launcher and any(job.state in OPEN for job in jobs_of(self.folder)):
-            if not told:
-                print("a job was lost; waiting for the others (Ctrl-C leaves them alone)", file=sys.stderr)
-            told = True
+            if not printed:
+                print("a job was lost; waiting for the others (Ctrl-C does not stop them)", file=sys.stderr)
+            printed = True
             time.sleep(2)
 
     def end(self, interrupted: bool) -> None:
-        """Say that no job is to come any more; after Ctrl-C there may be, of those handed over."""
+        """Record that no more jobs will start; after Ctrl-C, submitted jobs may still start."""
         self.heartbeat.stop()
         self.ended = not (interrupted and "submitit" in self.launcher)
         self.heartbeat.write()
 
     def withdraw(self) -> None:
-        """Remove what was written for a multirun that was refused before its first job."""
+        """Remove the files of a multirun that was refused before its first job."""
         self.heartbeat.stop()
         with contextlib.suppress(OSError):
             if self.before is None:
@@ -123,15 +124,15 @@ class Multirun:
 
 
 def _overrides(hydra: DictConfig) -> list[Override]:
-    """What was asked for, in the config and on the command line, as Hydra's sweepers read it."""
+    """The overrides of the config and of the command line, as Hydra's sweepers read them."""
     swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     return parser.parse_overrides([*swept, *hydra.overrides.task])
 
 
 def _jobs(overrides: list[Override]) -> list[list[str]]:
-    """The overrides of each job, by its number: every combination, as Hydra's own sweeper orders them."""
-    values: dict[str, list[str]] = {}  # of a key that is given twice, the last ones
+    """The overrides of each job, by its number: every combination, in the order of Hydra's own sweeper."""
+    values: dict[str, list[str]] = {}  # if a key occurs twice, the later values count
     for override in overrides:
         key = override.get_key_element()
         if not override.is_sweep_override():
@@ -139,6 +140,6 @@ def _jobs(overrides: list[Override]) -> list[list[str]]:
         elif override.is_discrete_sweep():
             values[key] = list(override.sweep_string_iterator())
         else:
-            raise HydraException(f"{override.input_line}: only a search takes an interval")
-    combinations = product(*([f"{key}={value}" for value in of_key] for key, of_key in values.items()))
+            raise HydraException(f"{override.input_line}: only a search can use an interval")
+    combinations = product(*([f"{key}={value}" for value in choices] for key, choices in values.items()))
     return [[override for override in job if not override.startswith("hydra.")] for job in combinations]

@@ -1,4 +1,4 @@
-"""What was typed: overrides by their key."""
+"""Overrides by their key."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataset_distillation.errors import UserError
 
 
 def by_key(overrides: list[str]) -> dict[str, str]:
-    """Overrides by key; `distilled={steps:1,epochs:2}` has two."""
-    found: dict[str, str] = {}
+    """Return the values of overrides by key; `distilled={steps:1,epochs:2}` has two keys."""
+    values: dict[str, str] = {}
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            raise UserError(f"{text}: no override of Hydra's; the file that it is from is damaged") from error
+            raise UserError(f"{text}: not a Hydra override; the file that it is from is damaged") from error
         value = override.value()
         if isinstance(value, dict):
-            found |= {f"{override.key_or_group}.{key}": str(v) for key, v in value.items()}
+            values |= {f"{override.key_or_group}.{key}": str(v) for key, v in value.items()}
         else:
-            found[override.key_or_group] = text.partition("=")[2]
-    return found
+            values[override.key_or_group] = text.partition("=")[2]
+    return values
 
 
-def differing(given: list[dict[str, str]]) -> list[str]:
-    """The keys whose values differ, in the order in which they were given."""
-    keys = dict.fromkeys(key for overrides in given for key in overrides)
-    return [key for key in keys if len({overrides.get(key) for overrides in given if overrides}) > 1]
+def differing(jobs: list[dict[str, str]]) -> list[str]:
+    """Return the keys whose values differ between jobs, in order of appearance."""
+    keys = dict.fromkeys(key for overrides in jobs for key in overrides)
+    return [key for key in keys if len({overrides.get(key) for overrides in jobs if overrides}) > 1]

@@ -1,4 +1,4 @@
-"""The jobs that submitit has handed over: SLURM, or this machine, runs them whoever waits for them."""
+"""The jobs that submitit has submitted: SLURM, or this machine, runs them whether or not anyone waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataset_distillation.run.records import Sweep
 
 
 def submitted(sweep: Path) -> list[str]:
-    """The ids of all jobs handed over, in order; `.submitit` has a folder of that name for each."""
+    """The ids of all submitted jobs, in order; `.submitit` has one folder per id."""
     names = {path.parent.name for path in sweep.glob(".submitit/*/*_submitted.pkl")}
     ids = [name for name in names if re.fullmatch(r"\d+(_\d+)?", name)]
     return sorted(ids, key=lambda name: [int(number) for number in name.split("_")])
@@ -24,25 +24,25 @@ def submitted(sweep: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Queue:
-    """Which jobs of a sweep may still begin, or begin again."""
+    """The jobs of a sweep that may still start, or start again."""
 
     open: bool  # whether the multirun goes on
     submitted: list[str]  # ids, by number of the job
-    held: set[str] | None  # ids of jobs that wait, run or end; None where nobody can be asked
+    held: set[str] | None  # ids of jobs that wait, run or end; None if the queue cannot be read
 
     @classmethod
     def of(cls, sweep: Sweep | None) -> Queue:
-        """That of a sweep, by its record."""
+        """The queue of a sweep, from its record."""
         if sweep is None:
             return cls(False, [], set())
         slurm, ids = "Slurm" in sweep.launcher, sweep.submitted
-        # What SLURM holds stays there, whether or not anybody waits for it.
+        # A job stays in SLURM's queue whether or not a process waits for it.
         if sweep.ended or not (slurm or alive(sweep)):
             return cls(False, ids, set())
         return cls(True, ids, slurm_holds(sweep.uid) if slurm else _machine_holds(sweep, ids))
 
     def holds(self, number: int) -> bool | None:
-        """Whether job `number` waits or runs; None where that is not known."""
+        """Whether job `number` waits or runs; None if that is not known."""
         if self.held is None or number >= len(self.submitted):
             return None
         return self.submitted[number] in self.held
@@ -52,27 +52,27 @@ class Queue:
 
 
 def slurm_holds(uid: int) -> set[str] | None:
-    """The ids of a user's jobs that SLURM's queue holds, none that has ended; None if it is silent."""
+    """The ids of a user's jobs in SLURM's queue, without those that have ended; None if squeue fails."""
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={int(uid)}"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        queue = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return set(told.stdout.split())
+    return set(queue.stdout.split())
 
 
 def _machine_holds(sweep: Sweep, ids: list[str]) -> set[str]:
-    """On one machine submitit names a job by its process."""
+    """The ids of jobs that run on this machine, where submitit uses process ids."""
     for pid in map(int, ids):
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)  # a child that has died is there until somebody asks
+            os.waitpid(pid, os.WNOHANG)  # a dead child process exists until its parent has waited for it
     return {pid for pid in ids if alive(sweep.model_copy(update={"pid": int(pid)}))}
 
 
 def give_up(sweep: Path, job: str, tasks: int) -> None:
-    """Leave the results that submitit waits for in the name of a job that has ended without.
+    """Write the results that submitit waits for, in the name of a job that ended without writing any.
 
-    It asks `sacct` alone, which is silent where SLURM has no data base, and then waits for ever.
+    submitit asks `sacct` only, which reports nothing if SLURM has no database, and would wait forever.
     """
     for task in range(tasks):
         path = sweep / ".submitit" / job / f"{job}_{task}_result.pkl"

@@ -1,6 +1,6 @@
-"""θ0 → θT and how gradients cross it. The only place that knows `higher`.
+"""The unroll engines: θ0 → θT, and how gradients cross it. No other package uses `higher`.
 
-To add an engine: one file here with a dataclass derived from `Unroll`, and one YAML in `conf/unroll/`.
+To add an engine: write one file here with a dataclass derived from `Unroll`, and one YAML in `conf/unroll/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """An outer step: its number, how many there are of them and of inner steps, and the run's seed."""
+    """An outer step: its number, the number of outer and of inner steps, and the seed of the run."""
 
     step: int
     outer_steps: int
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
 
 
 class BatchNetworks(StrEnum):
-    """Whether the networks of an outer step are one program; auto: where that is faster."""
+    """Whether the networks of an outer step run as one program; auto: if that is faster."""
 
     auto = "auto"
     on = "on"
@@ -38,7 +38,14 @@ class BatchNetworks(StrEnum):
 
 @dataclass
 class Unroll:
-    """An engine for θT as a differentiable function of the distilled data."""
+    """An engine that computes θT as a differentiable function of the distilled data (Algorithm 1).
+
+    batch_networks: whether the networks of an outer step run as one program: `on`, `off`, or `auto`: if that
+        is faster.
+    compile: whether torch compiles the inner step.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     batch_networks: BatchNetworks = BatchNetworks.auto
     compile: bool = False
@@ -47,20 +54,20 @@ class Unroll:
         self.batch_networks = member("unroll.batch_networks", self.batch_networks, BatchNetworks)
 
     def check(self, inner_steps: int) -> None:
-        """Raise ConfigError if this engine cannot unroll so many steps."""
+        """Raise ConfigError if this engine cannot unroll `inner_steps` steps."""
 
     def at(self, moment: Moment) -> Unroll:
-        """The engine as it is in an outer step."""
+        """Return the engine for one outer step."""
         return self
 
     def diagnostics(self) -> dict[str, float]:
-        """What a user may want to watch of the engine in this outer step."""
+        """Return numbers about the engine in this outer step that are worth logging, by name."""
         return {}
 
     def memory(self, sizes: Memory) -> int:
-        """Bytes kept on the device of one network's inner steps until the way back through them."""
+        """Return the bytes that one network's inner steps hold on the device until the backward pass."""
         raise NotImplementedError
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        """θT after `steps`; differentiable in θ0 and every tensor of the steps, where they require grad."""
+        """Return θT after `steps`, differentiable in θ0 and in the tensors of the steps that require grad."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The whole graph of all inner steps, through `higher`: the reference engine."""
+"""The reference engine: the whole graph of all inner steps, through `higher`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Full(Unroll):
-    """Sec 3.4: back-propagation through all steps. Memory grows with the number of steps."""
+    """Back-propagation through all inner steps (Section 3.4); its memory grows with the number of steps.
+
+    batch_networks: as in every engine.
+    compile: must be False, since a graph of `higher` cannot be compiled.
+
+    Raises ConfigError if a value is not allowed.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.compile:
             allowed = "must be false with unroll=full: a graph of higher cannot be compiled"
-            raise refuse("unroll.compile", True, allowed, "take unroll=recompute")
+            raise refuse("unroll.compile", True, allowed, "use unroll=recompute")
 
     def memory(self, sizes: Memory) -> int:
         return sizes.steps * sizes.step
@@ -35,12 +41,12 @@ class Full(Unroll):
         import higher
 
         leaves = [training.weights[name].detach().requires_grad_() for name in training.names]
-        # A group a weight, so that each can be told its rate in its own shape.
+        # One parameter group per weight, so that each can have its rate in its own shape.
         optimizer = training.optimizer.build([{"params": [leaf]} for leaf in leaves])
         _correct_adam()
         differentiable = higher.get_diff_optim(optimizer, leaves)
-        given = (training.weights[name] for name in training.names)
-        point = [weight if weight.requires_grad else leaf for weight, leaf in zip(given, leaves, strict=True)]
+        start = (training.weights[name] for name in training.names)
+        point = [weight if weight.requires_grad else leaf for weight, leaf in zip(start, leaves, strict=True)]
         for images, labels, learning_rate in steps:
             value = training.value(training.weights_at(point), images, labels)
             rates = [training.rate(learning_rate, weight) for weight in point]
@@ -50,10 +56,10 @@ class Full(Unroll):
 
 @functools.cache
 def _correct_adam() -> None:
-    """Register an Adam with `higher` that is torch's.
+    """Register an Adam with `higher` that agrees with torch's.
 
-    The one in higher 0.2.1 adds eps before the bias correction, torch after it: the meta-gradient of ten
-    steps has twice the right norm. Its main branch has corrected that, no release has.
+    The Adam of higher 0.2.1 adds eps before the bias correction, torch after it: the meta-gradient of ten
+    steps has twice the right norm. Its main branch has corrected that, but no release has.
     """
     import higher
     import torch

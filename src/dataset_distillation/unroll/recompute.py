@@ -1,4 +1,4 @@
-"""The weights after each inner step are kept; the way back builds the graph of one step at a time again."""
+"""Keeps the weights after each inner step; the backward pass rebuilds the graph of one step at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Recompute(Unroll):
-    """The gradient of `full` with the activations of one step, for one more forward and backward pass."""
+    """The meta-gradient of `Full` with the activations of one step, for one more pass forward and backward.
+
+    batch_networks, compile: as in every engine.
+    offload: keep the weights between the steps in the CPU's memory, not in the device's.
+    """
 
     offload: bool = False
 

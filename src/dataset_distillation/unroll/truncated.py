@@ -1,4 +1,4 @@
-"""A window of the inner steps is differentiated; the steps before it run without a graph."""
+"""Differentiates through a window of the inner steps; the steps before it run without a graph."""
 
 from __future__ import annotations
 
@@ -26,8 +26,16 @@ STARTS = ("last", "random", "curriculum")
 class Truncated(Unroll):
     """Truncated back-propagation (start=last), or RaT-BPTT (start=random; Feng, Vedantam & Kempe 2023).
 
-    The outer loss is taken where the window ends, so the steps after it do not run. The gradient in the
-    window is `recompute`'s; a window as long as the unroll gives the same.
+    The outer loss is computed where the window ends, so the steps after it do not run. Inside the window the
+    gradient is computed as by `Recompute`; a window as long as the unroll gives the same gradient.
+
+    batch_networks, compile: as in every engine.
+    window: the number of inner steps in the window.
+    start: the first step of the window: `last` (the window ends with the last step), `random` (drawn anew for
+        each outer step), `curriculum` (from the first window to the last over the outer steps), or the number
+        of a step, from 0.
+
+    Raises ConfigError if a value is not allowed.
     """
 
     window: int = 10
