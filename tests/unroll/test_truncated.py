@@ -14,7 +14,7 @@ from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.unroll import Moment
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
-from test_unroll import CASES, OPTIMIZERS, Case, OnLeNet, assert_equal, by_hand, optimizers
+from support.cases import CASES, OPTIMIZERS, Case, OnLeNet, assert_equal, by_hand, optimizers
 
 Make = Callable[..., Experiment]
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dataset_distillation.architectures.mlp import MLP
-from dataset_distillation.datasets.data import Batch
 from dataset_distillation.distilled.start import start
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
@@ -18,33 +17,10 @@ from dataset_distillation.inner import batched
 from dataset_distillation.networks import training
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.pipeline.prepare import prepare
-from test_architectures import NETWORKS
-from test_unroll import OPTIMIZERS
+from support.cases import OPTIMIZERS
+from support.networks import NETWORKS, OPTIONS, losses_and_gradients
 
 Make = Callable[..., Experiment]
-
-#: Small, with a clip that binds for some of the networks.
-OPTIONS = ("init.networks=3", "distilled.epochs=2", "outer.clip=0.05", "outer.batch_size=6")
-
-
-def losses_and_gradients(experiment: Experiment, choice: str) -> tuple[Tensor, ...]:
-    """Of two outer steps in float64, with the norm of each network's meta-gradient."""
-    experiment.unroll.batch_networks = choice
-    problem = prepare(experiment)
-    problem.network.double()
-    data = start(experiment.distilled, problem.data.train, experiment.seed).double()
-    images, labels = problem.data.train.batch(torch.arange(experiment.outer.batch_size))
-    loss = OuterLoss(problem, data, experiment.outer, experiment.unroll, networks=3)
-    assert loss.together == (choice == "on")
-    found = []
-    for step in range(2):
-        population = [
-            {name: weight.double() for name, weight in weights.items()}
-            for weights in problem.population("init", 3, step)
-        ]
-        losses = loss(population, step, Batch(images.double(), labels))
-        found += [losses, *torch.autograd.grad(losses.mean(), list(data.parameters()))]
-    return *found, torch.stack(loss.norms)
 
 
 @pytest.mark.parametrize("architecture", ["lenet", "convnet"])

@@ -479,8 +479,8 @@ def test_resume_where_no_run_began(tmp_path: Path) -> None:
 def test_from_a_shell(tmp_path: Path) -> None:
     """SIGTERM, then `resume=` typed elsewhere; as a run of its own in another folder."""
     # As many as take seconds: some are left when it is seen that the first are done, on a busy machine too.
-    steps = 600
-    typed = [*SHORT[:-1], f"outer.steps={steps}", "evaluation.validation_every=100"]
+    steps = 200
+    typed = [*SHORT[:-1], f"outer.steps={steps}", "evaluation.validation_every=50"]
     typed += ["trainer.checkpoint_seconds=0.1", "evaluation.networks=0"]
     folder = tmp_path / "it's, a run"
     begun = [COMMAND, *typed, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"]

@@ -320,7 +320,7 @@ def test_the_colours_are_the_pages(run: Path) -> None:
 
 # In a browser.
 
-MEASURE = (Path(__file__).parent / "support" / "measure.html").read_text()
+MEASURE = (Path(__file__).parents[1] / "support" / "measure.html").read_text()
 
 
 def chromium(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from support.experiments import TINY
 from support.waiting import eventually
 
 DISTILL = Path(sys.executable).with_name("distill")
-SLURM = Path(__file__).parent / "support" / "slurm.sh"
+SLURM = Path(__file__).parents[1] / "support" / "slurm.sh"
 LONG = 3000  # outer steps that outlast several signs of life (status.BEAT) on the fastest machine
 
 pytestmark = [

@@ -27,23 +27,7 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import ConfigError, UserError
 from support.experiments import CONF
-
-GREY, RGB = (1, 28, 28), (3, 32, 32)
-# (network, shape of its images, parameters for 10 classes); the numbers are the paper's code's and
-# Zhao et al.'s where they have the network, torchvision's for 10 classes, and sums by hand elsewhere.
-NETWORKS = {
-    "lenet-28": (LeNet(), GREY, 61_706),
-    "lenet-32": (LeNet(), RGB, 62_006),
-    "alexcifarnet": (AlexCifarNet(), RGB, 1_756_426),
-    "convnet-28": (ConvNet(), GREY, 317_706),
-    "convnet-32": (ConvNet(), RGB, 320_010),
-    "convnet-group": (ConvNet(norm="group", width=8), RGB, 3 * 9 * 8 + 2 * 8 * 9 * 8 + 9 * 8 + 1290),
-    "convnet-batch": (ConvNet(norm="batch", width=8), RGB, 3 * 9 * 8 + 2 * 8 * 9 * 8 + 9 * 8 + 1290),
-    "convnet-none": (ConvNet(norm="none", depth=1, width=8), (1, 8, 8), 9 * 8 + 8 + 8 * 16 * 10 + 10),
-    "mlp": (MLP(), GREY, 784 * 128 + 128 * 128 + 2 * 128 + 1290),
-    "linear": (Linear(), GREY, 7_850),
-    "resnet18": (TorchvisionNetwork(name="resnet18", weights="own"), RGB, 11_689_512 - 1000 * 513 + 10 * 513),
-}
+from support.networks import GREY, NETWORKS, RGB
 
 
 def specification(shape: tuple[int, int, int] = GREY, classes: int = 10) -> Specification:

@@ -27,8 +27,8 @@ from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
-from test_batching import OPTIONS, losses_and_gradients
-from test_unroll import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
+from support.cases import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
+from support.networks import OPTIONS, losses_and_gradients
 
 Make = Callable[..., Experiment]
 

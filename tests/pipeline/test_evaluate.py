@@ -16,9 +16,6 @@ from torch import nn
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main as distill_report
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
-from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.evaluation.options import Training
-from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.pipeline import evaluate
@@ -188,50 +185,6 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(typed: str, told: str, tmp
 def test_help_names_the_examples(tmp_path: Path) -> None:
     ended = distill_evaluate("--help", folder=tmp_path)
     assert "distill-evaluate dataset=mnist baselines=all" in ended.out
-
-
-@pytest.fixture
-def three_steps() -> DistilledSet:
-    images = torch.arange(6.0).view(3, 2, 1, 1, 1)
-    rates = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    return DistilledSet(images, torch.arange(6).view(3, 2), rates, {}, {})
-
-
-def order(schedule: Schedule, j: int) -> list[tuple[list[int], float]]:
-    return [(step.labels.tolist(), round(step.learning_rate.item(), 3)) for step in schedule[j]]
-
-
-def test_the_learned_schedule_is_the_artifact_s(three_steps: DistilledSet) -> None:
-    assert order(Schedule(three_steps, Training(), 0, 1), 0) == [
-        (step.labels.tolist(), round(step.learning_rate.item(), 3)) for step in three_steps.steps
-    ]
-
-
-def test_more_epochs_repeat_the_last_rates(three_steps: DistilledSet) -> None:
-    rates = [rate for _, rate in order(Schedule(three_steps, Training(epochs=4), 0, 1), 0)]
-    assert rates == [0.1, 0.2, 0.3] + [0.4, 0.5, 0.6] * 3
-
-
-def test_shuffled_steps_keep_their_rates(three_steps: DistilledSet) -> None:
-    schedule = Schedule(three_steps, Training(order="shuffled"), 0, 9)
-    learned = order(Schedule(three_steps, Training(), 0, 1), 0)
-    orders = [order(schedule, j) for j in range(9)]
-    for epoch in (slice(0, 3), slice(3, 6)):
-        assert all(sorted(found[epoch]) == sorted(learned[epoch]) for found in orders)
-    assert len({str(found) for found in orders}) > 5
-    assert orders[4] == order(schedule, 4)
-
-
-def test_ordinary_training_is_of_random_batches(three_steps: DistilledSet) -> None:
-    """Random batches of 4 of the 6 images, at one rate."""
-    schedule = Schedule(three_steps, Training(epochs=3, batch_size=4, learning_rate=0.7), 0, 2)
-    found = order(schedule, 1)
-    assert [len(labels) for labels, _ in found] == [4, 2] * 3
-    assert {rate for _, rate in found} == {0.7}
-    for first in (0, 2, 4):
-        assert sorted(found[first][0] + found[first + 1][0]) == list(range(6))
-    assert found[0] != found[2]
-    assert order(schedule, 0) != found
 
 
 def test_ordinary_training_is_that_of_torch_optim(
