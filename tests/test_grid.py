@@ -151,7 +151,7 @@ def test_no_choice_is_refused_everywhere(grid: Grid) -> None:
         (("mnist", "lenet", "random", "attack"), "objective=attack: needs networks that are already trained"),
         (
             ("mnist", "lenet", "fixed", "adaptation"),
-            "objective=adaptation: needs networks that are already trained; use init=pretrained dataset@init.source=",
+            "objective=adaptation: needs networks that are already trained; use init=pretrained dataset@init",
         ),
         (("mnist", "alexcifarnet", "random", "standard"), "dataset.image_size=28: architecture=alexcifarnet"),
         (("cifar10", "alexnet", "random", "standard"), "dataset.image_size=32: architecture=alexnet"),
