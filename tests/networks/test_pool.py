@@ -302,7 +302,8 @@ def test_evaluation_sees_no_network_of_the_pool(problem: Problem) -> None:
         seen("held-out", 3)
 
 
-def test_processes_train_the_same_bits(pool: Pool, tmp_path: Path) -> None:
+def test_processes_train_the_same_bits(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # theirs, as ours
     pool.members(["init 0", "init 1"])
     recipe = replace(pool.pretraining, workers=2, folder=str(tmp_path / "other"))
     other = replace(pool, pretraining=recipe)
@@ -311,8 +312,11 @@ def test_processes_train_the_same_bits(pool: Pool, tmp_path: Path) -> None:
     assert bits(other) == bits(pool)
 
 
-def test_a_job_of_joblib_trains_the_same_bits(pool: Pool, tmp_path: Path) -> None:
+def test_a_job_of_joblib_trains_the_same_bits(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As under hydra/launcher=joblib, where a Parallel without a backend would share a network by threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # theirs, as ours
     names, recipe = [f"init {j}" for j in range(4)], replace(pool.pretraining, epochs=4)
     alone = replace(pool, pretraining=recipe)
     alone.members(names)

@@ -383,7 +383,10 @@ def signs_of_life(folder: Path, host: str, age: float = 0) -> None:
     write_json(folder / "status.json", {"updated": time.time() - age, "pid": os.getppid(), "host": host})
 
 
-def test_a_folder_in_which_another_process_runs_is_refused(tmp_path: Path) -> None:
+def test_a_folder_in_which_another_process_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
     signs_of_life(tmp_path / "run", socket.gethostname())
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 1
