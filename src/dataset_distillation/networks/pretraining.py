@@ -40,12 +40,11 @@ def train_members(
     torch.set_num_threads(1)  # one network per core; its bits do not depend on the number of cores
     try:
         start = start_of(architecture, network, data.specification, recipe, names)
-        stacked = trained(
-            network, {name: tensor.to(device) for name, tensor in start.items()}, data, recipe, names
-        )
+        start = {name: tensor.to(device) for name, tensor in start.items()}
+        stacked = trained(network, start, data, recipe, names)
+        return [_member(network, weights, data) for weights in unstack(stacked)]
     finally:
         torch.set_num_threads(threads)
-    return [_member(network, weights, data) for weights in unstack(stacked)]
 
 
 def _member(network: nn.Module, weights: Weights, data: Data) -> Member:
