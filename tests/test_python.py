@@ -251,7 +251,7 @@ def test_the_stub_names_what_the_package_names() -> None:
         for name in node.names
     }
     [listed] = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
-    assert listed == dd.__all__
+    assert sorted(listed) == dd.__all__
     assert set(listed) == set(imported)
     for name in dd.__all__:
         public = getattr(dd, name)

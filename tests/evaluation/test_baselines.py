@@ -134,7 +134,7 @@ def test_nearest_neighbours_are_those_of_scikit_learn(
 ) -> None:
     real = random_real(problem, 2)
     test = problem.data.test
-    runs = selection.neighbour_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
+    runs = selection.neighbor_trial(problem, real)(test, [], {"distance": [distance], "k": [k]})
     points, truth = test.batch().images.flatten(1), test.labels.numpy()
     for found, (images, labels) in zip(runs["accuracy"], real, strict=True):
         reference = KNeighborsClassifier(k, p=p).fit(images.reshape(40, -1), labels.flatten())

@@ -19,7 +19,7 @@ from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.selection import (
     Grid,
     gradient_trial,
-    neighbour_trial,
+    neighbor_trial,
     score,
     select,
     validated,
@@ -80,10 +80,10 @@ class BaselineContext:
         trial = gradient_trial(self.problem, real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
-    def by_neighbours(self, real: Sequence[RealSet]) -> pandas.DataFrame:
+    def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Classify by the nearest real images instead of a network."""
         grid = {"distance": ("l1", "l2"), "k": tuple(k for k in (1, 3) if k <= real[0].labels.numel())}
-        trial = neighbour_trial(self.problem, real)
+        trial = neighbor_trial(self.problem, real)
         return select(self.problem, self.evaluation, self.networks, trial, grid)
 
     def optimized_real(self) -> list[RealSet]:
@@ -151,8 +151,8 @@ BASELINES: dict[str, Callable[[BaselineContext], pandas.DataFrame]] = {
     "k_center": lambda context: context.by_gradient([real_sets.k_center(context.train, context.size)]),
     "k_means": lambda context: context.by_gradient(context.k_means),
     "optimized_real": lambda context: context.by_gradient(context.optimized_real()),
-    "nearest_neighbour_random_real": lambda context: context.by_neighbours(context.random_real),
-    "nearest_neighbour_k_means": lambda context: context.by_neighbours(context.k_means),
+    "nearest_neighbour_random_real": lambda context: context.by_neighbors(context.random_real),
+    "nearest_neighbour_k_means": lambda context: context.by_neighbors(context.k_means),
     "full_training": full_training,
     "closed_form": _closed_form,
 }

@@ -94,7 +94,7 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     return trial
 
 
-def neighbour_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
+def neighbor_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     """The majority of the k nearest real images by l1 or l2 distance; one run per set, without a network."""
     objective = problem.objective
 
@@ -116,9 +116,9 @@ def nearest(real: RealSet, distance: str, k: int, split: Split) -> Tensor:
     """Return the class (N,) of each image of `split`, by the k nearest real images."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbours = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
-    neighbours.fit(real.images.flatten(0, 1).flatten(1).numpy(), real.labels.flatten().numpy())
+    neighbors = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
+    neighbors.fit(real.images.flatten(0, 1).flatten(1).numpy(), real.labels.flatten().numpy())
     chunks = torch.arange(len(split)).split(training.CHUNK)
     with threadpool_limits(torch.get_num_threads()):
-        predicted = [neighbours.predict(split.batch(chunk).images.flatten(1).numpy()) for chunk in chunks]
+        predicted = [neighbors.predict(split.batch(chunk).images.flatten(1).numpy()) for chunk in chunks]
     return torch.from_numpy(np.concatenate(predicted))
