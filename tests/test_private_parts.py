@@ -1,0 +1,60 @@
+"""The private parts of libraries, used where there is no public way: each has a test of its name."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytorch_lightning as pl
+from torchvision.datasets import CIFAR10, MNIST
+
+PACKAGE = Path(__file__).parents[1] / "src" / "dataset_distillation"
+PINNED = {"_batches_that_stepped", "_check_exists", "_check_integrity"}
+
+
+def private_parts() -> set[str]:
+    """Attributes with a leading underscore that are neither an object's own nor a dunder; and their names as text."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        own = {
+            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_self(node.value)
+        }
+        own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        for node in ast.walk(tree):
+            name = node.attr if isinstance(node, ast.Attribute) else None
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node.value.startswith("_check")
+            ):
+                name = node.value
+            if name and name.startswith("_") and not name.startswith("__") and name not in own:
+                found.add(name)
+    return found
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def test_no_others_are_used() -> None:
+    documented = {"_target_", "_replace"}  # of Hydra's configs and of named tuples
+    assert private_parts() == PINNED | documented
+
+
+def test_batches_that_stepped() -> None:
+    """Lightning's restart in mid-epoch counts one step too many; `Checkpoints` puts that right."""
+    loop = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu").fit_loop.epoch_loop
+    assert loop._batches_that_stepped == 0
+    assert loop.batch_progress.total.ready == 0
+
+
+def test_check_exists() -> None:
+    """MNIST wants the files of both splits; judging an artifact needs those of the test split alone."""
+    assert callable(MNIST._check_exists)
+
+
+def test_check_integrity() -> None:
+    """So does CIFAR."""
+    assert callable(CIFAR10._check_integrity)
