@@ -268,7 +268,7 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_text_file_is_no_distilled_set(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no artifact\n")
-    with pytest.raises(UserError, match=r"notes\.txt: not a distilled data set") as error:
+    with pytest.raises(UserError, match=r"notes\.txt: not a distilled dataset") as error:
         load_distilled(tmp_path / "notes.txt")
     assert "\n" not in str(error.value)
 

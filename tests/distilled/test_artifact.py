@@ -177,7 +177,7 @@ def test_parts_that_do_not_fit_are_refused(
     changed: dict[str, Any], distilled: DistilledSet, path: Path
 ) -> None:
     replace(distilled, **changed).save(path)
-    with pytest.raises(UserError, match="not a distilled data set"):
+    with pytest.raises(UserError, match="not a distilled dataset"):
         load_distilled(path)
 
 

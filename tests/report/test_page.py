@@ -265,7 +265,7 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
     assert (damaged[2], damaged[-1]) == ("", "damaged")
     assert (sound[2], sound[-1]) == ("85.00 % ± 3.54", "finished")
     [error] = caplog.messages
-    assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled data set")
+    assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled dataset")
     assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
 
 

@@ -116,9 +116,9 @@ def nearest(real: RealSet, distance: str, k: int, split: Split) -> Tensor:
     """Return the class (N,) of each image of `split`, by the k nearest real images."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbors = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
-    neighbors.fit(real.images.flatten(0, 1).flatten(1).numpy(), real.labels.flatten().numpy())
+    classifier = KNeighborsClassifier(k, p={"l1": 1, "l2": 2}[distance], algorithm="brute")
+    classifier.fit(real.images.flatten(0, 1).flatten(1).numpy(), real.labels.flatten().numpy())
     chunks = torch.arange(len(split)).split(training.CHUNK)
     with threadpool_limits(torch.get_num_threads()):
-        predicted = [neighbors.predict(split.batch(chunk).images.flatten(1).numpy()) for chunk in chunks]
+        predicted = [classifier.predict(split.batch(chunk).images.flatten(1).numpy()) for chunk in chunks]
     return torch.from_numpy(np.concatenate(predicted))

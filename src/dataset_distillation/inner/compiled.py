@@ -25,7 +25,7 @@ ERROR = {False: 1e-2, True: 0.5}
 class CompiledSteps:
     """Functions of an inner step, each traced at its first call together with its autograd, and compiled.
 
-    torch.compile alone cannot take the gradient of a gradient. Whatever changes between steps and between
+    torch.compile alone cannot compute the gradient of a gradient. Whatever changes between steps and between
     networks is an argument of the program; shapes, optimizer, loss and the network's code path must not
     change.
     """

@@ -18,7 +18,7 @@ class Attack(Objective):
     """Poisoning (Section 3.6, Eq 10): cross-entropy with the labels of class K changed to T, θ0 well trained.
 
     attacked_class: K, the name or the number of the class that is to be misclassified.
-    target_class: T, the class that it is to be taken for.
+    target_class: T, the class that K is to be misclassified as.
 
     Raises ConfigError, in `check`, if the dataset has no such class or if the two are equal.
     """

@@ -125,9 +125,9 @@ class Multirun:
 
 def _overrides(hydra: DictConfig) -> list[Override]:
     """The overrides of the config and of the command line, as Hydra's sweepers read them."""
-    swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    return parser.parse_overrides([*swept, *hydra.overrides.task])
+    return parser.parse_overrides([*params, *hydra.overrides.task])
 
 
 def _jobs(overrides: list[Override]) -> list[list[str]]:
