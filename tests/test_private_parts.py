@@ -13,7 +13,7 @@ PINNED = {"_batches_that_stepped", "_check_exists", "_check_integrity"}
 
 
 def private_parts() -> set[str]:
-    """Attributes with a leading underscore that are not the own ones of an object, and names of them as text."""
+    """Attributes with a leading underscore that are not an own one of an object, and their names as text."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())

@@ -14,7 +14,7 @@ import torchvision
 from omegaconf import OmegaConf
 
 from dataset_distillation import architectures, datasets
-from dataset_distillation.architectures import WEIGHT_SCHEMES, Architecture
+from dataset_distillation.architectures import Architecture, WeightScheme
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
 from dataset_distillation.architectures.alexnet import AlexNet
 from dataset_distillation.architectures.convnet import ConvNet
@@ -26,6 +26,7 @@ from dataset_distillation.architectures.torchvision import TorchvisionNetwork
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.experiment.compose import kinds_of
 from support.experiments import CONF
 from support.networks import GREY, NETWORKS, RGB
 
@@ -90,7 +91,7 @@ def test_gradient_of_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet18"])
-@pytest.mark.parametrize("weights", WEIGHT_SCHEMES)
+@pytest.mark.parametrize("weights", list(WeightScheme))
 def test_draw_depends_on_the_generator_alone(name: str, weights: str) -> None:
     architecture, shape, _ = NETWORKS[name]
     architecture = dataclasses.replace(architecture, weights=weights)
@@ -174,9 +175,17 @@ def test_dropout_and_running_statistics_are_off() -> None:
 
 
 REFUSED = {
-    "lenet": (LeNet(), (1, 16, 16), "dataset.image_size=16: architecture=lenet takes .* 28×28 or 32×32"),
-    "alexcifarnet": (AlexCifarNet(), GREY, "dataset.image_size=28: architecture=alexcifarnet takes .* 32×32"),
-    "alexnet": (AlexNet(), RGB, "dataset.image_size=32: architecture=alexnet takes .* 224×224"),
+    "lenet": (
+        LeNet(),
+        (1, 16, 16),
+        "dataset.image_size=16: architecture=lenet needs images of 28×28 or 32×32",
+    ),
+    "alexcifarnet": (
+        AlexCifarNet(),
+        GREY,
+        "dataset.image_size=28: architecture=alexcifarnet needs images of 32×32",
+    ),
+    "alexnet": (AlexNet(), RGB, "dataset.image_size=32: architecture=alexnet needs images of 224×224"),
     "grey alexnet": (AlexNet(), (1, 224, 224), "dataset.channels=1: .* set dataset.channels=3"),
     "convnet": (ConvNet(depth=4), (1, 8, 8), "image_size=8: .* needs 16 or more; .* architecture.depth=3"),
     "typo": (TorchvisionNetwork(name="resnt18"), RGB, "name=resnt18: .* did you mean .*resnet18"),
@@ -264,20 +273,20 @@ GROUPS = {"dataset": (datasets, Dataset), "architecture": (architectures, Archit
 CHOICES = [(group, file) for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 
 
-def kinds_of(base: type) -> list[type]:
-    """The classes derived from `base` that none is derived from: those between are no choices."""
-    derived = [leaf for child in base.__subclasses__() for leaf in kinds_of(child)]
-    return derived or [base]
+def leaves_of(group: str) -> list[type]:
+    """The dataclasses of a group that none is derived from: those between are no choices."""
+    kinds = list(kinds_of(group))
+    return [kind for kind in kinds if not set(kind.__subclasses__()) & set(kinds)]
 
 
 @pytest.mark.parametrize(("group", "file"), CHOICES, ids=[f"{group}-{file.stem}" for group, file in CHOICES])
 def test_every_choice_fits_its_schema(group: str, file: Path) -> None:
-    package, base = GROUPS[group]
+    package, _ = GROUPS[group]
     assert file.read_text().startswith("# ")
     choice = OmegaConf.load(file)
     schema = choice.pop("defaults")[0].removeprefix(f"/schema/{group}/").removesuffix("@_here_")
     module = pkgutil.resolve_name(f"{package.__name__}.{schema}")
-    (kind,) = [k for k in kinds_of(base) if k.__module__ == module.__name__]
+    (kind,) = [k for k in leaves_of(group) if k.__module__ == module.__name__]
     # A structured config refuses unknown keys and values of another type.
     merged = OmegaConf.merge(OmegaConf.structured(kind), choice)
     if not OmegaConf.missing_keys(merged):
@@ -285,11 +294,11 @@ def test_every_choice_fits_its_schema(group: str, file: Path) -> None:
 
 
 def test_every_source_and_network_has_a_choice() -> None:
-    for group, (package, base) in GROUPS.items():
+    for group, (package, _) in GROUPS.items():
         modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
         for module in modules:
             pkgutil.resolve_name(f"{package.__name__}.{module}")
-        kinds = {k.__module__.rpartition(".")[2] for k in kinds_of(base)}
+        kinds = {k.__module__.rpartition(".")[2] for k in leaves_of(group)}
         named = {
             OmegaConf.load(file).defaults[0].split("/")[-1].removesuffix("@_here_")
             for file in (CONF / group).glob("*.yaml")

@@ -201,10 +201,10 @@ def test_the_storage_is_counted_in_bytes(distilled: DistilledSet) -> None:
     pixels = math.prod(shape)
     metadata = distilled.metadata | {"train_images": 100}
     storage = replace(distilled, metadata=metadata).storage
-    assert storage["images_bytes"] == 4 * steps * n * pixels
-    assert storage["labels_bytes"] == 8 * steps * n
-    assert storage["learning_rates_bytes"] == 4 * distilled.learning_rates.numel()
-    assert storage["images_per_class"] == steps * n / len(metadata["class_names"])
-    assert storage["share_of_real_images"] == pytest.approx(steps * n / 100)
-    assert storage["share_of_real_bytes"] == pytest.approx(storage["bytes"] / (100 * (pixels + 8)))
-    assert distilled.storage["real_bytes"] is None  # an older file does not say how many there are
+    assert storage.images_bytes == 4 * steps * n * pixels
+    assert storage.labels_bytes == 8 * steps * n
+    assert storage.learning_rates_bytes == 4 * distilled.learning_rates.numel()
+    assert storage.images_per_class == steps * n / len(metadata["class_names"])
+    assert storage.share_of_real_images == pytest.approx(steps * n / 100)
+    assert storage.share_of_real_bytes == pytest.approx(storage.bytes / (100 * (pixels + 8)))
+    assert distilled.storage.real_bytes is None  # an older file does not say how many there are

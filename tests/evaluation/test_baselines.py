@@ -31,6 +31,7 @@ from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.objectives import Metric
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
@@ -292,11 +293,11 @@ def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
     runs = pandas.concat([frame([0.5, 0.7], [0, 1]), frame([0.2, 0.4], [0, 1])], ignore_index=True)
     runs = runs.assign(method=["distilled"] * 2 + ["random_real"] * 2, set=0, excess_loss=[1.0, value, 2, 4])
     runs = runs.reindex(columns=[*runs, *comparison.SETTINGS, "seconds"])
-    ours, theirs = comparison.records(runs, "excess_loss")
-    json.dumps([ours, theirs], allow_nan=False)
-    assert [ours[key] for key in ("mean", "std", "min", "max")] == [None] * 4
-    assert (ours["metrics"]["accuracy"]["mean"], theirs["mean"]) == (pytest.approx(0.6), 3)
-    assert [theirs[key] for key in ("difference", "low", "high")] == [None] * 3
+    ours, theirs = comparison.rows_of(runs, Metric("excess_loss", higher_is_better=False, percent=False))
+    json.dumps([ours.model_dump(), theirs.model_dump()], allow_nan=False)
+    assert [ours.mean, ours.std, ours.min, ours.max] == [None] * 4
+    assert (ours.metrics["accuracy"].mean, theirs.mean) == (pytest.approx(0.6), 3)
+    assert [theirs.difference, theirs.low, theirs.high] == [None] * 3
 
 
 def test_what_trains_no_network_is_compared_unpaired() -> None:
@@ -325,7 +326,7 @@ def test_the_table_of_a_comparison(
     rates = torch.tensor([[0.1]])
     compared = comparison.compare(problem, evaluation, networks, [[step]], SIZE, rates, tmp_path)
     written = pandas.read_csv(tmp_path / "evaluation.csv")
-    records = comparison.records(compared.runs, "accuracy")
+    records = [row.model_dump() for row in comparison.rows_of(compared.runs, Metric("accuracy"))]
     assert [record["method"] for record in records] == list(dict.fromkeys(written["method"])) == [
         "before_training", "distilled", "average_real", "nearest_neighbour_random_real",
     ]  # fmt: skip

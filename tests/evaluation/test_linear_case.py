@@ -20,7 +20,7 @@ from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.objectives import half_squared_error
+from dataset_distillation.objectives.regression import half_squared_error
 from dataset_distillation.unroll.full import Full
 from support.command_line import Ended, distill, distill_evaluate
 

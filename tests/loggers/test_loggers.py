@@ -25,8 +25,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.loggers.wandb import Wandb
 from dataset_distillation.pipeline.prepare import title_of
-from dataset_distillation.report import charts
-from dataset_distillation.report.runs import RunFolder
+from dataset_distillation.report import charts, drawing
+from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.run import Run
 from support.command_line import Ended, distill, distill_evaluate, only_run
 from support.experiments import TINY
@@ -256,24 +256,24 @@ def test_the_charts_of_the_page_are_panels(sweep: Sweep) -> None:
     """Their pixels are those of the charts that are drawn from the run's files."""
     for job, run in zip("01", sweep[1], strict=True):
         [row] = [row for row in run.history if "evaluation" in row]
-        folder = RunFolder(sweep[0] / job)
+        folder = RecordedRun(sweep[0] / job)
         assert folder.runs is not None
         assert folder.distilled is not None
-        distribution = charts.distributions(folder.runs, ["accuracy"], charts.PRINT)
+        distribution = charts.distributions(folder.runs, folder.result.metrics, drawing.PRINT)
         names = folder.distilled.metadata["class_names"]
-        confusions = charts.confusions(folder.confusion, names, charts.PRINT)
-        expected = {"evaluation/distribution/accuracy": distribution["accuracy"]}
+        confusions = charts.confusions(folder.confusion, names, drawing.PRINT)
+        expected = {"evaluation/distribution/accuracy": distribution[folder.result.metric]}
         expected |= {f"evaluation/confusion/{method}": drawn for method, drawn in confusions.items()}
         assert len(expected) == 3
         for name, drawn in expected.items():
             with Image.open(run.files / row[name]["path"]) as ours:
                 shown = np.asarray(ours)
-            with Image.open(io.BytesIO(charts.png(drawn))) as theirs:
+            with Image.open(io.BytesIO(drawing.png(drawn))) as theirs:
                 np.testing.assert_array_equal(shown, np.asarray(theirs), name)
         assert {name for name in row if name.startswith(("evaluation/d", "evaluation/c"))} == set(expected)
         [table] = [row[name] for name in row if name.startswith("evaluation/methods")]  # the bars'
         content = json.loads((run.files / table["path"]).read_text())
-        assert [line[0] for line in content["data"]] == list(folder.evaluation)
+        assert [line[0] for line in content["data"]] == list(folder.result.rows)
 
 
 def test_online_without_a_key_is_one_line_and_no_prompt(

@@ -27,7 +27,6 @@ from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.files import write_json
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.fit import Fitted, Store, fit
 from dataset_distillation.outer.loss import OuterLoss
@@ -38,6 +37,7 @@ from dataset_distillation.run import heartbeat
 from dataset_distillation.run.history import History
 from dataset_distillation.run.interruption import interruptible
 from dataset_distillation.run.provenance import Code
+from dataset_distillation.run.records import Status, save
 from dataset_distillation.run.run import Run
 from support.command_line import Ended
 from support.command_line import distill as type_in
@@ -380,7 +380,8 @@ def test_other_weights_in_the_same_file_are_refused(
 
 
 def signs_of_life(folder: Path, host: str, age: float = 0) -> None:
-    write_json(folder / "status.json", {"updated": time.time() - age, "pid": os.getppid(), "host": host})
+    life = {"updated": time.time() - age, "pid": os.getppid(), "host": host}
+    save(Status(overrides=[], **life), folder / "status.json")
 
 
 def test_a_folder_in_which_another_process_runs_is_refused(
@@ -400,7 +401,7 @@ def test_of_another_machine_the_next_sign_of_life_is_waited_for(
     with monkeypatch.context() as patch:
         patch.setattr(heartbeat, "LOST", 20.0)
         signs_of_life(tmp_path, "another", age=18)
-        assert heartbeat.going_on(tmp_path) is None  # it was killed
+        assert heartbeat.process_in(tmp_path) is None  # it was killed
     monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
 
     def meanwhile(happens: Callable[[], None]) -> None:
@@ -409,10 +410,10 @@ def test_of_another_machine_the_next_sign_of_life_is_waited_for(
         monkeypatch.setattr(heartbeat.log, "warning", lambda *_: happens())
 
     meanwhile((tmp_path / "status.json").unlink)
-    assert heartbeat.going_on(tmp_path) is None
+    assert heartbeat.process_in(tmp_path) is None
     assert not (tmp_path / "status.json").exists()
     meanwhile(lambda: signs_of_life(tmp_path, "another"))
-    assert heartbeat.going_on(tmp_path) == f"process {os.getppid()} of another"
+    assert heartbeat.process_in(tmp_path) == f"process {os.getppid()} of another"
 
 
 def test_a_finished_run_says_so_and_does_nothing(

@@ -22,9 +22,11 @@ from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main as distill_report
 from dataset_distillation.distilled.pictures import visible
 from dataset_distillation.errors import UserError
-from dataset_distillation.report import charts, page, table
+from dataset_distillation.objectives import Metric
+from dataset_distillation.report import charts, drawing, page, table
 from dataset_distillation.report.methods import protocol
-from dataset_distillation.report.runs import RunFolder
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.run.records import Result
 from support.report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 
@@ -131,7 +133,7 @@ def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
     ours, theirs = cells(run)
     assert ours == [
         "distilled",
-        "85.00 % ± 3.54",
+        "85.00 ± 3.54 %",
         "",
         "80.00 %",
         "",
@@ -216,7 +218,7 @@ def test_a_multirun_of_evaluations_has_its_baselines(tmp_path: Path) -> None:
     assert [re.sub("<.*?>", "", name) for name in re.findall(r"<th\b.*?>(.*?)</th>", text(tmp_path))] == [
         "job", "architecture", "test", "", "min", "random real", "seconds", "status",
     ]  # fmt: skip
-    ours = ["85.00 % ± 3.54", "", "80.00 %", "45.00 %", "2.5", "finished"]
+    ours = ["85.00 ± 3.54 %", "", "80.00 %", "45.00 %", "2.5", "finished"]
     assert cells(tmp_path) == [["0", "mlp", *ours], ["1", "linear", *ours]]
     assert "errors" not in sections(tmp_path)
 
@@ -244,7 +246,9 @@ def test_the_reports_say_how_settings_were_chosen(selection: str, tmp_path: Path
         changes = {"selection": selection, "evaluation": rows, "choices": choices}
         write_run(tmp_path / "sweep" / str(job), **changes)
     page.write_sweep(tmp_path / "sweep")
-    said = protocol({"selection": selection, "evaluation": [row("random_real", np.array([0.4]))]})
+    said = protocol(
+        Result.model_validate({"selection": selection, "evaluation": [row("random_real", np.array([0.4]))]})
+    )
     assert text(tmp_path / "sweep").count(said) == 1
     assert table.sweep(tmp_path / "sweep")["selection"].tolist()[1] == selection
     assert f"| {selection} |" in (tmp_path / "sweep" / "sweep.md").read_text()
@@ -263,7 +267,7 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
     assert made == [tmp_path / page.PAGE, tmp_path / "1" / page.PAGE]
     damaged, sound = cells(tmp_path)
     assert (damaged[2], damaged[-1]) == ("", "damaged")
-    assert (sound[2], sound[-1]) == ("85.00 % ± 3.54", "finished")
+    assert (sound[2], sound[-1]) == ("85.00 ± 3.54 %", "finished")
     [error] = caplog.messages
     assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled dataset")
     assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
@@ -294,7 +298,7 @@ def test_the_distribution_is_of_finite_values() -> None:
     """Neighbours have no loss, and a network that diverged has an infinite one."""
     losses = {"distilled": [1.0, 2.0, np.inf], "neighbours": [np.nan, np.nan]}
     runs = pandas.DataFrame([{"method": m, "loss": v} for m, found in losses.items() for v in found])
-    [drawn] = charts.distributions(runs, ["loss"]).values()
+    [drawn] = charts.distributions(runs, [Metric("loss", higher_is_better=False, percent=False)]).values()
     [axis] = drawn.axes
     assert [text.get_text() for text in axis.texts] == ["distilled"]
     assert [line.get_xdata()[0] for line in axis.lines] == [1.5]  # the mean
@@ -306,14 +310,14 @@ def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
     accuracies = {0: np.array([0.5, 0.7]), 1: np.array([0.8, 0.9])}
     for seed, values in accuracies.items():
         changes = {"evaluation": [row("distilled", values)], "overrides": [f"seed={seed}"]}
-        found.append((10, RunFolder(write_run(tmp_path / str(seed), **changes))))
-    [line] = page._series(found, [])
+        found.append((10, RecordedRun(write_run(tmp_path / str(seed), **changes))))
+    [line] = page._series(found, [], Metric("accuracy"))
     together = 100 * np.concatenate(list(accuracies.values()))
     np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std()])
 
 
 def test_the_colours_are_the_pages(run: Path) -> None:
-    for stand_in in charts.THEME.values():
+    for stand_in in drawing.THEME.values():
         assert stand_in not in text(run)
     assert "var(--accent)" in text(run)
 

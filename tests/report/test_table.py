@@ -9,13 +9,16 @@ import numpy as np
 import pandas
 import pytest
 
+from dataset_distillation.objectives import Metric
 from dataset_distillation.report import page, table
 from dataset_distillation.report.methods import show_methods
+from dataset_distillation.run.records import Result
 from support.report_folders import result, row, write_run
 
 
 def test_a_table_shows_shares_in_percent_and_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    table.show("[all]", pandas.DataFrame([{"method": "[bold]", "mean": 0.12345, "runs": 3}]), "accuracy")
+    mean = table.Cell(0.12345, Metric("accuracy"))
+    table.show("[all]", [{"method": "[bold]", "mean": mean, "runs": table.Cell(3)}])
     shown = capsys.readouterr().out
     assert "[all]" in shown
     assert ["[bold]", "12.35 %", "3"] in [
@@ -24,8 +27,8 @@ def test_a_table_shows_shares_in_percent_and_brackets_as_they_are(capsys: pytest
 
 
 def test_a_loss_is_no_percentage(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"metric": metric, "mean": 0.12345} for metric in ("accuracy", "excess_loss")]
-    table.show("both", pandas.DataFrame(rows))
+    metrics = [Metric("accuracy"), Metric("excess_loss", higher_is_better=False, percent=False)]
+    table.show("both", [{"metric": metric.name, "mean": table.Cell(0.12345, metric)} for metric in metrics])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [line.split("│")[2].strip() for line in lines] == ["12.35 %", "0.1235"]
 
@@ -41,7 +44,7 @@ def test_what_has_no_value_is_shown_as_nothing(tmp_path: Path, capsys: pytest.Ca
     folder = write_run(tmp_path / "0")
     (folder / "result.json").write_text(json.dumps(outcome))
     (folder / "evaluation.csv").unlink()
-    show_methods(outcome, "linear_regression")
+    show_methods(Result.model_validate(outcome), "linear_regression")
     assert "None" not in capsys.readouterr().out
     assert pandas.isna(table.sweep(tmp_path)["mean"][0])
     for made in (page.write_run(folder), page.write_sweep(tmp_path)):
@@ -54,13 +57,13 @@ def test_every_metric_of_the_objective_is_shown(tmp_path: Path, capsys: pytest.C
     record["metrics"]["attacked_as_target"] = {"mean": 0.375, "std": 0.25, "min": 0.125, "max": 0.625}
     folder = write_run(tmp_path / "0", evaluation=[record])
     (folder / "evaluation.csv").unlink()
-    show_methods(result(evaluation=[record], storage=None), "mnist")
+    show_methods(Result.model_validate(result(evaluation=[record], storage=None)), "mnist")
     assert "37.50 ± 25.00 %" in capsys.readouterr().out
     found = table.sweep(tmp_path)
     assert found.loc[0, ["attacked as target mean", "attacked as target std"]].tolist() == [0.375, 0.25]
     assert "| 37.50 % | 25.00 % |" in (tmp_path / "sweep.md").read_text()
     for made in (page.write_run(folder), page.write_sweep(tmp_path)):
-        assert "<td>37.50 % ± 25.00</td>" in made.read_text()
+        assert "<td>37.50 ± 25.00 %</td>" in made.read_text()
 
 
 def test_the_rows_of_a_sweep(tmp_path: Path) -> None:

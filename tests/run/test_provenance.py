@@ -107,14 +107,14 @@ def test_an_attempt_costs_what_it_takes(run: Run) -> None:
     assert read[0]["end"] is None  # as if it had been killed here
     with pytest.raises(RuntimeError), Attempts(run) as second:
         raise RuntimeError
-    assert [attempt["end"] for attempt in second.record["attempts"]] == [None, "failed"]
+    assert [attempt.end for attempt in second.record.attempts] == [None, "failed"]
     cost = second.cost()
-    assert second.record["attempts"][0]["started"] == cost["started"] <= cost["ended"]
+    assert second.record.attempts[0].started == cost.started <= cost.ended
     whole = processor_seconds() - before  # of which an attempt that is counted twice would be more
-    assert 0.2 <= cost["cpu_seconds"] <= whole + 0.01  # each of the two attempts is rounded
-    assert cost["seconds"] >= 0.2
+    assert 0.2 <= cost.cpu_seconds <= whole + 0.01  # each of the two attempts is rounded
+    assert cost.seconds >= 0.2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    assert cost["peak_memory_mb"] == pytest.approx(peak, rel=0.01)
+    assert cost.peak_memory_mb == pytest.approx(peak, rel=0.01)
 
 
 def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: py
     open_ = "dataset_distillation.loggers.none.Nothing.open"
     monkeypatch.setattr(open_, lambda _, folder, config, title: shown.append(config) or [])
     code = Code("c" * 40, b"a change\n")
-    monkeypatch.setattr("dataset_distillation.run.run.Run", partial(Run, code=code))
+    monkeypatch.setattr("dataset_distillation.cli.job.Run", partial(Run, code=code))
     assert distill(*TINY, "seed=3", folder=tmp_path).code == 0
     run = only_run(tmp_path)
     told = json.loads((run / "result.json").read_text())

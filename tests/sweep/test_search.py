@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas
 import pytest
 import yaml
 
-from dataset_distillation.run.records import read
 from support.command_line import distill, only_run
 from support.experiments import CONF, TINY
 
@@ -51,7 +51,7 @@ def test_the_command_of_the_wandb_sweep_runs(tmp_path: Path) -> None:
     assert "logger.mode=online" in typed
     ended = distill(*typed, *swept, *SMALL, "architecture=mlp", "logger.mode=offline", folder=tmp_path)
     assert ended.code == 0, ended.err
-    result = read(only_run(tmp_path) / "result.json")
+    result = json.loads((only_run(tmp_path) / "result.json").read_text())
     for key, value in drawn.items():
         group, _, name = key.partition(".")
         assert result["config"][group][name] == value["value"]

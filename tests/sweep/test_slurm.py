@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from dataset_distillation.run.records import read
+from dataset_distillation.run.records import RunRecord, Status, Sweep, read
 from support.experiments import TINY
 from support.waiting import eventually
 
@@ -45,7 +45,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def step_of(job: Path) -> int:
-    return int(read(job / "status.json").get("step", 0))
+    return status.step if (status := read(Status, job / "status.json")) else 0
 
 
 def interrupt(job: str) -> None:
@@ -80,7 +80,9 @@ def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_pa
     assert rows["outer.steps"].tolist() == [LONG, 3, 4, 5, 0, 6, 7]
     assert rows["status"].tolist() == ["finished"] * 4 + ["failed", "finished", "missing"]
     assert rows["error"][4] == "outer.steps=0: must be greater than 0"
-    attempts = read(sweep / "0" / "run.json")["attempts"]
+    record = read(RunRecord, sweep / "0" / "run.json")
+    assert record is not None
+    attempts = record.attempts
     assert [attempt["end"] for attempt in attempts] == ["interrupted", "finished"]
     assert (
         f"resuming after outer step {attempts[0]['outer_steps']} of {LONG}"
@@ -88,4 +90,6 @@ def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_pa
     )
     [output] = sweep.glob(f".submitit/{array}_0/*_log.out")
     assert output.read_text().count("Starting with") == 2
-    assert read(sweep / "sweep.json")["ended"]
+    record_of_sweep = read(Sweep, sweep / "sweep.json")
+    assert record_of_sweep is not None
+    assert record_of_sweep.ended

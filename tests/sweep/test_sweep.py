@@ -33,7 +33,7 @@ from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.report import table
 from dataset_distillation.run import heartbeat
 from dataset_distillation.run.heartbeat import Progress
-from dataset_distillation.run.records import read
+from dataset_distillation.run.records import Result, Status, read
 from dataset_distillation.sweep.jobs import jobs_of
 from support.command_line import Ended, distill
 from support.experiments import TINY
@@ -277,8 +277,8 @@ def test_distill_status_shows_each_job(sweep: Sweep, capsys: pytest.CaptureFixtu
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = pipeline.distill
 
-    def interrupted(*arguments: Any) -> dict[str, Any]:
-        return run(*arguments) | {"status": "interrupted", "signal": "SIGINT"}
+    def interrupted(*arguments: Any) -> Result:
+        return run(*arguments).model_copy(update={"status": "interrupted", "signal": "SIGINT"})
 
     monkeypatch.setattr(pipeline, "distill", interrupted)
     ended = distill("-m", *TINY, "seed=0,1", "hydra.sweep.dir=pair", folder=tmp_path)
@@ -336,7 +336,8 @@ def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) ->
 
         def has_begun() -> bool:
             assert multirun.poll() is None, (tmp_path / "log").read_text()
-            return bool(read(tmp_path / "pair" / "0" / "status.json").get("step"))
+            status = read(Status, tmp_path / "pair" / "0" / "status.json")
+            return bool(status and status.step)
 
         try:
             eventually(has_begun)

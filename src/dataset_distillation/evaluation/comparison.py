@@ -95,9 +95,9 @@ def read_evaluation(path: Path) -> pandas.DataFrame | None:
         return None
     try:
         runs = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
-        missing = {"method", "set", "network", "seconds", *SETTINGS} - set(runs)
-        if missing:
+        if missing := {"method", "set", "network"} - set(runs):
             raise ValueError(f"no column {min(missing)}")
+        runs = runs.reindex(columns=list(dict.fromkeys([*runs, *SETTINGS, "seconds"]))).astype(SETTINGS)
         numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
         return runs.astype({"method": str, "set": int, **numbers})
     except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files

@@ -53,8 +53,9 @@ def load(path: Path) -> dict[str, Any]:
         checkpoint: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything for a file that torch has not written
         raise UserError(f"{path}: not a checkpoint ({' '.join(str(error).split())})") from error
-    if not isinstance(checkpoint, dict) or (missing := _KEYS - checkpoint.keys()):
-        raise UserError(f"{path}: not a checkpoint" + (f" (it has no {min(missing)})" if checkpoint else ""))
+    missing = _KEYS - checkpoint.keys() if isinstance(checkpoint, dict) else _KEYS
+    if missing:
+        raise UserError(f"{path}: not a checkpoint (it has no {min(missing)})")
     return checkpoint
 
 

@@ -118,7 +118,7 @@ class RecordedRun:
         matrices = confusion.root if confusion else {}
         if odd := [m for m, matrix in matrices.items() if len(matrix) != len(self.class_names)]:
             raise RecordError(
-                f"{self.path / CONFUSION}: {odd[0]} does not have {len(self.class_names)} classes"
+                f"{self.path / CONFUSION}: damaged ({odd[0]} does not have {len(self.class_names)} classes)"
             )
         return {method: np.array(matrix) for method, matrix in matrices.items()}
 

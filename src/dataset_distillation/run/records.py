@@ -42,8 +42,8 @@ class Spread(Record):
 
     mean: float | None
     std: float | None
-    min: float | None
-    max: float | None
+    min: float | None = None
+    max: float | None = None
 
 
 class EvaluationRow(Spread):
@@ -207,6 +207,12 @@ class Result(Record):
             known = [name for name in dict.fromkeys([first, *names]) if name == first or not _is_loss(name)]
             content["metrics"] = list(map(_by_its_name, known))
         return content
+
+    @model_validator(mode="after")
+    def _whole(self) -> Result:
+        if self.status == "finished" and not self.metrics:
+            raise ValueError("a finished run has a metric")
+        return self
 
     @model_serializer(mode="wrap")
     def _to_file(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
