@@ -247,9 +247,10 @@ def test_a_part_of_what_is_accepted_runs_to_the_end(
         try:
             experiment = replace(grid.accepted[tuple(combination)], **engines[unroll, optimizer]._asdict())
             result = run(experiment, (*combination, unroll, optimizer), tmp_path / str(number))
-            [row] = [row for row in result["evaluation"] if row["method"] == "distilled"]
-            assert result["status"] == "finished"
-            assert math.isfinite(row["mean"])
+            mean = result.rows["distilled"].mean
+            assert result.status == "finished"
+            assert mean is not None
+            assert math.isfinite(mean)
         except Exception as error:
             failed[*combination, unroll, optimizer] = f"{type(error).__name__}: {error}"
     assert not failed

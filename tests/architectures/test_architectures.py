@@ -178,12 +178,12 @@ REFUSED = {
     "lenet": (
         LeNet(),
         (1, 16, 16),
-        "dataset.image_size=16: architecture=lenet needs images of 28×28 or 32×32",
+        "image_size=16: architecture=lenet needs images of 28×28 or 32×32",
     ),
     "alexcifarnet": (
         AlexCifarNet(),
         GREY,
-        "dataset.image_size=28: architecture=alexcifarnet needs images of 32×32",
+        "image_size=28: architecture=alexcifarnet needs images of 32×32",
     ),
     "alexnet": (AlexNet(), RGB, "dataset.image_size=32: architecture=alexnet needs images of 224×224"),
     "grey alexnet": (AlexNet(), (1, 224, 224), "dataset.channels=1: .* set dataset.channels=3"),

@@ -80,7 +80,7 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     assert f" {100 * distilled['mean']:.2f} ± {100 * distilled['std']:.2f} % " in line
     assert max(map(len, told.out.splitlines())) <= 160
     assert "chosen on the validation split" in told.out
-    assert "storage: 20 images, 2 a class, " in told.out
+    assert "storage: 20 images, 2 per class, " in told.out
     assert (folder / "distill.log").read_text() == told.err
     lines = [line.split("] ")[1] for line in told.err.splitlines()]
     assert lines.pop(1).startswith("memory: the meta-gradient needs about ")

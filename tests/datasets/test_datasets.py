@@ -30,6 +30,8 @@ from dataset_distillation.experiment import compose
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 
+GRAY: dict[str, Any] = {"channels": 1, "image_size": 28, "download": False}
+
 
 def error_of(dataset: Dataset) -> str:
     """What the user reads, which is one line."""
@@ -215,7 +217,7 @@ def test_mnist_from_unpacked_files(tmp_path: Path) -> None:
     images, labels = images_of(40, 28, 28), torch.arange(40) % 10
     for name in ("train", "t10k"):
         write_mnist(tmp_path, name, images, labels)
-    data = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, validation=0.5).load(0)
+    data = TorchvisionDataset(name="MNIST", root=str(tmp_path), **GRAY, validation=0.5).load(0)
     assert torch.equal(data.test.images[:, 0], images)
     assert torch.equal(data.test.labels, labels)
     assert len(data.train) == len(data.validation) == 20
@@ -226,7 +228,7 @@ def test_a_test_set_cut_from_both_sets(tmp_path: Path) -> None:
     images, labels = images_of(100, 28, 28), torch.arange(100) % 10
     write_mnist(tmp_path, "train", images[:60], labels[:60])
     write_mnist(tmp_path, "t10k", images[60:], labels[60:])
-    dataset = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, test=0.2, validation=0.5)
+    dataset = TorchvisionDataset(name="MNIST", root=str(tmp_path), **GRAY, test=0.2, validation=0.5)
     data, again = dataset.load(0), dataset.load(1)
     assert torch.bincount(data.test.labels).tolist() == [2] * 10
     assert torch.equal(data.test.images, again.test.images)  # whatever the run's seed

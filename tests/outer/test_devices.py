@@ -71,7 +71,6 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
             r"init.networks=4: must be a multiple of trainer.devices=3",
         ),
         (["trainer.devices=0"], r"trainer.devices=0: must be greater than 0"),
-        (["trainer.strategy=fsdp"], r"trainer.strategy=fsdp: must be one of auto, ddp"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(options: list[str], message: str, experiment: Make) -> None:

@@ -18,8 +18,10 @@ from dataset_distillation.cli.report import main as distill_report
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.objectives import Metric
 from dataset_distillation.pipeline import evaluate
 from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.run.records import Result
 from support.command_line import distill, distill_evaluate
 from support.experiments import TINY
 
@@ -53,7 +55,7 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     judged = result(tmp_path / "judged")
     first = made_page(tmp_path / "judged")
     assert all(f'<section id="{name}">' in first for name in ("images", "table", "confusion", "cost"))
-    assert "from the test split, to compare with" in first
+    assert "from the test split" in first
     (tmp_path / "judged" / "report.html").unlink()
     distill_report([str(tmp_path / "judged")])
     assert made_page(tmp_path / "judged") == first
@@ -122,7 +124,7 @@ def test_the_baselines_are_those_that_are_asked_for(
     asked: list[str], expected: list[str], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Evaluate] = []
-    ended = {"evaluation": [], "status": "finished", "metric": "accuracy"}
+    ended = Result(status="finished", metrics=[Metric("accuracy")])
     monkeypatch.setattr(evaluate, "evaluate", lambda e, _: found.append(e) or ended)
     distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *asked, *HERE, folder=tmp_path)
     assert found[0].evaluation.baselines == expected

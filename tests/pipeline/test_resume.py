@@ -477,7 +477,7 @@ def test_resume_where_no_run_began(tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text(spoilt)
         ended = type_in(f"resume={tmp_path}", folder=tmp_path)
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
-        assert "run.json: not the record of a run, or damaged" in ended.err
+        assert "run.json: not what a run writes there, or damaged" in ended.err
 
 
 def test_from_a_shell(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
         "rate 0.03 × 3 epochs",
         "1.5",
     ]
-    assert theirs[:5] == ["random real", "45.00 % ± 3.54", "", "40.00 %", "+40.00 (+39.00, +41.00)"]
+    assert theirs[:5] == ["random real", "45.00 ± 3.54 %", "", "40.00 %", "+40.00 % [+39.00, +41.00]"]
 
 
 def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ from support.command_line import Ended, distill
 from support.experiments import TINY
 from support.waiting import DEADLINE, eventually
 
+#: Of a multirun that has ended long ago.
+LIFE = {"updated": 0.0, "pid": 1, "host": "elsewhere"}
+
 
 def result(job: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((job / "result.json").read_text())
@@ -112,7 +115,13 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
 
 def test_the_table_knows_what_became_of_each_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
-    done = {"status": "finished", "evaluation": [], "outer_steps": 2, "config": {"outer": {"steps": 2}}}
+    done = {
+        "status": "finished",
+        "metric": "accuracy",
+        "evaluation": [],
+        "outer_steps": 2,
+        "config": {"outer": {"steps": 2}},
+    }
     life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
     progress = {"step": 5, "steps": 20, "metric": "accuracy", "validation": 0.5, "steps_per_second": 2.0}
     killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
@@ -183,13 +192,13 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
     [
         (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; use the command that started it"),
         (["-m", "seed=3"], "it has 2 jobs, not 1; use the command that started it"),
-        (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; give"),
+        (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; use"),
         (["seed=3"], "sweep.resume: resumes a multirun; add -m"),
     ],
 )
 def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, tmp_path: Path) -> None:
     swept = [override for override in TINY if "false" not in override]
-    write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "seed=3"], [*swept, "seed=4"]]})
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [[*swept, "seed=3"], [*swept, "seed=4"]]})
     before = (tmp_path / "sweep.json").read_bytes()
     ended = distill(*typed, *swept, f"sweep.resume={tmp_path}", folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
@@ -199,7 +208,7 @@ def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, 
 
 def test_sweep_resume_notices_what_is_left_out(tmp_path: Path) -> None:
     swept = [override for override in TINY if "false" not in override]
-    write_json(tmp_path / "sweep.json", {"jobs": [[*swept, "init=fixed", "seed=3"]]})
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [[*swept, "init=fixed", "seed=3"]]})
     ended = distill("-m", *swept, "seed=3", f"sweep.resume={tmp_path}", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert "its job 0 has init=fixed; use the command that started it" in ended.err

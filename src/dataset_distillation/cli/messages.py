@@ -17,7 +17,7 @@ EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueErr
 
 
 def complain(error: BaseException) -> int:
-    print(f"{program()}: {_one_line(error)}", file=sys.stderr)
+    print(f"{program()}: {one_line(error)}", file=sys.stderr)
     if isinstance(error, UserError):
         return error.exit_code
     if isinstance(error, OSError) and not isinstance(error, HydraException):
@@ -25,7 +25,7 @@ def complain(error: BaseException) -> int:
     return ConfigError.exit_code
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Errors of Hydra and OmegaConf have several lines; return the one that helps the user."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")

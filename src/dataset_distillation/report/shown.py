@@ -42,7 +42,7 @@ def view(
 
 def _flat(row: EvaluationRow, others: Sequence[Metric]) -> dict[str, Any]:
     """Return a row with the `others` of its metrics as `<metric>/mean`, ..."""
-    values = row.model_dump(exclude={"metrics"})
+    values = {"method": row.method, **row.model_dump(exclude={"metrics"})}
     for metric in others:
         values |= {
             f"{metric.name}/{key}": value for key, value in row.metrics[metric.name].model_dump().items()

@@ -42,7 +42,7 @@ def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     texts = pandas.DataFrame(cells).fillna("")
     rendered = Table(title=escape(title))
     for column in texts:
-        numbers = all(re.match(r"[-+]?\d|$", text) for text in texts[column])
+        numbers = all(re.match(r"[-+]?\d[^/]*$|$", text) for text in texts[column])
         rendered.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
     for row in texts.itertuples(index=False):
         rendered.add_row(*map(escape, row))
