@@ -30,7 +30,7 @@ from dataset_distillation.experiment import compose
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 
-GRAY: dict[str, Any] = {"channels": 1, "image_size": 28, "download": False}
+GRAY: dict[str, int | bool] = {"channels": 1, "image_size": 28, "download": False}
 
 
 def error_of(dataset: Dataset) -> str:
