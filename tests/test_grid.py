@@ -236,6 +236,7 @@ def engines(composed: Compose) -> dict[tuple[str, str], Engine]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_part_of_what_is_accepted_runs_to_the_end(
     grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path

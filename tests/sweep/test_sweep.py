@@ -296,6 +296,7 @@ def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "pair" / "sweep.csv").exists()
 
 
+@pytest.mark.slow
 def test_of_64_parallel_jobs_none_is_lost_or_mixed_up(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=grid"]

@@ -10,8 +10,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-import psutil
-
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import Attempt, Cost, Provenance, RunRecord, read, save
 from dataset_distillation.run.run import Run
@@ -102,9 +100,9 @@ def _timestamp(seconds: float) -> str:
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of this process and of the child processes that it has waited for."""
-    times = psutil.Process().cpu_times()
-    return times.user + times.system + times.children_user + times.children_system
+    """Of this process and of those that it has started and waited for; psutil counts in hundredths."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
 
 
 def _peak_memory() -> int:

@@ -197,13 +197,9 @@ class Result(Record):
         for key in ("metric", f"validation_{first}"):
             content.pop(key, None)
         if "metrics" not in content:
-            rows = content.get("evaluation") or []
-            of_rows = (
-                [row.get("metrics") for row in rows if isinstance(row, dict)]
-                if isinstance(rows, list)
-                else []
-            )
-            names = [name for metrics in of_rows if isinstance(metrics, dict) for name in metrics]
+            rows = value if isinstance(value := content.get("evaluation"), list) else []
+            tables = [row.get("metrics") for row in rows if isinstance(row, dict)]
+            names = [name for table in tables if isinstance(table, dict) for name in table]
             known = [name for name in dict.fromkeys([first, *names]) if name == first or not _is_loss(name)]
             content["metrics"] = list(map(_by_its_name, known))
         return content
