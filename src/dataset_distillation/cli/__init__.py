@@ -11,7 +11,7 @@ from pathlib import Path
 import hydra
 
 from dataset_distillation.cli.help import EVALUATE, PRETRAIN, answer, help_page, version_line
-from dataset_distillation.cli.hydra_app import Check, distill_job, enter, evaluation_job
+from dataset_distillation.cli.hydra_app import SweepGuard, distill_job, enter, evaluation_job
 from dataset_distillation.cli.messages import EXPECTED, complain
 from dataset_distillation.cli.report import main
 from dataset_distillation.errors import ConfigError, UserError
@@ -20,7 +20,7 @@ from dataset_distillation.experiment import of_artifact
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.interruption import INTERRUPTED
 
-__all__ = ["Check", "distill", "evaluate", "pretrain", "report", "status"]
+__all__ = ["SweepGuard", "distill", "evaluate", "pretrain", "report", "status"]
 
 
 def distill() -> None:

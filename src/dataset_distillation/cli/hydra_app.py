@@ -29,7 +29,7 @@ from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interr
 from dataset_distillation.sweep.multirun import Multirun
 
 
-class Check(Callback):
+class SweepGuard(Callback):
     """Checks a run before Hydra makes its folder, and announces a multirun."""
 
     sweep: Multirun | None = None
@@ -43,7 +43,7 @@ class Check(Callback):
     # Hydra turns an exception in a callback into a warning, so these callbacks use sys.exit.
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            if Check.resuming:
+            if SweepGuard.resuming:
                 raise ConfigError("sweep.resume: resumes a multirun; add -m")
             chosen(config.hydra.runtime.choices)
             task = copy.deepcopy(config)  # as the job will receive it
@@ -57,14 +57,14 @@ class Check(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             sweep = Multirun(config)
-            if Check.resuming:
+            if SweepGuard.resuming:
                 sweep.same_as_before()
             sweep.heartbeat.start()
         except (UserError, OSError) as error:
             sys.exit(complain(error))
         except HydraException:  # the values to sweep over are wrong; the sweeper reports that, too
             return
-        Check.sweep = sweep
+        SweepGuard.sweep = sweep
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
@@ -80,7 +80,7 @@ def evaluation_job(config: DictConfig) -> Any:
 def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
     """Answer --help with `page`, or `register` the types that the arguments need and call Hydra."""
     answer(page)
-    Check.forget()
+    SweepGuard.forget()
     code: int | str | None = 1
     try:
         with interruptible():  # from the start, since importing takes seconds
@@ -90,8 +90,8 @@ def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[l
         print(f"{program()}: interrupted ({end})", file=sys.stderr)
         code = end.exit_code
     finally:
-        if Check.sweep:
-            code = _end_sweep(Check.sweep, code)
+        if SweepGuard.sweep:
+            code = _end_sweep(SweepGuard.sweep, code)
     sys.exit(code)
 
 
@@ -119,7 +119,7 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
     except SystemExit as end:
         return end.code
     except Exception as error:
-        if Check.sweep and Check.sweep.started():
+        if SweepGuard.sweep and SweepGuard.sweep.started():
             return 1  # the job has logged its error
         if not isinstance(error, EXPECTED):
             raise
@@ -168,4 +168,4 @@ def _resume_sweep() -> None:
             if not (Path(folder) / "sweep.json").is_file():
                 raise refuse(key, folder, "not the folder of a multirun (it has no sweep.json)")
             quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-            sys.argv[i], Check.resuming = f"hydra.sweep.dir='{quoted}'", True
+            sys.argv[i], SweepGuard.resuming = f"hydra.sweep.dir='{quoted}'", True
