@@ -227,6 +227,8 @@ def test_a_set_is_refused_where_it_does_not_belong() -> None:
     other = dd.Problem.of(images, labels, network(), init=dd.Fixed(), seed=1)
     with pytest.raises(dd.UserError, match="one known network, which is not the problem's"):
         dd.evaluate(other, distilled)
+    with pytest.raises(dd.ConfigError, match="selection=tests: must be one of paper, validation"):
+        dd.evaluate(problem, distilled, selection="tests")
     larger = dd.Problem.of(torch.rand(90, 9, 9), torch.arange(90) % 3, dd.Linear())
     with pytest.raises(dd.UserError, match=r"and those of the problem are \(1, 9, 9\)"):
         dd.evaluate(larger, distilled)

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -52,6 +55,13 @@ def positive(key: str, value: float) -> None:
 def choice_of(option: object) -> str:
     """Return the name of `option` among the choices of its group, as in `init=random`: its module's name."""
     return type(option).__module__.rpartition(".")[2]
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that pydantic found wrong, in one line: where it is, and what."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return " ".join(f"{where}: {first['msg']}".split()).removeprefix(": ")
 
 
 def program() -> str:

@@ -227,6 +227,9 @@ def everything(**keywords):
 def broken(): raise KeyError("lost")
 def narrow(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
 def number(): return 3
+class Pair(nn.Module):
+    def __init__(self): super().__init__()
+    def forward(self, images): return images, images
 """
 
 
@@ -260,6 +263,7 @@ def test_the_users_network(name: str) -> None:
     ("user_networks:Nett", "has no Nett"),
     ("user_networks:broken", "user_networks:broken raised KeyError: 'lost'"),
     ("user_networks:narrow", r"have shape \(2, 3\): must be \(2, 10\)"),
+    ("user_networks:Pair", r"logits of 2 images have shape tuple: must be \(2, 10\)"),
     ("user_networks:number", "returned a int: must return a torch.nn.Module"),
 ])  # fmt: skip
 def test_errors_in_the_users_network_are_one_line(path: str, message: str) -> None:

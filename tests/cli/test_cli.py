@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ CHOICES = {
     if list(folder.glob("*.yaml")) and folder.name != "wandb"
 }
 COMMAND = Path(sys.executable).with_name("distill")
+PROGRAMS = sorted(p.name for p in entry_points(group="console_scripts") if p.name.startswith("distill"))
 
 
 def completions(typed: str, folder: Path) -> list[str]:
@@ -50,6 +52,16 @@ def test_help_lists_every_choice_of_every_group(tmp_path: Path) -> None:
     assert max(map(len, ended.out.splitlines())) < 140
     examples = [line for line in ended.out.splitlines() if line.startswith("  distill ")]
     assert len(examples) == 3
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_says_its_version_and_that_it_does(program: str, tmp_path: Path) -> None:
+    def said(question: str) -> str:
+        command = [COMMAND.with_name(program), question]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert said("--version") == f"{program} {version('dataset-distillation')}\n"
+    assert "--version" in said("--help")
 
 
 @pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets.data import Specification
-from dataset_distillation.errors import member, refuse
+from dataset_distillation.errors import UserError, member, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +72,9 @@ class Architecture:
         """Return a sample of p(θ0), on the CPU, by the scheme `weights`; it depends on the generator alone.
 
         xavier: normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010); kaiming: normal with
-            variance
-        2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors with two or more
-        dimensions that are not the scales of a norm; biases are 0, and all others are 1. own: `build` draws.
+        variance 2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors with two or
+        more dimensions that are not the scales of a norm; biases are 0, and all others are 1. own: `build`
+        draws.
         """
         if self.weights == "own":
             network = self.rebuilt(generator, specification)
@@ -141,6 +141,15 @@ def stateless(network: nn.Module) -> nn.Module:
         elif isinstance(module, (*dropouts, StochasticDepth)):
             module.p = 0.0
     return network
+
+
+def check_logits(name: str, logits: object, classes: int) -> None:
+    """Raise UserError unless `logits`, the output of `name` for 2 images, are a tensor (2, classes)."""
+    from torch import Tensor
+
+    actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if actual != (2, classes):
+        raise UserError(f"{name}: logits of 2 images have shape {actual}: must be (2, {classes})")
 
 
 def square(name: str, shape: tuple[int, int, int], sizes: list[int]) -> None:

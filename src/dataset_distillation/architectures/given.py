@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, WeightScheme, stateless
+from dataset_distillation import user_code
+from dataset_distillation.architectures import Architecture, WeightScheme, check_logits, stateless
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import UserError, member
 
@@ -45,11 +46,9 @@ class Given(Architecture):
             with torch.no_grad():
                 logits = network(torch.zeros(2, *shape).to(like))
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = user_code.describe(error)
             raise UserError(f"the network does not accept images of shape {shape} ({reason})") from error
-        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
-            actual = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise UserError(f"the network: logits of 2 images have shape {actual}: must be (2, {classes})")
+        check_logits("the network", logits, classes)
         return network
 
     def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:

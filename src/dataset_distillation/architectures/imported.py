@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation import user_code
-from dataset_distillation.architectures import Architecture, WeightScheme, stateless
+from dataset_distillation.architectures import Architecture, WeightScheme, check_logits, stateless
 from dataset_distillation.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ class Imported(Architecture):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
         with torch.no_grad():
             logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
-        if tuple(logits.shape) != (2, classes):
-            actual = tuple(logits.shape)
-            raise UserError(f"{self.path}: logits of 2 images have shape {actual}: must be (2, {classes})")
+        check_logits(self.path, logits, classes)
         return network
 
 

@@ -28,7 +28,8 @@ Every group, with its choices:
 TAIL = """\
 
 `distill --cfg job` shows every key and its value; each file in conf/ explains its own keys.
-Tab completion: eval "$(distill -sc install=bash)"     Hydra's own flags: distill --hydra-help"""
+Tab completion: eval "$(distill -sc install=bash)"     Hydra's own flags: distill --hydra-help
+`distill --version` shows the version of the program, and every result.json those of all libraries."""
 
 
 PRETRAIN = """\
@@ -42,7 +43,7 @@ examples:
 
 `distill` with the same arguments trains missing networks itself. All runs share the networks in
 init.pretraining.folder, under a key made of everything that determines them. If the training is killed, the
-same command resumes it.\
+same command resumes it. --version shows the version of the program.\
 """
 
 
@@ -63,7 +64,7 @@ examples:
 The config is the one that the artifact was made with. A group on the command line has its values from conf/
 instead, as trainer and logger always have. Without baselines only the test set is read.
 `distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has the keys that `distill`
-does not have.\
+does not have. --version shows the version of the program.\
 """
 
 

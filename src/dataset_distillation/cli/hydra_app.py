@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dataset_distillation.cli.help import answer
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain
-from dataset_distillation.cli.resume import resume_command
+from dataset_distillation.cli.resume import quoted, resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.pipeline.resume import check_folder
@@ -167,5 +167,4 @@ def _resume_sweep() -> None:
         if key == "sweep.resume":
             if not (Path(folder) / "sweep.json").is_file():
                 raise refuse(key, folder, "not the folder of a multirun (it has no sweep.json)")
-            quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-            sys.argv[i], SweepGuard.resuming = f"hydra.sweep.dir='{quoted}'", True
+            sys.argv[i], SweepGuard.resuming = f"hydra.sweep.dir={quoted(folder)}", True

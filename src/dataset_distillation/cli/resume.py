@@ -38,9 +38,14 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
         raise refuse("resume", folder, "it imports code, which you must name again", f"type {remedy}")
     if there.is_dir():
         os.chdir(there)
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     # The experiment may be a multirun (figure4); this run is one of its jobs.
-    return [*overrides, f"hydra.run.dir='{quoted}'", "hydra.mode=RUN"]
+    return [*overrides, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
+
+
+def quoted(folder: str) -> str:
+    """Return the path of a folder as Hydra reads it in an override, whatever characters it has."""
+    escaped = folder.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _importing(path: Path, overrides: list[str]) -> list[str]:

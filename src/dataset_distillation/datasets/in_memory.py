@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.conversion import moments
-from dataset_distillation.datasets.data import Data, Raw, Specification, Split, TensorSplit
+from dataset_distillation.datasets.data import Data, Raw, Split, TensorSplit
 from dataset_distillation.datasets.splits import checksum, cut, verify_labels
 from dataset_distillation.errors import UserError, refuse
 from dataset_distillation.randomness import stream
@@ -87,13 +86,7 @@ class InMemory(Dataset):
         return raw
 
     def splits(self) -> tuple[Split, Split, str]:
-        images = self._raw.train[0]
-        mean, std = moments(images)
-        if min(std) == 0:
-            reason = "all pixels of a channel are equal: nothing to learn from"
-            raise UserError(f"dataset {self.name}: {reason}")
-        shape = (images.shape[1], images.shape[2], images.shape[3])
-        specification = Specification(self.name, shape, tuple(self.class_names), tuple(mean), tuple(std))
+        specification = self.specification(self.class_names, self._raw.train[0])
         train, test = (
             TensorSplit(labels, specification, own) for own, labels in (self._raw.train, self._raw.test)
         )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dataset_distillation import inner_optimizers
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.data import pixels, sequence
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, first_problem
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
@@ -159,12 +159,17 @@ class DistilledSet:
 def _in_order(content: bytes) -> bytes:
     """Return a safetensors file with its header sorted: the library writes the metadata in a random order.
 
-    The header is JSON after its length (8 bytes, little endian), padded so that the tensors are aligned.
+    The new header is padded so that the tensors are aligned.
     """
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    old = _header(content)
+    header = json.dumps(json.loads(old), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[end:]
+    return len(header).to_bytes(8, "little") + header + content[8 + len(old) :]
+
+
+def _header(content: bytes) -> bytes:
+    """The header of a safetensors file: JSON after its length (8 bytes, little endian)."""
+    return content[8 : 8 + int.from_bytes(content[:8], "little")]
 
 
 def _checksum(content: bytes) -> str:
@@ -200,11 +205,8 @@ def load_distilled(path: str | Path) -> DistilledSet:
 
 
 def _metadata(content: bytes) -> dict[str, Any]:
-    """Return the metadata, which have everything that readers need. Raises ValueError if they do not.
-
-    The header is JSON after its length (8 bytes, little endian).
-    """
-    header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    """Return the metadata, which have everything that readers need. Raises ValueError if they do not."""
+    header = from_json(_header(content))
     texts = header.get("__metadata__") if isinstance(header, dict) else None
     if not isinstance(texts, dict):
         raise ValueError("it has no metadata")
@@ -212,8 +214,7 @@ def _metadata(content: bytes) -> dict[str, Any]:
     try:
         known = _Metadata.model_validate(metadata)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ValueError(f"metadata {first_problem(error)}") from error
     seal = metadata.pop("sha256", None)
     if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(content):
         raise ValueError("its checksum does not match")

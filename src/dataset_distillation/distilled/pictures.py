@@ -117,9 +117,8 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
     images = pixels(images, specification.mean, specification.std).clamp(0, 1)
     if images.shape[-1] > ENLARGED:
         images = functional.interpolate(images, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
-    images = (
-        images.expand(-1, 3, -1, -1).unflatten(0, (rows, -1)).permute(0, 3, 1, 4, 2)
-    )  # row, y, class, x, color
+    images = images.expand(-1, 3, -1, -1).unflatten(0, (rows, -1))
+    images = images.permute(0, 3, 1, 4, 2)  # row, y, class, x, color
     buffer = io.BytesIO()
     sprite = (images.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
     Image.fromarray(sprite).save(buffer, format="PNG")

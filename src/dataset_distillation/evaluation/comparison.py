@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas
 from torch import Tensor
@@ -101,7 +101,7 @@ def read_evaluation(path: Path) -> pandas.DataFrame | None:
         numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
         return runs.astype({"method": str, "set": int, **numbers})
     except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
-        raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+        raise RecordError.damaged(path, error) from error
 
 
 def _earlier(path: Path) -> pandas.DataFrame | None:
@@ -128,6 +128,15 @@ def rows_of(runs: pandas.DataFrame, metric: Metric) -> list[EvaluationRow]:
     """Return one row per method with the objective's `metric`; its `metrics` hold all of them."""
     distilled = runs[runs["method"] == "distilled"]
     return [_row(method_runs, distilled, metric) for _, method_runs in runs.groupby("method", sort=False)]
+
+
+def flat(row: EvaluationRow, others: Sequence[Metric], separator: str) -> dict[str, Any]:
+    """Return a row with its method first and the `others` of its metrics as `<metric><separator>mean`, ..."""
+    values = {"method": row.method, **row.model_dump(exclude={"metrics"})}
+    for metric in others:
+        own = row.metrics[metric.name].model_dump()
+        values |= {f"{metric.name}{separator}{key}": value for key, value in own.items()}
+    return values
 
 
 def _row(runs: pandas.DataFrame, distilled: pandas.DataFrame, metric: Metric) -> EvaluationRow:

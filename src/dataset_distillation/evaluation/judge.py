@@ -8,8 +8,8 @@ import pandas
 
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import UserError
-from dataset_distillation.evaluation.comparison import compare, rows_of
+from dataset_distillation.errors import UserError, member
+from dataset_distillation.evaluation.comparison import compare, flat, rows_of
 from dataset_distillation.evaluation.options import Evaluation, Selection, Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
@@ -46,7 +46,8 @@ def evaluate(
     """
     steps, per_step = distilled.images.shape[:2]
     classes = problem.data.specification.classes
-    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=Selection(selection))
+    chosen_on = member("selection", selection, Selection)
+    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=chosen_on)
     shape = Distilled(max(1, per_step // classes), steps, len(distilled.learning_rates))
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
     _check(problem, distilled)
@@ -55,15 +56,7 @@ def evaluate(
     size = Size(shape.images_per_class, steps)
     comparison = compare(problem, evaluation, population, schedule, size, distilled.learning_rates)
     first, *others = problem.objective.metrics
-    table = []
-    for row in rows_of(comparison.runs, first):
-        further = {
-            f"{metric.name} {key}": value
-            for metric in others
-            for key, value in row.metrics[metric.name].model_dump().items()
-        }
-        table.append({"method": row.method, **row.model_dump(exclude={"metrics"}), **further})
-    return pandas.DataFrame(table)
+    return pandas.DataFrame([flat(row, others, " ") for row in rows_of(comparison.runs, first)])
 
 
 def _check(problem: Problem, distilled: DistilledSet) -> None:

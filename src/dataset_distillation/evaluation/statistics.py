@@ -43,10 +43,8 @@ def difference(
         return None, None, None
     values, networks = others[metric].to_numpy(float), others["network"]
     if networks.isna().any() and len(distilled) > 1:
-        apart, shares = (
-            distilled[metric].mean() - values.mean(),
-            [_share(distilled[metric].to_numpy(float)), _share(values)],
-        )
+        apart = distilled[metric].mean() - values.mean()
+        shares = [_share(distilled[metric].to_numpy(float)), _share(values)]
     else:
         paired = distilled.set_index("network")[metric].loc[networks.fillna(0)].to_numpy(float) - values
         apart, shares = paired.mean(), [_share(paired)]

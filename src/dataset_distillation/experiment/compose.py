@@ -1,7 +1,7 @@
 """The typed tree of one experiment, and the checks across its groups.
 
 The YAML files in `conf/` hold the values; the dataclasses hold their types. A group whose choices have
-different options (dataset, architecture, ...) is a package here, with one file and one dataclass per choice.
+different options (dataset, architecture, ...) is a package, with one file and one dataclass per choice.
 A dataclass becomes a choice by deriving from the group's base class. `read` turns a composed config into
 objects.
 """

@@ -2,8 +2,7 @@
 
 A value at its default counts as absent. So if a later version adds an option whose default is the earlier
 behavior, neither changes: old checkpoints can be resumed and finished runs stay finished. If a default
-    changes,
-the field says what its absence means: `field(default=new, metadata={"absent": old})`.
+changes, the field says what its absence means: `field(default=new, metadata={"absent": old})`.
 """
 
 from __future__ import annotations

@@ -37,9 +37,8 @@ class Tensorboard(Logger):
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
         import torch
 
-        self._writer.add_images(
-            "distilled", torch.stack(images), step
-        )  # side by side; TensorBoard has no captions
+        # Side by side; TensorBoard has no captions.
+        self._writer.add_images("distilled", torch.stack(images), step)
 
     def finish(
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool

@@ -16,13 +16,12 @@ from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import log_memory_estimate
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.pipeline.prepare import key_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import key_of, origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES
 from dataset_distillation.run.history import History
-from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import EvaluationRow, Result
 from dataset_distillation.run.run import Run
 
@@ -41,10 +40,7 @@ def distill(experiment: Experiment, run: Run) -> Result:
         problem = prepare(experiment)
         pool = pretrain(problem, experiment)
         problem.population("init", 1)  # fails before anything starts if θ0 is not available
-        origin = {
-            "overrides": attempts.record.overrides,
-            **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
-        }
+        origin = origin_of(problem, run, attempts)
         result = _run(experiment, problem, run, origin, attempts)
         result.pool = pool
         attempts.end(result.status)

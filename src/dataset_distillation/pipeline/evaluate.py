@@ -16,12 +16,11 @@ from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
-from dataset_distillation.pipeline.prepare import prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.folder import ARTIFACT, IMAGES
-from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport, Result
 from dataset_distillation.run.run import Run
 
@@ -38,10 +37,7 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
             write(copy, Path(e.artifact).read_bytes())
         problem = prepare(e, test_only=not e.evaluation.baselines)
-        origin = {
-            "overrides": attempts.record.overrides,
-            **provenance(problem.device, problem.data.checksum, problem.seed, run.code),
-        }
+        origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
         try:

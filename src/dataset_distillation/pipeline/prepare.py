@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from typing import Any
 
 import torch
 
@@ -15,7 +16,9 @@ from dataset_distillation.loggers import Title
 from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
+from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.processes import rank
+from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
 from dataset_distillation.sweep.jobs import swept_overrides
@@ -41,6 +44,12 @@ def key_of(experiment: Experiment, problem: Problem) -> str:
     known = [checksum(problem.known)] if problem.known else []
     parts = [digest(experiment), problem.data.checksum, *known]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def origin_of(problem: Problem, run: Run, attempts: Attempts) -> dict[str, Any]:
+    """Where the results of a run come from: its overrides, the code, the machine, the data and the seed."""
+    parts = provenance(problem.device, problem.data.checksum, problem.seed, run.code)
+    return {"overrides": attempts.record.overrides, **parts}
 
 
 def title_of(run: Run) -> Title:

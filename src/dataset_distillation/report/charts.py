@@ -138,10 +138,8 @@ def _confusion(matrix: np.ndarray, names: Sequence[str], title: str, colors: Map
     drawn, axis = figure(4.6, 4.4, colors)
     axis.grid(visible=False)
     shade = np.zeros((classes, classes, 4))
-    shade[..., :3], shade[..., 3] = (
-        (0.27, 0.51, 0.86),
-        0.85 * matrix,
-    )  # transparent, so that it suits light and dark pages
+    # Transparent, so that it suits light and dark pages.
+    shade[..., :3], shade[..., 3] = (0.27, 0.51, 0.86), 0.85 * matrix
     axis.imshow(shade, interpolation="none")
     if classes <= 12:
         for (row, column), share in np.ndenumerate(matrix):

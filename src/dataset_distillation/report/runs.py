@@ -90,16 +90,12 @@ class RecordedRun:
         try:
             with Image.open(path, formats=["PNG"]) as picture:
                 sprite = np.asarray(picture.convert("RGB"))
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-        ) as error:  # what Pillow raises for a file that is no picture
-            raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises these for a file of another kind
+            raise RecordError.damaged(path, error) from error
         classes = len(self.class_names)
         side = sprite.shape[1] // max(1, classes)
         if not side or sprite.shape[1] % classes or sprite.shape[0] % side:
-            raise RecordError(f"{path}: damaged (not one column for each of {classes} classes)")
+            raise RecordError.damaged(path, f"not one column for each of {classes} classes")
         return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
     @property
@@ -117,9 +113,8 @@ class RecordedRun:
         confusion = read(Confusion, self.path / CONFUSION)
         matrices = confusion.root if confusion else {}
         if odd := [m for m, matrix in matrices.items() if len(matrix) != len(self.class_names)]:
-            raise RecordError(
-                f"{self.path / CONFUSION}: damaged ({odd[0]} does not have {len(self.class_names)} classes)"
-            )
+            reason = f"{odd[0]} does not have {len(self.class_names)} classes"
+            raise RecordError.damaged(self.path / CONFUSION, reason)
         return {method: np.array(matrix) for method, matrix in matrices.items()}
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
-from dataset_distillation.evaluation.comparison import Comparison
+from dataset_distillation.evaluation.comparison import Comparison, flat
 from dataset_distillation.loggers import EvaluationView
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
@@ -24,7 +23,7 @@ def view(
     class_names: Sequence[str],
 ) -> EvaluationView:
     """Return a comparison and its `rows` for a logger, by the objective's `metrics`."""
-    methods = pandas.DataFrame([_flat(row, metrics[1:]) for row in rows])
+    methods = pandas.DataFrame([flat(row, metrics[1:], "/") for row in rows])
     confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
 
     def drawn() -> dict[str, Figure]:
@@ -38,13 +37,3 @@ def view(
     return EvaluationView(
         methods.assign(selection=selection), comparison.runs, [metric.name for metric in metrics], drawn
     )
-
-
-def _flat(row: EvaluationRow, others: Sequence[Metric]) -> dict[str, Any]:
-    """Return a row with the `others` of its metrics as `<metric>/mean`, ..."""
-    values = {"method": row.method, **row.model_dump(exclude={"metrics"})}
-    for metric in others:
-        values |= {
-            f"{metric.name}/{key}": value for key, value in row.metrics[metric.name].model_dump().items()
-        }
-    return values

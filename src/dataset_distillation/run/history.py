@@ -100,4 +100,4 @@ def read_history(path: Path) -> pandas.DataFrame | None:
             raise ValueError("no column step")
         return curves.astype(float).astype({"step": int})
     except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
-        raise RecordError(f"{path}: damaged ({' '.join(str(error).split())})") from error
+        raise RecordError.damaged(path, error) from error

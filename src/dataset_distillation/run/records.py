@@ -22,13 +22,17 @@ from pydantic import (
     model_validator,
 )
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, first_problem
 from dataset_distillation.files import write
 from dataset_distillation.objectives import ACCURACY, Metric
 
 
 class RecordError(UserError):
     """A file in a run folder does not have the contents that a run writes there."""
+
+    @classmethod
+    def damaged(cls, path: Path, reason: object) -> RecordError:
+        return cls(f"{path}: damaged ({' '.join(str(reason).split())})")
 
 
 class Record(BaseModel):
@@ -286,9 +290,7 @@ def read(kind: type[R], path: Path) -> R | None:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = " ".join(f"{where}: {first['msg']}".split()).removeprefix(": ")
+        reason = first_problem(error)
         raise RecordError(f"{path}: not what a run writes there, or damaged ({reason})") from error
 
 
