@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torchvision.datasets import CIFAR10, MNIST
 
 PACKAGE = Path(__file__).parents[1] / "src" / "dataset_distillation"
@@ -45,7 +46,13 @@ def test_no_others_are_used() -> None:
 
 def test_batches_that_stepped() -> None:
     """Lightning's restart in mid-epoch counts one step too many; `Checkpoints` puts that right."""
-    loop = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu").fit_loop.epoch_loop
+    trainer = pl.Trainer(
+        logger=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        plugins=[LightningEnvironment()],  # looked for, SLURM's would warn where `srun` is installed
+    )
+    loop = trainer.fit_loop.epoch_loop
     assert loop._batches_that_stepped == 0
     assert loop.batch_progress.total.ready == 0
 

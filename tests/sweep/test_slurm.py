@@ -83,9 +83,9 @@ def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_pa
     record = read(RunRecord, sweep / "0" / "run.json")
     assert record is not None
     attempts = record.attempts
-    assert [attempt["end"] for attempt in attempts] == ["interrupted", "finished"]
+    assert [attempt.end for attempt in attempts] == ["interrupted", "finished"]
     assert (
-        f"resuming after outer step {attempts[0]['outer_steps']} of {LONG}"
+        f"resuming after outer step {attempts[0].outer_steps} of {LONG}"
         in (sweep / "0" / "distill.log").read_text()
     )
     [output] = sweep.glob(f".submitit/{array}_0/*_log.out")
