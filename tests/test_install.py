@@ -52,6 +52,8 @@ def test_the_wheel_holds_every_module_and_every_choice(unpacked: Path) -> None:
         ("*.py", ROOT / "src" / "dataset_distillation", package),
         ("*.yaml", CONF, package / "conf"),
         ("templates/*", ROOT / "src" / "dataset_distillation", package),
+        ("*.cpp", ROOT / "src" / "dataset_distillation", package),
+        ("*.h", ROOT / "src" / "dataset_distillation", package),
     ):
         expected = {path.relative_to(source) for path in source.rglob(kind)}
         assert {path.relative_to(target) for path in target.rglob(kind)} - {

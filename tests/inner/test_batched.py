@@ -28,7 +28,14 @@ Make = Callable[..., Experiment]
 @pytest.mark.parametrize("architecture", ["lenet", "convnet"])
 @pytest.mark.parametrize(
     ("engine", "optimizer"),
-    [("full", "sgd"), ("full", "nesterov-decay"), ("full", "adam"), ("recompute", "adam-decay")],
+    [
+        ("full", "sgd"),
+        ("full", "nesterov-decay"),
+        ("full", "adam"),
+        ("recompute", "adam-decay"),
+        ("traced", "sgd"),
+        ("traced", "adam"),
+    ],
 )
 def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, experiment: Make) -> None:
     """Losses, gradients, and each network's norm before its clip."""
@@ -46,10 +53,11 @@ def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, 
     "options",
     [
         ("distilled.labels=learned",),
+        ("distilled.labels=learned", "unroll=traced"),
         ("unroll=truncated", "unroll.window=3", "unroll.start=random"),
         ("dataset=linear_regression", "dataset.image_size=2", "architecture=linear", "objective=regression"),
     ],
-    ids=lambda options: options[0],
+    ids=" ".join,
 )
 def test_together_is_one_by_one_whatever_is_learned(options: tuple[str, ...], experiment: Make) -> None:
     learned = ["distilled.labels=learned"] if "objective=regression" in options else []

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import sysconfig
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,34 +13,33 @@ from torch.nn import functional
 
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.inner import compiled
+from dataset_distillation.inner.adjoint import Recomputed
 from dataset_distillation.inner.compiled import CompiledSteps
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.inner_optimizers.sgd import SGD
-from dataset_distillation.outer import loss
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
 from support.cases import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
+from support.machine import compiler
 from support.networks import OPTIONS, losses_and_gradients
 
 Make = Callable[..., Experiment]
 
 # The trace is what torch compiles; "eager" runs it as it is, and needs no compiler.
 EAGER = "eager"
-HEADER = Path(sysconfig.get_path("include"), "Python.h")
-compiler = pytest.mark.skipif(
-    not (shutil.which("g++") and HEADER.exists()), reason="needs g++ and Python's header files"
-)
 
 
 def meta_gradient(
     case: Case, engine: Unroll, optimizer: InnerOptimizer, own: CompiledSteps
 ) -> tuple[Tensor, ...]:
-    inner = InnerTraining(case.network, case.weights, optimizer, functional.cross_entropy, own)
+    by = Recomputed(compiled=own)
+    inner = InnerTraining(case.network, case.weights, optimizer, functional.cross_entropy, by)
     loss = case.outer_loss(engine.unroll(inner, case.steps()))
     return torch.autograd.grad(loss, list(case.meta.values()))
 
@@ -75,7 +71,8 @@ def test_what_is_not_learned_has_no_gradient(learned: list[str]) -> None:
     for name, tensor in case.meta.items():
         tensor.requires_grad_(name in learned)
     meta = [case.meta[name] for name in learned]
-    inner = InnerTraining(case.network, case.weights, SGD(), functional.cross_entropy, CompiledSteps(EAGER))
+    by = Recomputed(compiled=CompiledSteps(EAGER))
+    inner = InnerTraining(case.network, case.weights, SGD(), functional.cross_entropy, by)
     ours = torch.autograd.grad(case.outer_loss(Recompute().unroll(inner, case.steps())), meta)
     theirs = torch.autograd.grad(case.outer_loss(case.final_weights(Full(), SGD())), meta)
     assert_equal(ours, theirs, 1e-12)
@@ -103,7 +100,7 @@ def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
 def test_the_networks_of_an_outer_step(
     engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "CompiledSteps", lambda: CompiledSteps(EAGER))
+    monkeypatch.setattr(compiled, "CompiledSteps", lambda: CompiledSteps(EAGER))
     e = experiment(*OPTIONS, f"unroll={engine}", "unroll.compile=true")
     ours = losses_and_gradients(e, together)
     plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))
@@ -113,12 +110,7 @@ def test_the_networks_of_an_outer_step(
 
 def test_bf16() -> None:
     """The trace has the casts."""
-    case = OnLeNet(2, 2, 3)
-    case.network.float()
-    case.weights = {name: weight.float() for name, weight in case.weights.items()}
-    for name in ("images", "labels", "rates", "real"):
-        tensor = getattr(case, name)
-        setattr(case, name, tensor.detach().float().requires_grad_(tensor.requires_grad))
+    case = OnLeNet(2, 2, 3).single()
     with torch.autocast("cpu", torch.bfloat16):
         ours = meta_gradient(case, Recompute(), SGD(), CompiledSteps(EAGER))
         theirs = case.meta_gradient(Recompute(), SGD())
@@ -143,7 +135,7 @@ def test_a_program_that_computes_another_step_is_refused() -> None:
         meta_gradient(case, Recompute(), SGD(), CompiledSteps(EAGER))
 
 
-@pytest.mark.parametrize("function", ["_advance", "_vector_jacobian"])
+@pytest.mark.parametrize("function", ["advance", "vector_jacobian"])
 @pytest.mark.parametrize("output", [0, -1])
 def test_a_compiler_that_is_wrong_is_found_out(
     function: str, output: int, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +143,7 @@ def test_a_compiler_that_is_wrong_is_found_out(
     def wrong(program: Callable[..., list[Tensor]], **_: Any) -> Callable[..., list[Tensor]]:
         def run(*arguments: Any) -> list[Tensor]:
             found = list(program(*arguments))
-            if len(arguments) == (5 if function == "_vector_jacobian" else 4):
+            if len(arguments) == (5 if function == "vector_jacobian" else 4):
                 found[output] = found[output] * 1.02
             return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.distilled.data import sequence
-from dataset_distillation.inner.step import InnerTraining
+from dataset_distillation.inner.step import InnerTraining, Linearization
 from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum
@@ -48,6 +49,7 @@ class Case:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
         self.network = self.build().double()
+        self.programs: dict[str, Linearization | None] = {}
         self.weights = {
             name: normal(*p.shape) / math.sqrt(p[0].numel()) for name, p in self.network.named_parameters()
         }
@@ -59,6 +61,15 @@ class Case:
     def build(self) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))  # smooth
 
+    def single(self) -> Self:
+        """Change everything to single precision."""
+        self.network.float()
+        self.weights = {name: weight.float() for name, weight in self.weights.items()}
+        for name in ("images", "labels", "rates", "real"):
+            tensor = getattr(self, name)
+            setattr(self, name, tensor.detach().float().requires_grad_(tensor.requires_grad))
+        return self
+
     @property
     def meta(self) -> dict[str, Tensor]:
         return {"images": self.images, "labels": self.labels, "rates": self.rates}
@@ -67,7 +78,11 @@ class Case:
         return list(sequence(self.images, self.labels, self.rates))
 
     def final_weights(self, engine: Unroll, optimizer: InnerOptimizer) -> Weights:
-        inner = InnerTraining(self.network, self.weights, optimizer, functional.cross_entropy)
+        key = repr((engine, optimizer))
+        if key not in self.programs:  # which serve many outer steps, as in a run
+            self.programs[key] = engine.linearization()
+        by = self.programs[key]
+        inner = InnerTraining(self.network, self.weights, optimizer, functional.cross_entropy, by)
         return engine.unroll(inner, self.steps())
 
     def outer_loss(self, final: Weights) -> Tensor:

@@ -31,11 +31,14 @@ def test_a_window_of_all_steps_is_recompute(sizes: tuple[int, int, int], optimiz
 
 
 @optimizers
+@pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize(("start", "window"), [(0, 4), (3, 4), (7, 2)])
-def test_the_window_alone_is_differentiated(start: int, window: int, optimizer: InnerOptimizer) -> None:
+def test_the_window_alone_is_differentiated(
+    start: int, window: int, stored: bool, optimizer: InnerOptimizer
+) -> None:
     """The optimiser's memory goes into the window, and no gradient comes out of its beginning."""
     case = Case(3, 3, 2)
-    ours = case.meta_gradient(Truncated(window=window, start=str(start)), optimizer)
+    ours = case.meta_gradient(Truncated(window=window, start=str(start), stored=stored), optimizer)
     assert_equal(ours, by_hand(optimizer, case, start, start + window), 1e-10)
     rates = ours[2].flatten()
     assert rates.nonzero().flatten().tolist() == list(range(start, start + window))

@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dataset_distillation.errors import refuse
-from dataset_distillation.inner.step import Function, InnerTraining
+from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 
 log = logging.getLogger(__name__)
 
-# The largest relative error of the change that a compiled step makes, without and with autocast. A larger
+#: A function of (training, point, step, t) and, for a product, the adjoint; its results have no graph.
+Function = Callable[..., Sequence[Tensor]]
+
+# The largest relative error of the change that a program's step makes, without and with autocast. A larger
 # error is not due to rounding.
 ERROR = {False: 1e-2, True: 0.5}
 
@@ -51,17 +54,20 @@ class CompiledSteps:
         except RuntimeError as error:  # no C++ compiler, or a network that torch cannot compile
             reason = f"torch cannot compile the inner step ({str(error).splitlines()[0]})"
             raise refuse("unroll.compile", True, reason, "use unroll.compile=false") from error
-        _check(results, function(training, point, step, t, *more), before=more[0] if more else point)
+        expected = function(training, point, step, t, *more)
+        if wrong := difference(results, expected, before=more[0] if more else point):
+            reason = f"the compiled network computes something else (an error of {wrong:.1e})"
+            raise refuse("unroll.compile", True, reason, "use unroll.compile=false")
         return results
 
     def _compiled(
         self, function: Function, training: InnerTraining, step: Step, arguments: tuple[Any, ...]
     ) -> Callable[..., list[Tensor]]:
-        log.info("compiling the inner step (%s)", function.__name__.strip("_"))
+        log.info("compiling the inner step (%s)", function.__name__)
         flags = [tensor.requires_grad for tensor in step]
 
         def of_tensors(frozen: Any, point: Any, values: Any, number: Tensor, *more: Any) -> list[Tensor]:
-            own = dataclasses.replace(training, weights=frozen, compiled=None)
+            own = dataclasses.replace(training, weights=frozen)
             tensors = (v.detach().requires_grad_(flag) for v, flag in zip(values, flags, strict=True))
             return list(function(own, point, Step(*tensors), number, *more))
 
@@ -74,20 +80,20 @@ class CompiledSteps:
             return list(self.programs[function](*arguments))
 
 
-def _check(results: Sequence[Tensor], expected: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    """Raise ConfigError if a compiled step differs from the step itself.
+def difference(results: Sequence[Tensor], expected: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+    """The error of a program's results for a step, or 0 if it is due to rounding.
 
     What has become of `before` is compared relative to its change, and the rest relative to its own size.
     """
     became, rest = slice(len(before)), slice(len(before), None)
     groups = [(_flat(results[became]), _flat(expected[became]), _flat(before))]
     others = zip(results[rest], expected[rest], strict=True)
-    groups += [(compiled, exact, torch.zeros_like(exact)) for compiled, exact in others]
-    for compiled, exact, start in groups:
-        allowed = ERROR[torch.is_autocast_enabled(compiled.device.type)] * (exact - start).norm()
-        if not (error := (compiled - exact).norm()) <= allowed + 1e-6 * start.norm():
-            reason = f"the compiled network computes something else (an error of {error:.1e})"
-            raise refuse("unroll.compile", True, reason, "use unroll.compile=false")
+    groups += [(program, exact, torch.zeros_like(exact)) for program, exact in others]
+    for program, exact, start in groups:
+        allowed = ERROR[torch.is_autocast_enabled(program.device.type)] * (exact - start).norm()
+        if not (error := (program - exact).norm()) <= allowed + 1e-6 * start.norm():
+            return float(error)
+    return 0.0
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

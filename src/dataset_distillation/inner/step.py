@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,22 @@ from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-#: A function of (training, point, step, t) and, for a product, the adjoint; its results have no graph.
-Function = Callable[..., Sequence[Tensor]]
-
 #: The state of the inner training: the trained weights, then the optimizer's state of each weight.
 Point = list[Tensor]
+
+
+class Linearization(Protocol):
+    """How an inner step is made, and what is kept of it for its vector-Jacobian product."""
+
+    def there(
+        self, training: InnerTraining, point: Point, step: Step, t: int
+    ) -> tuple[Point, Sequence[Tensor]]:
+        """Return the point after inner step number `t`, without a graph, and what `back` needs."""
+
+    def back(
+        self, training: InnerTraining, kept: Sequence[Tensor], step: Step, t: int, adjoint: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """Return `adjoint` times the Jacobian of step `t`, as `vector_jacobian` does."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class InnerTraining:
     weights: Weights
     optimizer: InnerOptimizer
     loss: Loss
-    compiled: Function | None = None  # runs the graph-free functions of a step, see compiled.py
+    by: Linearization | None = None  # an engine's programs, which outlast the outer steps
 
     @cached_property
     def names(self) -> list[str]:
@@ -81,32 +92,21 @@ class InnerTraining:
                 remembered += state
         return updated + remembered
 
-    def advance(self, point: Point, step: Step, t: int) -> Point:
-        """Return the point after inner step number `t`, without a graph."""
-        return list(self._by(_advance)(self, point, step, t))
 
-    def vector_jacobian(
-        self, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """Return `adjoint` times the Jacobian of step `t`.
-
-        Its parts are those for `point`, and then those for the tensors of `step` that require grad.
-        """
-        return tuple(self._by(_vector_jacobian)(self, point, step, t, adjoint))
-
-    def _by(self, function: Function) -> Function:
-        return functools.partial(self.compiled, function) if self.compiled else function
-
-
-def _advance(training: InnerTraining, point: Point, step: Step, t: int) -> Point:
+def advance(training: InnerTraining, point: Point, step: Step, t: int) -> Point:
+    """Return the point after inner step number `t`, without a graph."""
     with torch.enable_grad():
         leaves = [tensor.detach().requires_grad_() for tensor in point]
         return training.step(leaves, step, t, graph=False)
 
 
-def _vector_jacobian(
+def vector_jacobian(
     training: InnerTraining, point: Point, step: Step, t: int, adjoint: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
+    """Return `adjoint` times the Jacobian of step `t`.
+
+    Its parts are those for `point`, and then those for the tensors of `step` that require grad.
+    """
     with torch.enable_grad():
         point = [tensor.detach().requires_grad_() for tensor in point]
         leaf = Step(*(d.requires_grad_(o.requires_grad) for d, o in zip(detached(step), step, strict=True)))

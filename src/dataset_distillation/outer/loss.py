@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,7 @@ from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.inner import batched
 from dataset_distillation.inner.batched import BatchedTraining
-from dataset_distillation.inner.compiled import CompiledSteps
-from dataset_distillation.inner.step import InnerTraining, Loss
+from dataset_distillation.inner.step import InnerTraining, Linearization, Loss
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import stack, unstack
@@ -64,9 +63,11 @@ class OuterLoss:
         choice = unroll.batch_networks
         # Whether networks run together is decided for the inner steps and for the real batch separately.
         self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
-        self.chunk = training.CPU_CHUNK if training.few_at_once(problem.network) else outer.batch_size
-        self.compiled = CompiledSteps() if unroll.compile else None
         self.real_together = self.together and batched.pays(problem.network, self.images(outer.batch_size))
+        few = not self.real_together and training.few_at_once(problem.network)
+        self.chunk = training.CPU_CHUNK if few else outer.batch_size
+        self.by = unroll.linearization()
+        self.outputs = unroll.outputs(self._stacked if self.real_together else self._alone)
 
     def _together(self, images_per_step: int, choice: str) -> bool:
         """Return whether the inner steps of all networks run as one program.
@@ -97,9 +98,9 @@ class OuterLoss:
         """
         maximum = math.inf if self.outer.clip is None else self.outer.clip / len(population)
         meta = ClippedGradient.apply(len(population), maximum, self.norms, *self.distilled.parameters())
-        engine = self.engine(step)
         unrolled = self._unrolled_together if self.together else self._unrolled_one_by_one
-        outputs = self._outputs(unrolled(engine, population, meta), real.images)
+        final = unrolled(self.engine(step), population, meta)
+        outputs = torch.cat([self._outputs(weights, real.images) for weights in final])
         return torch.stack([self.problem.objective.outcome(each, real.labels).loss for each in outputs])
 
     def engine(self, step: int) -> Unroll:
@@ -110,6 +111,7 @@ class OuterLoss:
     def _unrolled_together(
         self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
     ) -> list[Weights]:
+        """The final weights of all networks, stacked if they also pass the real batch together."""
         images, rates, *labels = meta
         learned = [each.movedim(0, 1) for each in labels]
         steps = list(self.distilled.steps(images.movedim(0, 1), rates.movedim(0, -1), *learned))
@@ -117,7 +119,8 @@ class OuterLoss:
             shape = len(population), *steps[0].labels.shape
             steps = [step._replace(labels=step.labels.expand(shape)) for step in steps]
         inner = BatchedTraining(self.problem.network, stack(population), *self._how)
-        return unstack(engine.unroll(inner, steps))
+        final = engine.unroll(inner, steps)
+        return [final] if self.real_together else unstack(final)
 
     def _unrolled_one_by_one(
         self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
@@ -129,15 +132,16 @@ class OuterLoss:
         ]
 
     @property
-    def _how(self) -> tuple[InnerOptimizer, Loss, CompiledSteps | None]:
-        return self.problem.inner_optimizer, self.problem.objective.training_loss, self.compiled
+    def _how(self) -> tuple[InnerOptimizer, Loss, Linearization | None]:
+        return self.problem.inner_optimizer, self.problem.objective.training_loss, self.by
 
-    def _outputs(self, population: list[Weights], images: Tensor) -> Iterable[Tensor]:
-        """The outputs of each network on the real images."""
-        network = self.problem.network
-        if self.real_together:
-            return batched.outputs(network, stack(population), images)
-        return (
-            torch.cat([functional_call(network, weights, (part,)) for part in images.split(self.chunk)])
-            for weights in population
-        )
+    def _outputs(self, weights: Weights, images: Tensor) -> Tensor:
+        """The outputs (networks, images, outputs) on the real images: of one network, or of all, stacked."""
+        outputs = torch.cat([self.outputs(weights, part) for part in images.split(self.chunk)], dim=-2)
+        return outputs if self.real_together else outputs.unsqueeze(0)
+
+    def _alone(self, weights: Weights, images: Tensor) -> Tensor:
+        return functional_call(self.problem.network, weights, (images,))
+
+    def _stacked(self, weights: Weights, images: Tensor) -> Tensor:
+        return batched.outputs(self.problem.network, weights, images)

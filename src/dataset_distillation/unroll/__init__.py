@@ -5,10 +5,11 @@ To add an engine: write one file here with a dataclass derived from `Unroll`, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import member
@@ -16,7 +17,13 @@ from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
 
 if TYPE_CHECKING:
-    from dataset_distillation.inner.step import InnerTraining
+    import torch
+    from torch import Tensor
+
+    from dataset_distillation.inner.step import InnerTraining, Linearization
+
+    #: (weights, images) -> outputs, for the weights of one network or of several, stacked.
+    Outputs = Callable[[Weights, Tensor], Tensor]
 
 
 class Moment(NamedTuple):
@@ -67,6 +74,18 @@ class Unroll:
     def memory(self, sizes: Memory) -> int:
         """Return the bytes that one network's inner steps hold on the device until the backward pass."""
         raise NotImplementedError
+
+    def linearization(self) -> Linearization | None:
+        """Return how this engine linearizes a step; what it holds serves all outer steps."""
+        return None
+
+    def outputs(self, function: Outputs) -> Outputs:
+        """Return `function`, which gives the outputs of networks on real images, as this engine runs it."""
+        return function
+
+    def acceleration(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return a context for training and testing networks on `device` in a run with this engine."""
+        return nullcontext()
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         """Return θT after `steps`, differentiable in θ0 and in the tensors of the steps that require grad."""

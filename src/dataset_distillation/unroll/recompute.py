@@ -12,7 +12,7 @@ from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
-    from dataset_distillation.inner.step import InnerTraining
+    from dataset_distillation.inner.step import InnerTraining, Linearization
 
 
 @dataclass
@@ -28,7 +28,13 @@ class Recompute(Unroll):
     def memory(self, sizes: Memory) -> int:
         return 0 if self.offload and not sizes.on_cpu else sizes.steps * sizes.point
 
-    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner.recomputed import recomputed
+    def linearization(self) -> Linearization:
+        from dataset_distillation.inner.adjoint import Recomputed
+        from dataset_distillation.inner.compiled import CompiledSteps
 
-        return recomputed(training, training.start(), steps, offload=self.offload)
+        return Recomputed(self.offload, CompiledSteps() if self.compile else None)
+
+    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
+        from dataset_distillation.inner.adjoint import unrolled
+
+        return unrolled(training, training.start(), steps, training.by or self.linearization())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import positive, refuse
@@ -14,9 +14,14 @@ from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.randomness import stream
 from dataset_distillation.unroll import Moment, Unroll
+from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.traced import Traced
 
 if TYPE_CHECKING:
-    from dataset_distillation.inner.step import InnerTraining
+    import torch
+
+    from dataset_distillation.inner.step import InnerTraining, Linearization
+    from dataset_distillation.unroll import Outputs
 
 
 STARTS = ("last", "random", "curriculum")
@@ -26,20 +31,23 @@ STARTS = ("last", "random", "curriculum")
 class Truncated(Unroll):
     """Truncated back-propagation (start=last), or RaT-BPTT (start=random; Feng, Vedantam & Kempe 2023).
 
-    The outer loss is computed where the window ends, so the steps after it do not run. Inside the window the
-    gradient is computed as by `Recompute`; a window as long as the unroll gives the same gradient.
+    The outer loss is computed where the window ends, so the steps after it do not run. A window as long as
+    the unroll gives the gradient of `Full`.
 
     batch_networks, compile: as in every engine.
     window: the number of inner steps in the window.
     start: the first step of the window: `last` (the window ends with the last step), `random` (drawn anew for
         each outer step), `curriculum` (from the first window to the last over the outer steps), or the number
         of a step, from 0.
+    stored: whether the window keeps what its steps compute, as `Traced` does, or computes it again, as
+        `Recompute` does.
 
     Raises ConfigError if a value is not allowed.
     """
 
     window: int = 10
     start: str = "last"
+    stored: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,11 +79,25 @@ class Truncated(Unroll):
         return {"window_start": float(self.start)}
 
     def memory(self, sizes: Memory) -> int:
-        return min(self.window, sizes.steps) * sizes.point
+        return min(self.window, sizes.steps) * (sizes.step if self.stored else sizes.point)
+
+    @property
+    def _within(self) -> Recompute | Traced:
+        """The engine of the steps in the window."""
+        return Traced(compile=self.compile) if self.stored else Recompute(compile=self.compile)
+
+    def linearization(self) -> Linearization:
+        return self._within.linearization()
+
+    def outputs(self, function: Outputs) -> Outputs:
+        return self._within.outputs(function)
+
+    def acceleration(self, device: torch.device) -> AbstractContextManager[Any]:
+        return self._within.acceleration(device)
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner.recomputed import recomputed, run
+        from dataset_distillation.inner.adjoint import run, unrolled
 
-        start = int(self.start)
-        [point] = deque(run(training, training.start(), steps[:start]), maxlen=1)
-        return recomputed(training, point, steps[start : start + self.window], done=start)
+        start, by = int(self.start), training.by or self.linearization()
+        point = run(training, steps[:start], by)
+        return unrolled(training, point, steps[start : start + self.window], by, done=start)

@@ -1,0 +1,126 @@
+"""Inner steps and the real batch as programs that keep on the way there what the way back needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dataset_distillation.architectures import Weights
+from dataset_distillation.errors import refuse
+from dataset_distillation.inner.compiled import difference
+from dataset_distillation.inner.linearized import Linearized
+from dataset_distillation.inner.step import InnerTraining, Point, advance, detached
+from dataset_distillation.inner_optimizers import Step
+
+
+class TracedSteps:
+    """A `Linearization` of inner steps by programs, which are traced at the first step.
+
+    Whatever changes between steps and between networks is an input of the programs. Optimizer, loss and the
+    network's code path must not change.
+    """
+
+    def __init__(self, compiled: bool = False) -> None:
+        self.compiled = compiled
+        self.programs: dict[Any, Linearized] = {}
+
+    def there(
+        self, training: InnerTraining, point: Point, step: Step, t: int
+    ) -> tuple[Point, Sequence[Tensor]]:
+        """Raises ConfigError if the step cannot be traced, or if its programs compute something else."""
+        number = torch.tensor(t, dtype=torch.float64)
+        inputs = [*point, *(tensor.detach() for tensor in step), number, *training.frozen.values()]
+        if (key := _key(step)) not in self.programs:
+            with _refusals(self.compiled):
+                self.programs[key] = self._trace(training, point, step, inputs)
+            results, expected = (
+                self.programs[key].there(inputs)[0],
+                advance(training, point, detached(step), t),
+            )
+            if wrong := difference(results, expected, before=point):
+                reason = f"its trace computes something else (an error of {wrong:.1e})"
+                raise refuse("architecture", type(training.network).__name__, reason, REMEDY)
+        return self.programs[key].there(inputs)
+
+    def back(
+        self, training: InnerTraining, kept: Sequence[Tensor], step: Step, t: int, adjoint: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        return self.programs[_key(step)].back(kept, adjoint)
+
+    def _trace(
+        self, training: InnerTraining, point: Point, step: Step, inputs: Sequence[Tensor]
+    ) -> Linearized:
+        size, names = len(point), list(training.frozen)
+
+        def after(*tensors: Tensor) -> Sequence[Tensor]:
+            images, labels, rate, number, *frozen = tensors[size:]
+            own = dataclasses.replace(training, weights=dict(zip(names, frozen, strict=True)))
+            return own.step(list(tensors[:size]), Step(images, labels, rate), number)  # type: ignore[arg-type]
+
+        learned = [True] * size + [tensor.requires_grad for tensor in step]
+        learned += [False] * (len(inputs) - len(learned))
+        return Linearized(after, inputs, learned, self.compiled)
+
+
+class TracedOutputs:
+    """The outputs of networks on images, by one program per size of a chunk of images.
+
+    function: (weights, images) -> outputs, for the weights of one network or of several, stacked.
+    """
+
+    def __init__(self, function: Callable[[Weights, Tensor], Tensor], compiled: bool = False) -> None:
+        self.function, self.compiled = function, compiled
+        self.programs: dict[Any, Linearized] = {}
+
+    def __call__(self, weights: Weights, images: Tensor) -> Tensor:
+        """Return function(weights, images), differentiable in the weights."""
+        names, tensors = list(weights), list(weights.values())
+        if (key := (tensors[0].shape, images.shape)) not in self.programs:
+
+            def outputs(*tensors: Tensor) -> Sequence[Tensor]:
+                return [self.function(dict(zip(names, tensors[:-1], strict=True)), tensors[-1])]
+
+            learned = [*(tensor.requires_grad for tensor in tensors), False]
+            with _refusals(self.compiled):
+                self.programs[key] = Linearized(outputs, [*tensors, images], learned, self.compiled)
+        return _Outputs.apply(self.programs[key], images, *tensors)
+
+
+class _Outputs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, program: Linearized, images: Tensor, *weights: Tensor) -> Tensor:
+        [outputs], kept = program.there([*(weight.detach() for weight in weights), images])
+        ctx.program = program
+        ctx.save_for_backward(*kept)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = iter(ctx.program.back(ctx.saved_tensors, [adjoint]))
+        return None, None, *(next(gradients) if needed else None for needed in ctx.needs_input_grad[2:])
+
+
+REMEDY = "use unroll=recompute"
+
+
+@contextmanager
+def _refusals(compiled: bool) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # control flow that depends on data, or no C++ compiler
+        reason = str(error).splitlines()[0]
+        if compiled:
+            reason = f"torch cannot compile this network ({reason})"
+            raise refuse("unroll.compile", True, reason, "use unroll.compile=false") from error
+        raise refuse("unroll", "traced", f"this network cannot be traced ({reason})", REMEDY) from error
+
+
+def _key(step: Step) -> Any:
+    return tuple((tensor.shape, tensor.requires_grad) for tensor in step)
