@@ -40,8 +40,10 @@ _NAMES = {
     "objectives.adaptation": "Adaptation",
     "objectives.attack": "Attack",
     "objectives.regression": "Regression",
+    "unroll.auto": "Auto",
     "unroll.full": "Full",
     "unroll.recompute": "Recompute",
+    "unroll.traced": "Traced",
     "unroll.truncated": "Truncated",
     "inner_optimizers.sgd": "SGD",
     "inner_optimizers.momentum": "Momentum",
@@ -52,6 +54,7 @@ _NAMES = {
     "outer.distill": "distill",
     "evaluation.judge": "evaluate",
     "distilled.artifact": "DistilledSet load_distilled",
+    "run.processes": "keep_memory",
     "errors": "ConfigError UserError",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

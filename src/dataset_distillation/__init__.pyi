@@ -33,8 +33,11 @@ from dataset_distillation.outer.distill import distill as distill
 from dataset_distillation.outer.options import Outer as Outer
 from dataset_distillation.outer.options import Trainer as Trainer
 from dataset_distillation.problem import Problem as Problem
+from dataset_distillation.run.processes import keep_memory as keep_memory
+from dataset_distillation.unroll.auto import Auto as Auto
 from dataset_distillation.unroll.full import Full as Full
 from dataset_distillation.unroll.recompute import Recompute as Recompute
+from dataset_distillation.unroll.traced import Traced as Traced
 from dataset_distillation.unroll.truncated import Truncated as Truncated
 
 __version__: str
@@ -46,6 +49,7 @@ __all__ = [
     "AlexCifarNet",
     "AlexNet",
     "Attack",
+    "Auto",
     "Checkpoint",
     "ConfigError",
     "ConvNet",
@@ -69,12 +73,14 @@ __all__ = [
     "Regression",
     "Standard",
     "TorchvisionNetwork",
+    "Traced",
     "Trainer",
     "Training",
     "Truncated",
     "UserError",
     "distill",
     "evaluate",
+    "keep_memory",
     "load_distilled",
     "tensors",
 ]

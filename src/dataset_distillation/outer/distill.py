@@ -15,6 +15,7 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.outer.choice import chosen
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.module import DistillationModule
@@ -39,7 +40,8 @@ def distill(
     distilled: how many images, steps and epochs; `Distilled()` is the paper's 1 image per class and step, in
         10 steps and 3 epochs.
     outer: the optimizer of images and learning rates, and its number of steps.
-    unroll: how gradients cross the inner steps; by default `Full()`, which keeps the whole graph.
+    unroll: how gradients cross the inner steps; by default `Full()`, which keeps the whole graph. `Auto()` is
+        the fastest engine for this network and machine.
     evaluation: how often, and by how many networks, the data are validated; the best data are returned.
     trainer: threads, precision, and whether a progress bar is shown.
 
@@ -60,7 +62,8 @@ def distill(
         members = problem.init.members(evaluation.validation_networks)
         problem.init.prepare(problem.origin, members, trainer.progress_bar)
         data = start(distilled, problem.data.train, problem.seed)
-        module = DistillationModule(problem, data, outer, unroll, evaluation, trainer)
+        engine = chosen(unroll, problem, data, outer, problem.init.networks)
+        module = DistillationModule(problem, data, outer, engine, evaluation, trainer)
         fitted = fit(module, trainer)
     if fitted.signal:
         done = f"interrupted after {fitted.outer_steps} of {outer.steps} outer steps"

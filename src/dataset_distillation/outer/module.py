@@ -95,7 +95,8 @@ class DistillationModule(pl.LightningModule):
     def validation_step(self, batch: Tensor, _: int) -> None:
         objective = self.problem.objective
         networks = self.problem.population("validation", self.evaluation.validation_networks)
-        results = held_out(self.problem, self.validation, networks, [self.steps()]).runs
+        with self.outer_loss.unroll.acceleration(self.device):
+            results = held_out(self.problem, self.validation, networks, [self.steps()]).runs
         for metric in objective.metrics:
             mean = results[metric.name].mean()
             self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)

@@ -12,6 +12,7 @@ from dataset_distillation.evaluation.comparison import Comparison, compare, rows
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
+from dataset_distillation.outer.choice import as_recorded, chosen, recorded
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import log_memory_estimate
@@ -22,8 +23,9 @@ from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES
 from dataset_distillation.run.history import History
-from dataset_distillation.run.records import EvaluationRow, Result
+from dataset_distillation.run.records import EvaluationRow, Result, RunRecord
 from dataset_distillation.run.run import Run
+from dataset_distillation.unroll.auto import Auto
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +56,20 @@ def assist(experiment: Experiment, run: Run) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
     folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
-    fit(_module(experiment, problem), experiment.trainer, store=Store(folder, key, newest(folder, key)))
+    fit(_module(experiment, problem, None), experiment.trainer, store=Store(folder, key, newest(folder, key)))
 
 
-def _module(e: Experiment, problem: Problem) -> DistillationModule:
+def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> DistillationModule:
+    """The optimization with the engine that the run's record names; there a choice of `auto` is kept."""
     distilled = start(e.distilled, problem.data.train, e.seed)
-    return DistillationModule(problem, distilled, e.outer, e.unroll, e.evaluation, e.trainer)
+    if record and record.engine:
+        engine = as_recorded(record.engine, e.unroll)
+    else:
+        own = e.init.networks // e.trainer.devices
+        engine = chosen(e.unroll, problem, distilled, e.outer, own, e.trainer.devices)
+        if record and isinstance(e.unroll, Auto):
+            record.engine = recorded(engine)
+    return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.trainer)
 
 
 def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> Result:
@@ -69,7 +79,7 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
     try:
-        module = _module(e, problem)
+        module = _module(e, problem, attempts.record)
         number = module.distilled.images.shape[:2].numel()
         log.info("distilling %s into %s images", problem.data.specification.name, number)
         memory_estimate = log_memory_estimate(module.outer_loss, e.trainer.devices)
@@ -91,7 +101,8 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
                 write_images(distilled_set, run.folder / IMAGES)
                 write_real(problem.data.train, e.seed, run.folder / IMAGES)
         if not fitted.signal and e.evaluation.networks:
-            comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
+            with module.outer_loss.unroll.acceleration(problem.device):
+                comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
             rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
             summary = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)

@@ -17,7 +17,7 @@ from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.attempts import Attempts
-from dataset_distillation.run.processes import rank
+from dataset_distillation.run.processes import keep_memory, rank
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
@@ -30,6 +30,7 @@ THREADS = torch.get_num_threads()  # torch's own choice, before any job of this 
 
 def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     """Set up torch, load the data (with `test_only` the test split alone), and build the network."""
+    keep_memory()
     torch.set_num_threads(experiment.trainer.threads or THREADS)
     torch.use_deterministic_algorithms(experiment.trainer.deterministic)
     if experiment.trainer.deterministic:

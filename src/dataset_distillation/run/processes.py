@@ -1,8 +1,11 @@
-"""The processes of one run on several devices: which program starts them, and the rank of this one."""
+"""The processes of a run on several devices: which program starts them, the rank of this one, its memory."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import platform
 
 from lightning_fabric.plugins.environments import (
     ClusterEnvironment,
@@ -49,3 +52,20 @@ def check(devices: int) -> None:
         allowed = "in a multirun the launcher must start the processes"
         remedy = f"set hydra.launcher.tasks_per_node={devices} with hydra/launcher=submitit_slurm"
         raise refuse("trainer.devices", devices, allowed, remedy)
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Have glibc keep large blocks that are freed, for the next ones, instead of giving them to the system.
+
+    Each inner step allocates the same blocks again, and whatever was given back is faulted in page by page.
+    One meta-gradient of AlexCifarNet (10 steps of 10 images) had 16,891 page faults, and has 1,807. That is
+    1 to 3 % of its time where the system has huge pages, and was a tenth on a machine without. Results do not
+    change, and the largest resident memory was 1.6 GB either way. Other C libraries have no such setting.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library, mega = ctypes.CDLL(None), 2**20
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h; the last may be 32 MB at most
+    for option, size in ((trim_threshold, 1024 * mega), (mmap_threshold, 32 * mega), (top_pad, 64 * mega)):
+        library.mallopt(option, size)

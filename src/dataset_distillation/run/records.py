@@ -129,6 +129,7 @@ class RunRecord(Record):
     overrides: list[str]
     config: dict[str, Any]
     attempts: list[Attempt]
+    engine: dict[str, Any] | None = None  # the one that unroll=auto chose
 
 
 class Provenance(Cost):
