@@ -2,13 +2,17 @@
 
     python benchmarks/meta_gradient.py [--threads 1] [--repeats 5] [--clock cpu|wall] [--only time|memory]
 
-Time: one meta-gradient (10 steps × 3 epochs of 10 images, a real batch of 256) divided by the same number of
-plain steps of SGD, on LeNet at MNIST's shape and ConvNet-3 of width 32 at CIFAR-10's. The rows alternate
-within a repeat, so that a slow moment of the machine slows all of them; ratios are medians of the repeats'
-ratios. The clock `cpu` counts processor seconds, without the time that other programs use; it is meant for
-one thread. Memory: the peak above the memory in use before, in a separate process that has made one inner
-step: that of the tensors, as torch's allocator counts them, and that of the whole process (Linux; the
-distilled data do not grow).
+Time: one meta-gradient (10 steps × 3 epochs of 10 images, a real batch of 256: an outer step without its
+update) on LeNet at MNIST's shape, ConvNet-3 of width 32 and AlexCifarNet at CIFAR-10's, per network. The
+rows alternate within a repeat, so that a slow moment of the machine slows all of them. Two ratios are
+printed, each the median of the repeats' ratios with the smallest and the largest: how many times as fast as
+the authors' scheme, and how many times the same number of plain steps of SGD. The clock `cpu` counts
+processor seconds, without the time that other programs use; it is meant for one thread. Processor seconds
+and page faults are per meta-gradient, with `keep_memory`, as in a run.
+
+Memory: the peak above the memory in use before, in a separate process that has made one inner step: that of
+the tensors, as torch's allocator counts them, and that of the whole process (Linux; the distilled data do
+not grow).
 """
 
 from __future__ import annotations
@@ -17,12 +21,15 @@ import argparse
 import itertools
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
@@ -32,26 +39,40 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
+from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.distilled.data import sequence
 from dataset_distillation.inner.batched import BatchedTraining
-from dataset_distillation.inner.compiled import CompiledSteps
-from dataset_distillation.inner.step import InnerTraining
+from dataset_distillation.inner.step import InnerTraining, Linearization
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import load_weights, stack, unstack
+from dataset_distillation.run.processes import keep_memory
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.traced import Traced
 
-NETWORKS = {"LeNet": (LeNet(), (1, 28, 28)), "ConvNet-3, width 32": (ConvNet(width=32), (3, 32, 32))}
+if TYPE_CHECKING:
+    from dataset_distillation.unroll import Outputs
+
+NETWORKS: dict[str, tuple[Architecture, tuple[int, int, int]]] = {
+    "LeNet": (LeNet(), (1, 28, 28)),
+    "ConvNet-3, width 32": (ConvNet(width=32), (3, 32, 32)),
+    "AlexCifarNet": (AlexCifarNet(), (3, 32, 32)),
+}
 ENGINES: dict[str, Unroll] = {
     "full": Full(),
     "recompute": Recompute(),
     "recompute, compiled": Recompute(compile=True),
+    "traced": Traced(),
+    "traced, compiled": Traced(compile=True),
 }
+BATCHED = ("full", "recompute", "traced", "traced, compiled")
 LENGTHS = (10, 30, 100, 300)
+AUTHORS, PLAIN = "the authors' scheme", "plain steps"
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LIMIT = 4e9  # bytes; the table shows how many steps fit in this memory
 # glibc keeps freed blocks below a threshold that it raises over time, so that the peak of a process depends
@@ -72,23 +93,33 @@ class Problem:
         self.rates = torch.full((epochs, steps), 0.01, dtype=dtype).requires_grad_()
         self.real = torch.randn(256, *shape, generator=generator).to(dtype)
         self.real_labels = torch.arange(256) % 10
-        self.compiled = CompiledSteps()
+        self.programs: dict[str, Linearization | None] = {}
+        self.real_programs: dict[str, Outputs] = {}
 
     def plain(self) -> None:
         load_weights(self.network, self.weights)
         training.train(self.network, sequence(self.images, self.labels, self.rates), SGD())
 
-    def loss(self, weights: dict[str, Tensor]) -> Tensor:
-        """The loss of the real batch, in chunks as in a run; it is the same for every row."""
-        chunks = self.real.split(training.CPU_CHUNK)
-        outputs = torch.cat([functional_call(self.network, weights, (chunk,)) for chunk in chunks])
-        return functional.cross_entropy(outputs, self.real_labels)
+    def loss(self, weights: Weights, outputs: Outputs) -> Tensor:
+        """The loss of the real batch, in chunks as in a run."""
+        results = torch.cat([outputs(weights, chunk) for chunk in self.real.split(training.CPU_CHUNK)])
+        return functional.cross_entropy(results, self.real_labels)
 
-    def one(self, engine: Unroll) -> tuple[Tensor, ...]:
-        compiled = self.compiled if engine.compile else None
-        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, compiled)
-        final = engine.unroll(inner, list(sequence(self.images, self.labels, self.rates)))
-        return torch.autograd.grad(self.loss(final), (self.images, self.rates))
+    def forward(self, weights: Weights, images: Tensor) -> Tensor:
+        return functional_call(self.network, weights, (images,))
+
+    def of(self, name: str) -> tuple[Linearization | None, Outputs]:
+        """The programs of an engine, which serve all outer steps, as in a run."""
+        if name not in self.programs:
+            self.programs[name] = ENGINES[name].linearization()
+            self.real_programs[name] = ENGINES[name].outputs(self.forward)
+        return self.programs[name], self.real_programs[name]
+
+    def one(self, engine: str) -> tuple[Tensor, ...]:
+        by, outputs = self.of(engine)
+        inner = InnerTraining(self.network, self.weights, SGD(), functional.cross_entropy, by)
+        final = ENGINES[engine].unroll(inner, list(sequence(self.images, self.labels, self.rates)))
+        return torch.autograd.grad(self.loss(final, outputs), (self.images, self.rates))
 
     def authors_scheme(self) -> tuple[Tensor, ...]:
         """The authors' algorithm, written from its description.
@@ -111,7 +142,7 @@ class Problem:
             graphs.append((change, flat, step))
             flat = flat - change
         flat = flat.detach().requires_grad_()
-        [adjoint] = torch.autograd.grad(self.loss(split(flat)), flat)
+        [adjoint] = torch.autograd.grad(self.loss(split(flat), self.forward), flat)
         images, rates = torch.zeros_like(self.images), []
         for number, (change, at, step) in reversed(list(enumerate(graphs))):
             inputs = (at, step.images, step.learning_rate)
@@ -121,50 +152,68 @@ class Problem:
             rates.append(of_rate)
         return images, torch.stack(rates[::-1]).view_as(self.rates)
 
-    def batched(self, engine: Unroll, networks: int) -> tuple[Tensor, ...]:
+    def batched(self, engine: str, networks: int) -> tuple[Tensor, ...]:
         """Run inner steps as one program, and the real batch network by network, as `auto` does."""
+        by, outputs = self.of(engine)
         images, labels, rates = (t.expand(networks, *t.shape) for t in (self.images, self.labels, self.rates))
         steps = list(sequence(images.movedim(0, 1), labels.movedim(0, 1), rates.movedim(0, -1)))
         stacked = stack([self.weights] * networks)
-        inner = BatchedTraining(self.network, stacked, SGD(), functional.cross_entropy)
-        losses = torch.stack([self.loss(final) for final in unstack(engine.unroll(inner, steps))])
+        inner = BatchedTraining(self.network, stacked, SGD(), functional.cross_entropy, by)
+        finals = unstack(ENGINES[engine].unroll(inner, steps))
+        losses = torch.stack([self.loss(final, outputs) for final in finals])
         return torch.autograd.grad(losses.mean(), (self.images, self.rates))
 
 
-def gradients(problem: Problem, networks: int = 8) -> dict[str, tuple[Callable[[], tuple[Tensor, ...]], int]]:
+def gradients(problem: Problem, engines: Sequence[str]) -> dict[str, tuple[Callable[[], object], int]]:
     """The methods for the meta-gradient of `problem`; how many networks each computes at once."""
-    methods = {"the authors' scheme": (problem.authors_scheme, 1)}
-    for engine in ENGINES:
-        methods[engine] = (lambda e=ENGINES[engine]: problem.one(e), 1)
-    for engine in ("full", "recompute"):
-        label = f"{engine}, {networks} networks batched, each"
-        methods[label] = (lambda e=ENGINES[engine]: problem.batched(e, networks), networks)
+    methods: dict[str, tuple[Callable[[], object], int]] = {AUTHORS: (problem.authors_scheme, 1)}
+    for engine in engines:
+        methods[engine] = (partial(problem.one, engine), 1)
+    for networks in (4, 8):
+        for engine in engines:
+            if engine in BATCHED:
+                label = f"{engine}, {networks} networks batched"
+                methods[label] = (partial(problem.batched, engine, networks), networks)
     return methods
 
 
-def time_table(name: str, clock: str, repeats: int) -> Table:
+def time_table(name: str, clock: str, repeats: int, engines: Sequence[str]) -> Table:
     # In double precision: in single, rounding changes ReLUs, and the error may grow to a percent in 30 steps.
-    first, *others = (method() for method, _ in gradients(Problem(name, 10, 3, torch.float64)).values())
+    exact = [engine for engine in engines if not ENGINES[engine].compile]
+    first, *others = (
+        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact).values()
+    )
     assert all(_agree(first, other) for other in others), "the rows must give the same meta-gradient"
     problem, now = Problem(name, steps=10, epochs=3), CLOCKS[clock]
-    rows: dict[str, tuple[Callable[[], object], int]] = {
-        "plain steps": (problem.plain, 1),
-        **gradients(problem),
-    }
-    for function, _ in rows.values():  # warm up
+    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines)}
+    for function, _ in rows.values():  # warm up; this also compiles
         function()
     measured: dict[str, list[float]] = {row: [] for row in rows}
+    used: dict[str, list[float]] = {row: [] for row in rows}
+    faults: dict[str, list[int]] = {row: [] for row in rows}
     for _ in range(repeats):
         for row, (function, share) in rows.items():
-            start = now()
+            start, processor, before = now(), time.process_time(), _faults()
             function()
             measured[row].append((now() - start) / share)
-    title = f"{name}, 30 steps; {torch.get_num_threads()} threads, {clock} clock, median of {repeats}"
-    table = Table("", "seconds", "/ plain", title=title)
+            used[row].append((time.process_time() - processor) / share)
+            faults[row].append((_faults() - before) // share)
+    how = f"{torch.get_num_threads()} threads, {clock} clock, median of {repeats}, per network"
+    columns = ("seconds", "authors / this", "this / plain", "of the processor", "page faults")
+    table = Table("", *columns, title=f"{name}, 30 steps; {how}")
     for row, values in measured.items():
-        ratios = [a / b for a, b in zip(values, measured["plain steps"], strict=True)]
-        table.add_row(row, f"{statistics.median(values):.3f}", f"{statistics.median(ratios):.2f}")
+        faster = [a / b for a, b in zip(measured[AUTHORS], values, strict=True)]
+        slower = [a / b for a, b in zip(values, measured[PLAIN], strict=True)]
+        spread = f"{statistics.median(faster):.2f} [{min(faster):.2f}, {max(faster):.2f}]"
+        cost = f"{statistics.median(slower):.2f} [{min(slower):.2f}, {max(slower):.2f}]"
+        seconds, processor = statistics.median(values), statistics.median(used[row])
+        last = f"{processor:.3f}", f"{round(statistics.median(faults[row])):,}"
+        table.add_row(row, f"{seconds:.3f}", "" if row == PLAIN else spread, cost, *last)
     return table
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _agree(first: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
@@ -175,14 +224,14 @@ def peak(name: str, engine: str, steps: int) -> None:
     """Print the bytes of a meta-gradient of `steps` steps; it must run in its own process."""
     torch.set_num_threads(1)
     first = Problem(name, 1, 1)
-    first.one(ENGINES[engine])  # allocates everything that is allocated only once
+    first.one(engine)  # allocates everything that is allocated only once
     problem = Problem(name, 10, steps // 10)  # the distilled data keep their size
-    problem.compiled = first.compiled
+    problem.programs, problem.real_programs = first.programs, first.real_programs
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _resident("VmRSS")
-    problem.one(ENGINES[engine])
+    problem.one(engine)
     process = _resident("VmHWM") - before
-    print(allocated(lambda: problem.one(ENGINES[engine])), process)
+    print(allocated(lambda: problem.one(engine)), process)
 
 
 def _resident(which: str) -> int:
@@ -226,6 +275,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--network", choices=NETWORKS, help="only this network")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--only", choices=["time", "memory"])
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -233,11 +283,12 @@ def main() -> None:
         peak(arguments.peak[0], arguments.peak[1], int(arguments.peak[2]))
         return
     torch.set_num_threads(arguments.threads)
-    console = Console()
+    keep_memory()
+    console = Console(width=120)
     for name in [arguments.network] if arguments.network else NETWORKS:
         if arguments.only != "memory":
-            console.print(time_table(name, arguments.clock, arguments.repeats))
-        if arguments.only != "time":
+            console.print(time_table(name, arguments.clock, arguments.repeats, arguments.engines))
+        if arguments.only != "time" and name != "AlexCifarNet":  # its 300 steps may need 9 GB
             console.print(memory_table(name))
 
 
