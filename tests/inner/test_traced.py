@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dataset_distillation.errors import ConfigError
+from dataset_distillation.inner import linearized
 from dataset_distillation.inner.linearized import Linearized
 from dataset_distillation.inner.traced import TracedOutputs, TracedSteps
 from dataset_distillation.inner_optimizers.adam import Adam
@@ -137,12 +138,12 @@ def test_compiled_by_torch() -> None:
 def test_a_compiler_that_is_wrong_is_found_out(program: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
 
-    def wrong(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+    def wrong(function: Callable[..., Any], _: Any) -> Callable[..., Any]:
         made.append(function)
         factor = 1.02 if len(made) - 1 == program else 1.0
         return lambda *inputs: [factor * result for result in function(*inputs)]
 
-    monkeypatch.setattr(torch, "compile", wrong)
+    monkeypatch.setattr(linearized, "compile_graph", wrong)
     with pytest.raises(ConfigError, match=r"^unroll.compile=True: .*it computes something else"):
         Case(2, 1, 3).meta_gradient(Traced(compile=True), SGD())
 
@@ -151,6 +152,6 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("No working C++ compiler\nand many lines more")
 
-    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(linearized, "compile_graph", broken)
     with pytest.raises(ConfigError, match=r"^unroll.compile=True: .*working C\+\+ compiler\); use"):
         Case(2, 1, 3).meta_gradient(Traced(compile=True), SGD())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._inductor import compile as compile_graph
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -50,41 +51,66 @@ class Linearized:
         self.kept = [index[node] for node in kept]
         self.forward: Callable[..., Tensors] = _program(joint, primals, [*after, *computed])
         self.backward: Callable[..., Tensors] = _program(joint, [*kept, *adjoint], gradients)
+        self.compiled = False
         if compiled:
-            self._compile(inputs)
+            with torch.no_grad():
+                self._compile(inputs)
 
     def _compile(self, inputs: Tensors) -> None:
         """Compile both programs. Raises RuntimeError if the compiled ones compute something else."""
+        inputs = [tensor.contiguous() for tensor in inputs]
         after, kept = self.there(inputs)
         gradients = self.back(kept, after)
-        self.forward, self.backward = (
-            torch.compile(program, fullgraph=True) for program in (self.forward, self.backward)
-        )
-        for results, exact in ((self.there(inputs)[0], after), (self.back(kept, after), gradients)):
+        # Without torch.compile, whose checks of all inputs take a tenth of LeNet's step. Nothing but values
+        # changes between the calls: `there` and `back` see to it that layouts do not.
+        self.compiled, self.forward = True, _compiled(self.forward, self.outputs, inputs)
+        results, kept = self.there(inputs)
+        self.backward = _compiled(self.backward, len(gradients), [*kept, *after])
+        for ours, exact in ((results, after), (self.back(kept, after), gradients)):
             # The gradient of a bias before a norm is nothing but rounding, so not even that is equal.
             noise = 1e-4 * max(float(tensor.norm()) for tensor in exact)
-            for ours, theirs in zip(results, exact, strict=True):
-                if not (error := float((ours - theirs).norm())) <= ERROR * float(theirs.norm()) + noise:
+            for one, other in zip(ours, exact, strict=True):
+                if not (error := float((one - other).norm())) <= ERROR * float(other.norm()) + noise:
                     raise RuntimeError(f"compiled, it computes something else: an error of {error:.1e}")
 
     def there(self, inputs: Tensors) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the outputs, and what `back` needs."""
-        with _as_traced(inputs):
+        """Return the outputs, and what `back` needs; to be called without a graph."""
+        if self.compiled:
+            inputs = [tensor.contiguous() for tensor in inputs]
+        with _as_traced(inputs[0].device):
             results = self.forward(*inputs)
         everything = [*inputs, *results]
         return list(results[: self.outputs]), [everything[i] for i in self.kept]
 
     def back(self, kept: Tensors, adjoint: Tensors) -> Tensors:
-        """Return the gradients of the learned inputs."""
-        with _as_traced(adjoint):
+        """Return the gradients of the learned inputs; to be called without a graph."""
+        if self.compiled:
+            adjoint = [tensor.contiguous() for tensor in adjoint]
+        with _as_traced(adjoint[0].device):
             return self.backward(*kept, *adjoint)
 
 
-@contextmanager
-def _as_traced(tensors: Tensors) -> Iterator[None]:
-    """No graph, and no autocast: the trace has its casts."""
-    with torch.no_grad(), torch.autocast(tensors[0].device.type, enabled=False):
-        yield
+def _as_traced(device: torch.device) -> AbstractContextManager[Any]:
+    """Without autocast: the trace has its casts."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _compiled(program: Any, number: int, inputs: Tensors) -> Callable[..., Tensors]:
+    """Compile `program` for inputs laid out like these.
+
+    Its first `number` results, which are inputs of other calls, are contiguous.
+    """
+    [output] = (node for node in program.graph.nodes if node.op == "output")
+    results = list(output.args[0])
+    with program.graph.inserting_before(output):
+        for i, result in enumerate(results[:number]):
+            options: dict[str, Any] = {"memory_format": torch.contiguous_format}
+            results[i] = program.graph.call_function(torch.ops.aten.clone.default, (result,), options)
+    output.args = (results,)
+    program.recompile()
+    return compile_graph(program, list(inputs))  # type: ignore[return-value]
 
 
 def _joint(
