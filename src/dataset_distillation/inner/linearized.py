@@ -110,7 +110,7 @@ def _compiled(program: Any, number: int, inputs: Tensors) -> Callable[..., Tenso
             results[i] = program.graph.call_function(torch.ops.aten.clone.default, (result,), options)
     output.args = (results,)
     program.recompile()
-    return compile_graph(program, list(inputs))  # type: ignore[return-value]
+    return compile_graph(program, list(inputs))
 
 
 def _joint(
