@@ -99,7 +99,7 @@ class Problem:
         objective: what the distilled data are for; by default `Standard()`, or `Regression()` if the labels
             are numbers.
         inner_optimizer: how an inner step updates the weights; `SGD()` by default.
-        seed: the seed of every draw: the validation split, θ0, the real batches and the first pixels.
+        seed: the seed of every draw but the splits: θ0, the real batches and the first pixels.
 
         Raises ConfigError or UserError, with a message of one line, if these do not fit each other.
         """

@@ -143,9 +143,13 @@ def test_splits_are_stratified(digits: Data) -> None:
     assert all((share - shares[0]).abs().max() < 0.01 for share in shares)
 
 
-def test_only_validation_depends_on_the_seed(digits: Data) -> None:
-    same, other = Digits(image_size=8).load(0), Digits(image_size=8).load(1)
+def test_only_validation_depends_on_the_seed_of_the_split(digits: Data) -> None:
+    """Not on that of the run, unless the split has none, as before it had one."""
+    same, other = Digits(image_size=8).load(1), Digits(image_size=8, split_seed=1).load(0)
     assert torch.equal(same.validation.images, digits.validation.images)
+    older = Digits(image_size=8, split_seed=None)
+    assert torch.equal(older.load(0).validation.images, digits.validation.images)
+    assert torch.equal(older.load(1).validation.images, other.validation.images)
     assert not torch.equal(other.validation.images, digits.validation.images)
     assert torch.equal(other.test.images, digits.test.images)
     assert other.specification == digits.specification

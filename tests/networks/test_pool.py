@@ -174,6 +174,27 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
     assert one not in {key(override) for override in differ if "mean" not in override}
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_pool_is_trained_on_validation_images(seed: int, experiment: Make, tmp_path: Path) -> None:
+    """One pool serves all seeds; in older runs it was split by its own seed, and the run by another."""
+
+    def seen(*overrides: str) -> tuple[int, str]:
+        asked = (*SMALL, f"init.pretraining.folder={tmp_path}", f"seed={seed}", *overrides)
+        problem = prepare(experiment(*asked))
+        pool = pool_of(problem)
+        trained = {image.numpy().tobytes() for image in pool.data.train.pixels(slice(None))}
+        validation = problem.data.validation.pixels(slice(None))
+        return sum(image.numpy().tobytes() in trained for image in validation), pool.folder.name
+
+    number, key = seen()
+    assert number == 0
+    leaked, older = seen("dataset.split_seed=null")
+    assert older == key  # its weights are the same
+    assert (leaked > 100) == (seed != 0)
+    assert seen("dataset.split_seed=7")[0] == 0
+    assert seen("dataset.split_seed=7")[1] != key
+
+
 NETWORKS = """from torch import nn
 import blocks_of_mine
 class Net(nn.Sequential):

@@ -37,12 +37,12 @@ def run_job(config: DictConfig) -> float | None:
     from dataset_distillation.run import processes
 
     log = logging.getLogger("distill")
+    check_folder(Path(HydraConfig.get().runtime.output_dir), config)  # before anything is written there
     run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
         with interruptible():
             assist(experiment_config.read(config), run)
         return None
-    check_folder(run.folder, config)  # before anything is written there
     if process := process_in(run.folder):
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
     try:

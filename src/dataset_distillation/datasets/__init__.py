@@ -31,6 +31,8 @@ class Dataset:
         (pixel − mean) / std.
     class_names: names of the classes, in order; empty: those of the source.
     validation: the share of the train set that checkpoints are chosen on, between 0 and 1.
+    split_seed: the seed that draws this share, the same in all runs and pools; None: the seed of
+        the run or of the pool, as in runs before this option, whose validation images a pool may have seen.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -43,6 +45,7 @@ class Dataset:
     std: list[float] | None = None
     class_names: list[str] = field(default_factory=list)
     validation: float = 0.1
+    split_seed: int | None = field(default=0, metadata={"absent": None})
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -66,17 +69,21 @@ class Dataset:
     def load(self, seed: int) -> Data:
         """Read, describe and split the dataset; its images are `channels` × `image_size` × `image_size`.
 
-        The validation split is drawn from the train set, stratified by class; it depends on `seed` alone.
+        The validation split is drawn from the train set, stratified by class, as `split_seed` says.
 
         Raises UserError if the images or labels cannot be read or are not as they should be.
         """
         train, test, checksum = self.splits()
-        draw = stream(seed, "validation split").initial_seed() % 2**32  # scikit-learn's range
+        draw = self.split_stream(seed).initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
         remaining, held_out = splits.stratified(
             train.labels, self.validation, draw, "dataset.validation", class_names
         )
         return Data(train.specification, train.subset(remaining), train.subset(held_out), test, checksum)
+
+    def split_stream(self, seed: int) -> torch.Generator:
+        """Return what draws the validation split for a run or a pool of `seed`."""
+        return stream(seed if self.split_seed is None else self.split_seed, "validation split")
 
     def load_test(self, seed: int) -> Data:
         """Load the test split only, which is enough to judge an artifact; the other splits are empty."""

@@ -9,7 +9,6 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Raw, Split, TensorSplit
 from dataset_distillation.datasets.splits import checksum, cut, verify_labels
 from dataset_distillation.errors import UserError, refuse
-from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +95,7 @@ class InMemory(Dataset):
         if not self.numbers:
             return super().load(seed)
         train, test, content = self.splits()
-        draw = stream(seed, "validation split").initial_seed()
+        draw = self.split_stream(seed).initial_seed()
         remaining, held_out = _indices(len(train), self.validation, draw)
         return Data(train.specification, train.subset(remaining), train.subset(held_out), test, content)
 

@@ -2,7 +2,8 @@
 
 A value at its default counts as absent. So if a later version adds an option whose default is the earlier
 behavior, neither changes: old checkpoints can be resumed and finished runs stay finished. If a default
-changes, the field says what its absence means: `field(default=new, metadata={"absent": old})`.
+changes, or if that of a new option is not the earlier behavior, the field says what its absence means:
+`field(default=new, metadata={"absent": old})`; a run or an artifact without the key keeps `old`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from dataset_distillation.errors import choice_of
 from dataset_distillation.experiment.tree import Experiment
@@ -33,6 +36,22 @@ def differences(e: Experiment, here: Mapping[str, Any], there: Mapping[str, Any]
     own, other = dict(_flat(here)), dict(_flat(there))
     pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
     return [f"{key}={value} (it has {its})" for key, (value, its) in pairs.items() if value != its]
+
+
+def absences(kind: type) -> dict[str, Any]:
+    """Return what the absence of each field of the dataclass `kind` means, if it is not the default."""
+    return {f.name: f.metadata["absent"] for f in fields(kind) if "absent" in f.metadata}
+
+
+def adopt(config: DictConfig, there: Mapping[str, Any]) -> None:
+    """Give the keys of `config` that `there`, the config of an earlier run, lacks the meaning that it had."""
+    kind = OmegaConf.get_type(config)
+    for key, value in absences(kind).items() if is_dataclass(kind) else ():
+        if key not in there:
+            config[key] = value
+    for key, child in there.items():
+        if isinstance(child, Mapping) and isinstance(own := config.get(key), DictConfig):
+            adopt(own, child)
 
 
 def _values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -9,8 +9,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.experiment.compose import choices
+from dataset_distillation.experiment.digest import absences
 
 #: What an artifact's config provides: groups with a named choice, and groups that have values only.
 CHOSEN = ("dataset", "architecture", "init", "objective", "inner_optimizer")
@@ -77,6 +80,8 @@ def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     known = {group: metadata[group] for group in CHOSEN[1:]} | metadata.get("choices", {})
     choices = {group: known[group] for group in CHOSEN if group in known and group not in typed}
     values = {key: copy.deepcopy(metadata["config"][key]) for key in (*choices, *VALUES) if key not in typed}
+    if "evaluation" in values:
+        values["evaluation"] = absences(Evaluation) | values["evaluation"]
     if "dataset" in values:
         _complete(values["dataset"], metadata)
     if "init" in values:
@@ -89,7 +94,8 @@ def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
 
 
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
-    """Set the measured values of the dataset to those of the distillation."""
+    """Set the measured values of the dataset to those of the distillation, and what an older one lacks."""
+    dataset |= absences(Dataset) | dataset
     if dataset["mean"] is None:
         dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
@@ -106,6 +112,7 @@ def _portable(init: dict[str, Any]) -> None:
     """Remove the options of a pool that depend on this machine or on this command."""
     init.pop("held_out", None)
     if init.get("source"):
+        init["source"] |= absences(Dataset) | init["source"]
         _move(init["source"])
     if "pretraining" in init:
         for key in ("folder", "workers"):

@@ -80,7 +80,14 @@ class Pool:
             "pretraining": recipe,
             "device": self.device.type,
             "torch": torch.__version__,
+            **self._split,
         }
+
+    @property
+    def _split(self) -> dict[str, int]:
+        """The seed of the validation split; left out if it is the pool's own, as in keys of older pools."""
+        seed = self.source.split_seed
+        return {} if seed in (None, self.pretraining.seed) else {"split_seed": seed}
 
     @property
     def _code(self) -> str:

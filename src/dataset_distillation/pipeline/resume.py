@@ -9,18 +9,22 @@ from omegaconf import DictConfig
 from dataset_distillation.errors import ConfigError, UserError
 from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
-from dataset_distillation.experiment.digest import differences
+from dataset_distillation.experiment.digest import adopt, differences
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
 from dataset_distillation.run.records import RecordError, Result, RunRecord, read
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:
-    """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`."""
+    """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`.
+
+    Keys that a run of an older version did not have get their old meaning in `config`.
+    """
     record, result = read(RunRecord, folder / RUN), finished(folder)
     if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
         return
     earlier = record or result
     assert earlier is not None
+    adopt(config, earlier.config)
     if changes := differences(read_config(config), resolved(config), earlier.config):
         raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
 
