@@ -75,9 +75,13 @@ def test_the_config_is_kept_resolved(ended: Run) -> None:
 def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     told, folder = ended
     assert "test accuracy, digits" in told.out
-    distilled = {row["method"]: row for row in result(folder)["evaluation"]}["distilled"]
-    [line] = [line for line in told.out.splitlines() if "│ distilled " in line]
-    assert f" {100 * distilled['mean']:.2f} ± {100 * distilled['std']:.2f} % " in line
+    rows = {row["method"]: row for row in result(folder)["evaluation"]}
+    for name in ("distilled", "random_real"):
+        mean, std = rows[name]["mean"], rows[name]["std"]
+        [line] = [line for line in told.out.splitlines() if f"│ {name.replace('_', ' ')} " in line]
+        assert f" {100 * mean:.2f}{'' if std is None else f' ± {100 * std:.2f}'} % " in line
+    assert "any sets, this network" in line
+    assert rows["distilled"]["std"] is None  # one network
     assert max(map(len, told.out.splitlines())) <= 160
     assert "chosen on the validation split" in told.out
     assert "storage: 20 images, 2 per class, " in told.out

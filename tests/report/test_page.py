@@ -25,8 +25,9 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing, page, table
 from dataset_distillation.report.methods import protocol
+from dataset_distillation.report.numbers import about
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.run.records import Result
+from dataset_distillation.run.records import EvaluationRow, Result
 from support.report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 
@@ -133,16 +134,25 @@ def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
     ours, theirs = cells(run)
     assert ours == [
         "distilled",
-        "85.00 ± 3.54 %",
+        "85.00 ± 3.95 %",
         "",
         "80.00 %",
+        "",
         "",
         "5",
         "5 × 1",
         "rate 0.03 × 3 epochs",
         "1.5",
     ]
-    assert theirs[:5] == ["random real", "45.00 ± 3.54 %", "", "40.00 %", "+40.00 % [+39.00, +41.00]"]
+    assert theirs[:5] == ["random real", "45.00 ± 3.95 %", "", "40.00 %", "+40.00 % [+39.00, +41.00]"]
+    assert theirs[5] == "any networks, this set"
+
+
+def test_an_older_interval_is_about_the_sets_that_it_had() -> None:
+    """It took the runs on one set as independent."""
+    older = row("random_real", np.array([0.4, 0.5]), np.array([0.8, 0.9]))
+    texts = [about(EvaluationRow(**older | more)) for more in ({}, {"sets": 2}, {"low": None})]
+    assert texts == ["any networks, this set", "these sets and networks", ""]
 
 
 def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None:
@@ -218,7 +228,7 @@ def test_a_multirun_of_evaluations_has_its_baselines(tmp_path: Path) -> None:
     assert [re.sub("<.*?>", "", name) for name in re.findall(r"<th\b.*?>(.*?)</th>", text(tmp_path))] == [
         "job", "architecture", "test", "", "min", "random real", "seconds", "status",
     ]  # fmt: skip
-    ours = ["85.00 ± 3.54 %", "", "80.00 %", "45.00 %", "2.5", "finished"]
+    ours = ["85.00 ± 3.95 %", "", "80.00 %", "45.00 %", "2.5", "finished"]
     assert cells(tmp_path) == [["0", "mlp", *ours], ["1", "linear", *ours]]
     assert "errors" not in sections(tmp_path)
 
@@ -267,7 +277,7 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
     assert made == [tmp_path / page.PAGE, tmp_path / "1" / page.PAGE]
     damaged, sound = cells(tmp_path)
     assert (damaged[2], damaged[-1]) == ("", "damaged")
-    assert (sound[2], sound[-1]) == ("85.00 ± 3.54 %", "finished")
+    assert (sound[2], sound[-1]) == ("85.00 ± 3.95 %", "finished")
     [error] = caplog.messages
     assert error.startswith(f"{tmp_path / '0' / 'distilled.safetensors'}: not a distilled dataset")
     assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
@@ -313,7 +323,7 @@ def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
         found.append((10, RecordedRun(write_run(tmp_path / str(seed), **changes))))
     [line] = page._series(found, [], Metric("accuracy"))
     together = 100 * np.concatenate(list(accuracies.values()))
-    np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std()])
+    np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std(ddof=1)])
 
 
 def test_the_colours_are_the_pages(run: Path) -> None:

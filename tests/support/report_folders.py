@@ -23,7 +23,7 @@ MADE_FOR: dict[str, Any] = {"architecture": "mlp", "inner_optimizer": "sgd", "co
 def row(method: str, accuracies: np.ndarray, ours: np.ndarray | None = None) -> dict[str, Any]:
     spread = {
         "mean": float(accuracies.mean()),
-        "std": float(accuracies.std()),
+        "std": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
         "min": float(accuracies.min()),
         "max": float(accuracies.max()),
     }

@@ -16,7 +16,7 @@ from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import Size
-from dataset_distillation.evaluation.statistics import difference, plain, spread
+from dataset_distillation.evaluation.statistics import Difference, difference, plain, spread
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.objectives import Metric
@@ -142,16 +142,17 @@ def flat(row: EvaluationRow, others: Sequence[Metric], separator: str) -> dict[s
 def _row(runs: pandas.DataFrame, distilled: pandas.DataFrame, metric: Metric) -> EvaluationRow:
     method, spreads = runs["method"].iloc[0], {name: spread(runs[name]) for name in metrics(runs)}
     alone = distilled.empty or method == "distilled"
-    apart, low, high = (None, None, None) if alone else difference(distilled, runs, metric.name)
+    apart = Difference() if alone else difference(distilled, runs, metric.name)
     return EvaluationRow(
         method=method,
         **spreads[metric.name].model_dump(),
         runs=len(runs),
         networks=int(runs["network"].nunique()),
         sets=int(runs["set"].nunique()),
-        difference=apart,
-        low=low,
-        high=high,
+        difference=apart.mean,
+        low=apart.low,
+        high=apart.high,
+        about=apart.about,
         **{name: plain(runs[name].iloc[0]) for name in (*SETTINGS, "seconds")},
         metrics=spreads,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
@@ -12,13 +12,13 @@ from dataset_distillation.run.records import Spread
 
 
 def spread(values: pandas.Series) -> Spread:
-    """Mean, standard deviation, minimum and maximum.
+    """Mean, unbiased standard deviation (None for a single run), minimum and maximum.
 
     All are None if any value is not finite: the mean of the other runs would look too good.
     """
     if not np.isfinite(values).all():
         return Spread(mean=None, std=None, min=None, max=None)
-    return Spread(mean=values.mean(), std=values.std(ddof=0), min=values.min(), max=values.max())
+    return Spread(mean=values.mean(), std=plain(values.std(ddof=1)), min=values.min(), max=values.max())
 
 
 def plain(value: Any) -> Any:
@@ -28,27 +28,52 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def difference(
-    distilled: pandas.DataFrame, others: pandas.DataFrame, metric: str
-) -> tuple[float | None, float | None, float | None]:
-    """Return the mean of distilled − others, and its 95 % interval, which is None if there is only one run.
+class Difference(NamedTuple):
+    """The mean of distilled − others, its 95 % interval, and what would lie in it in 95 % of repetitions."""
 
-    All three are None if the metric of any run is not finite.
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    about: str | None = None
 
-    The difference is paired: each of the other runs is compared with the distilled run on the same
-    network, and the interval is Student's t over these differences. Runs without a network cannot be paired;
-    for them the interval is Welch's.
+
+def difference(distilled: pandas.DataFrame, others: pandas.DataFrame, metric: str) -> Difference:
+    """Return distilled − others; everything is None if the metric of any run is not finite.
+
+    The difference is paired: each of the other runs is compared with the distilled run on the same network.
+    Runs on one set share its effect, so they are not independent, but the means of the sets are: no network
+    is met by two sets if there are as many networks as sets. The interval is Student's t over these means, or
+    over the runs if there is one set. Runs without a network cannot be paired; for them it is Welch's.
+
+    With fewer networks than sets, the interval is about new sets alone. If there is a single run, there is
+    none.
     """
     if not np.isfinite([*distilled[metric], *others[metric]]).all():
-        return None, None, None
-    values, networks = others[metric].to_numpy(float), others["network"]
+        return Difference()
+    values, sets, networks = others[metric].to_numpy(float), others["set"], others["network"]
     if networks.isna().any() and len(distilled) > 1:
         apart = distilled[metric].mean() - values.mean()
-        shares = [_share(distilled[metric].to_numpy(float)), _share(values)]
+        shares = [_share(distilled[metric].to_numpy(float)), _share(_by_set(values, sets))]
+        judges = math.inf
     else:
         paired = distilled.set_index("network")[metric].loc[networks.fillna(0)].to_numpy(float) - values
-        apart, shares = paired.mean(), [_share(paired)]
-    return float(apart), *_interval(apart, shares)
+        apart, shares = paired.mean(), [_share(_by_set(paired, sets))]
+        judges = max(1, networks.nunique())
+    low, high = _interval(apart, shares)
+    return Difference(float(apart), low, high, None if low is None else _about(sets.nunique(), judges))
+
+
+def _by_set(values: np.ndarray, sets: pandas.Series) -> np.ndarray:
+    """Return the mean of each set, or all values if there is one set."""
+    return values if sets.nunique() == 1 else pandas.Series(values).groupby(sets.to_numpy()).mean().to_numpy()
+
+
+def _about(sets: int, networks: float) -> str:
+    if sets == 1:
+        return "any networks, this set"
+    if networks >= sets:
+        return "any sets and networks"
+    return f"any sets, {'this network' if networks == 1 else 'these networks'}"
 
 
 def _share(values: np.ndarray) -> tuple[float, int]:

@@ -127,7 +127,7 @@ class Pool:
             source=self.data.specification.name,
             networks=len(names),
             accuracy_mean=accuracies.mean().item(),
-            accuracy_std=accuracies.std(correction=0).item(),
+            accuracy_std=accuracies.std().item() if len(names) > 1 else None,
             accuracy_min=accuracies.min().item(),
             folder=str(self.folder),
         )

@@ -101,7 +101,8 @@ class DistillationModule(pl.LightningModule):
             mean = results[metric.name].mean()
             self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)
         first = objective.metric.name
-        self.log(f"validation/{first}_std", results[first].std(ddof=0))
+        if len(networks) > 1:
+            self.log(f"validation/{first}_std", results[first].std(ddof=1))
         self.log("validation/loss", results["loss"].mean())
         for (epoch, step), rate in _enumerate(self.distilled.learning_rates):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)

@@ -71,15 +71,10 @@ def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = Fa
         members = [member for member in members if member.startswith(("held-out", "fixed"))]
     report = problem.init.prepare(problem.origin, members, experiment.trainer.progress_bar)
     if report is not None:
-        log.info(
-            "%d pretrained networks: %.2f ± %.2f %%, the worst %.2f %%, on %s",
-            report.networks,
-            *(
-                100 * accuracy
-                for accuracy in (report.accuracy_mean, report.accuracy_std, report.accuracy_min)
-            ),
-            report.source,
-        )
+        std = "" if report.accuracy_std is None else f" ± {100 * report.accuracy_std:.2f}"
+        mean, worst = 100 * report.accuracy_mean, 100 * report.accuracy_min
+        text = "%d pretrained networks: %.2f%s %%, the worst %.2f %%, on %s"
+        log.info(text, report.networks, mean, std, worst, report.source)
     return report
 
 

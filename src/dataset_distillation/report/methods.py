@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dataset_distillation.objectives import Metric
-from dataset_distillation.report.numbers import difference, mean_and_std, number
+from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
 
@@ -15,8 +15,8 @@ PROTOCOLS = {
     "paper": "Learning rates, epochs and neighbors are those of the best result on the test set (paper).",
 }
 INTERVAL = (
-    "distilled − this: 95 % interval of Student's t over runs, paired by held-out network; Welch's t for\n"
-    "nearest neighbors, which train no network."
+    "distilled − this: 95 % interval of Student's t over the means of the sets (of one set: over networks),\n"
+    "paired by held-out network; Welch's t for nearest neighbors, which train no network."
 )
 
 
@@ -45,6 +45,7 @@ def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict
         **{other.label: mean_and_std(method.metrics.get(other.name), other) for other in others},
         "min": number(method.min, metric),
         "distilled − this": difference(method, metric),
+        "interval about": about(method),
         "networks": method.networks,
         "sets": method.sets,
         "runs": method.runs,

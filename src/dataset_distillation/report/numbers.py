@@ -14,9 +14,11 @@ def number(value: float | None, metric: Metric, sign: str = "") -> str:
 
 
 def mean_and_std(spread: Spread | None, metric: Metric) -> str:
-    """Return `79.53 ± 8.10 %`, or nothing if any run has no finite value."""
-    if spread is None or spread.mean is None or spread.std is None:
+    """Return `79.53 ± 8.10 %`, `79.53 %` of one run, or nothing if any run has no finite value."""
+    if spread is None or spread.mean is None:
         return ""
+    if spread.std is None:
+        return number(spread.mean, metric)
     return f"{number(spread.mean, metric).removesuffix(' %')} ± {number(spread.std, metric)}"
 
 
@@ -27,3 +29,10 @@ def difference(row: EvaluationRow, metric: Metric) -> str:
         low, high = (number(bound, metric, "+").removesuffix(" %") for bound in (row.low, row.high))
         interval = f" [{low}, {high}]"
     return number(row.difference, metric, "+") + interval
+
+
+def about(row: EvaluationRow) -> str:
+    """Return what the interval of a row is about; that of an older record is about its own sets alone."""
+    if row.low is None:
+        return ""
+    return row.about or ("any networks, this set" if row.sets == 1 else "these sets and networks")

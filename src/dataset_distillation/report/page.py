@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
-from dataset_distillation.report.numbers import difference, mean_and_std, number
+from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
 from dataset_distillation.run.folder import PAGE
@@ -77,6 +78,7 @@ def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
         "spread": spread,
         "name": lambda text: text.replace("_", " "),
         "difference": difference,
+        "about": about,
         "chosen": chosen,
     }
     text = environment.get_template(template).render(folder=folder.resolve().name, **context)
@@ -88,7 +90,7 @@ def spread(values: Spread | None, metric: Metric, runs: int) -> str:
     """Return the mean of a metric, with ± standard deviation if there are several runs."""
     if values is None or runs > 1:
         return mean_and_std(values, metric)
-    return number(values.mean, metric)
+    return number(values.mean, metric)  # older records have a standard deviation of 0
 
 
 def longest(runs: list[RecordedRun]) -> float:
@@ -182,13 +184,18 @@ def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metr
     series = []
     for name, line in lines.items():
         rows_of = dict(sorted(line.items()))
-        means = [np.array([row.mean for row in rows], dtype=float) for rows in rows_of.values()]
-        within = [np.mean([(row.std or 0.0) ** 2 for row in rows]) for rows in rows_of.values()]
-        stds = [metric.unit * np.sqrt(inner + mean.var()) for inner, mean in zip(within, means, strict=True)]
-        series.append(
-            drawing.Series(name, list(rows_of), [metric.unit * mean.mean() for mean in means], stds)
-        )
+        pooled = np.array([_pooled(rows) for rows in rows_of.values()]) * metric.unit
+        series.append(drawing.Series(name, list(rows_of), pooled[:, 0].tolist(), pooled[:, 1].tolist()))
     return series
+
+
+def _pooled(rows: Sequence[EvaluationRow]) -> tuple[float, float]:
+    """Return the mean and standard deviation of the runs of all `rows` together."""
+    runs, means = np.array([row.runs for row in rows]), np.array([row.mean for row in rows], dtype=float)
+    mean = np.average(means, weights=runs)
+    within = sum((row.runs - 1) * (row.std or 0.0) ** 2 for row in rows)
+    squares = within + (runs * (means - mean) ** 2).sum()
+    return float(mean), float(np.sqrt(squares / max(1, runs.sum() - 1)))
 
 
 def images_of(run: RecordedRun) -> int | None:

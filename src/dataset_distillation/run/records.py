@@ -42,7 +42,7 @@ class Record(BaseModel):
 
 
 class Spread(Record):
-    """The spread of a metric over runs; all None if any run has no finite value."""
+    """The spread of a metric over runs; all None if any has no finite value; one run has no std (once 0)."""
 
     mean: float | None
     std: float | None
@@ -60,6 +60,7 @@ class EvaluationRow(Spread):
     difference: float | None = None  # distilled − this method, with its 95 % interval
     low: float | None = None
     high: float | None = None
+    about: str | None = None  # what the interval is about; older records took all runs as independent
     learning_rate: float | None = None  # this and the next three: the chosen settings
     epochs: int | None = None
     distance: str | None = None
@@ -89,7 +90,7 @@ class PoolReport(Record):
     source: str
     networks: int
     accuracy_mean: float
-    accuracy_std: float
+    accuracy_std: float | None  # of one network there is none
     accuracy_min: float
     folder: str
 
