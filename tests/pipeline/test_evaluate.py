@@ -78,6 +78,21 @@ def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:
     assert not set(ours["loss"]) & set(theirs["loss"])
 
 
+def test_a_known_network_judges_whatever_the_seed(made: Path, tmp_path: Path) -> None:
+    """Unless other ones are asked for; what else was asked is said."""
+    fixed = bool(load_distilled(made / "distilled.safetensors").initial_weights)
+    asked = [f"artifact={made / 'distilled.safetensors'}", "seed=7", "evaluation.networks=2"]
+    ended = distill_evaluate(*asked, *HERE, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    ours, theirs = (pandas.read_csv(f / "evaluation.csv") for f in (tmp_path / "judged", made))
+    told = "is judged on the one network that it was made for, whatever evaluation.networks and seed; init="
+    assert (told in ended.err) == fixed
+    assert (ours["loss"].tolist() == theirs["loss"].tolist()) == fixed
+    assert len(ours) == (2 if fixed else 4)
+    ended = distill_evaluate(*asked, "architecture=linear", *HERE[:-1], "hydra.run.dir=b", folder=tmp_path)
+    assert ("and these have another architecture" in ended.err) == fixed
+
+
 def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     """A group that is named takes its values from its file: the mlp is another than the artifact's."""
     asked = [f"artifact={made / 'distilled.safetensors'}", "-m", "architecture=linear,mlp", "init=random"]

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import panel, write_real
@@ -95,16 +97,26 @@ def _networks(
 ) -> tuple[list[Weights], PoolReport | None]:
     """Return the networks that judge, and a report on the pool that they come from.
 
-    They are the known network that the artifact holds, unless the command asks for another one.
+    They are the known network that the artifact holds, unless the command asks for an init or for another
+    architecture.
     """
-    if distilled and distilled.initial_weights and not _others(distilled, run):
-        return [{name: weight.to(problem.device) for name, weight in distilled.initial_weights.items()}], None
+    known = distilled.initial_weights if distilled else {}
+    if known and not _typed(run) & {"experiment", "init"}:
+        if _shapes(known) == _shapes(dict(problem.network.named_parameters())):
+            if ignored := sorted(_typed(run) & {"seed", "networks"}):
+                names = " and ".join(ignored).replace("networks", "evaluation.networks")
+                text = "%s is judged on the one network that it was made for, whatever %s; %s"
+                log.warning(text, e.artifact, names, "init=random judges others")
+            return [{name: weight.to(problem.device) for name, weight in known.items()}], None
+        log.warning("%s was made for one known network, and these have another architecture", e.artifact)
     pool = pretrain(problem, e, held_out_alone=True)
     return problem.population("held-out", e.evaluation.networks), pool
 
 
-def _others(distilled: DistilledSet, run: Run) -> bool:
-    """Whether the command asks for other networks than the one that the artifact holds."""
-    words = {word for override in run.overrides for word in re.split("[.@+~]", override.partition("=")[0])}
-    drawn = run.choices["init"] == "fixed" and run.config["seed"] != distilled.metadata["seed"]
-    return drawn or bool(words & {"experiment", "architecture", "init"})
+def _shapes(weights: Weights) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _typed(run: Run) -> set[str]:
+    """The names in the keys of the command: `seed`, `init`, `evaluation`, `networks`, ..."""
+    return {word for override in run.overrides for word in re.split("[.@+~/]", override.partition("=")[0])}
