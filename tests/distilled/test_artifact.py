@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -18,6 +19,8 @@ from dataset_distillation import load_distilled
 from dataset_distillation.distilled import artifact
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.problem import Problem
 
 METADATA: dict[str, Any] = {
     "class_names": ["a", "ß"],
@@ -208,3 +211,36 @@ def test_the_storage_is_counted_in_bytes(distilled: DistilledSet) -> None:
     assert storage.share_of_real_images == pytest.approx(steps * n / 100)
     assert storage.share_of_real_bytes == pytest.approx(storage.bytes / (100 * (pixels + 8)))
     assert distilled.storage.real_bytes is None  # an older file does not say how many there are
+
+
+class Noisy(nn.Sequential):
+    """With dropout as a layer and as a function, and BatchNorm with and without running statistics."""
+
+    def __init__(self) -> None:
+        norms = nn.BatchNorm1d(6, momentum=0.5), nn.BatchNorm1d(6, track_running_stats=False)
+        super().__init__(nn.Flatten(), nn.Linear(4, 6), norms[0], nn.Dropout(), norms[1], nn.Linear(6, 2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.dropout(images, training=self.training))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_dropout_and_batch_norm_are_as_in_the_evaluation(mode: bool, distilled: DistilledSet) -> None:
+    """The same network twice, and the one that the evaluation trains and tests."""
+    torch.manual_seed(0)
+    given, images, labels = Noisy(), torch.randn(40, 1, 2, 2), torch.arange(40) % 2
+    ours, again = (distilled.train(copy.deepcopy(given).train(mode)) for _ in range(2))
+    assert all(module.training == mode for module in ours.modules())
+    assert isinstance(ours[3], nn.Dropout)
+    assert ours[3].p == 0.5
+    with torch.no_grad():
+        outputs = ours.eval()(images)
+        assert torch.equal(again.eval()(images), outputs)
+        assert torch.equal(ours(images[:1]), outputs[:1])
+    problem = Problem.of(images, labels, given, test=(images, labels))
+    weights = {name: tensor.detach().clone() for name, tensor in given.named_parameters()}
+    [found] = held_out(problem, problem.data.test, [weights], [list(distilled.steps)]).runs["loss"]
+    mean, std = problem.data.specification.mean[0], problem.data.specification.std[0]
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(ours((images - mean) / std), labels)
+    assert found == pytest.approx(expected.item(), rel=1e-5)

@@ -168,7 +168,7 @@ def test_a_search_finds_what_each_setting_gives_alone(problem: Problem, networks
     """The long training that passes through the short ones is the same as each by itself."""
     real, test = random_real(problem, 2), problem.data.test
     grid = {"learning_rate": [0.03, 0.1], "epochs": [1, 3]}
-    runs = selection.gradient_trial(problem, real)(test, networks, grid)
+    runs = selection.gradient_trial(problem, Evaluation(), real)(test, networks, grid)
     assert len(runs) == 2 * 2 * 3
     steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(*real[1], strict=True)] * 3
     network = load_weights(problem.network, networks[1])
@@ -250,11 +250,14 @@ def test_optimized_real_is_the_best_of_the_random_sets(
         monkeypatch.setattr(baselines, name, smaller)
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
     chosen = BaselineContext(problem, asking(), networks, SIZE).optimized_real()
+    others = BaselineContext(problem, asking(), networks[::-1][:1], SIZE).optimized_real()
+    assert all(torch.equal(a.images, b.images) for a, b in zip(chosen, others, strict=True))
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
-    trial = [selection.gradient_trial(problem, [real]) for real in random_real(problem, 6)]
+    trial = [selection.gradient_trial(problem, Evaluation(), [real]) for real in random_real(problem, 6)]
     at = {"learning_rate": [0.1], "epochs": [5]}
-    means = [t(judging, networks[:2], at)["accuracy"].mean() for t in trial]
+    judges = problem.population("init", 2)  # no networks of the test
+    means = [t(judging, judges, at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
     candidates = random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))

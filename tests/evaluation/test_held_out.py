@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.options import Statistics
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
-from dataset_distillation.networks import training
+from dataset_distillation.networks import batch_norm, training
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
@@ -107,6 +110,46 @@ def test_batch_statistics_are_of_mixed_classes(problem: Problem, monkeypatch: py
     assert sum(map(len, chunks)) == 325  # nine chunks of 36 and one image more
     assert {len(labels) for labels in chunks} == {32, 33}
     assert all(len(labels.unique()) >= 6 for labels in chunks)
+
+
+@pytest.fixture
+def with_norms(experiment: Make) -> Problem:
+    return prepare(experiment("architecture=convnet", "architecture.norm=batch", "architecture.width=4"))
+
+
+def test_batch_norm_takes_nothing_from_the_test_images(with_norms: Problem) -> None:
+    """An image is classified alike, whichever others are tested with it; not so by the batch's statistics."""
+    steps, test = [real_step(with_norms, seed) for seed in (0, 1)], with_norms.data.test
+    networks = with_norms.population("held-out", 1)
+    ones = (test.labels == 1).nonzero().flatten()
+    shares = {}
+    for statistics in Statistics:
+        whole, alone = (
+            held_out(with_norms, split, networks, [steps], statistics).confusion
+            for split in (test, test.subset(ones))
+        )
+        shares[statistics.value] = whole[1].tolist(), alone[1].tolist()
+    assert shares["training"][0] == shares["training"][1]
+    assert shares["batch"][0] != shares["batch"][1]
+    held_out(with_norms, test, networks, [steps])
+    norms = [m for m in with_norms.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.running_mean is None for norm in norms)  # for the next training
+
+
+def test_the_statistics_are_those_of_torch(with_norms: Problem) -> None:
+    """`update_bn` of torch.optim.swa_utils, at the trained weights, over the images of the steps."""
+    steps = [real_step(with_norms, seed) for seed in (0, 1, 2)]
+    network = load_weights(with_norms.network, with_norms.population("held-out", 1)[0])
+    training.train(network, steps, with_norms.inner_optimizer)
+    theirs = copy.deepcopy(network)
+    for norm in theirs.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.__init__(norm.num_features)  # type: ignore[misc]
+    load_weights(theirs, dict(network.named_parameters()))
+    update_bn([step.images for step in steps], theirs)
+    images, _ = with_norms.data.test.batch(slice(0, 20))
+    with batch_norm.by_statistics_of(network, (step.images for step in steps)), torch.no_grad():
+        torch.testing.assert_close(network(images), theirs.eval()(images))
 
 
 def test_splits_share_no_image(problem: Problem) -> None:

@@ -127,8 +127,8 @@ def _norms(network: nn.Module) -> set[str]:
 def stateless(network: nn.Module) -> nn.Module:
     """Make `network` a function of weights and images alone, which an unroll needs, and return it.
 
-    BatchNorm uses the statistics of the batch in training and evaluation (running statistics would be a state
-    beside the weights that no gradient crosses), and dropout is off, as in the paper.
+    BatchNorm uses the statistics of each batch (running statistics would be a state beside the weights that
+    no gradient crosses; tests may set them, see networks/batch_norm.py), and dropout is off, as in the paper.
     """
     from torch import nn
     from torchvision.ops import StochasticDepth
@@ -140,7 +140,7 @@ def stateless(network: nn.Module) -> nn.Module:
             module.running_mean = module.running_var = module.num_batches_tracked = None
         elif isinstance(module, (*dropouts, StochasticDepth)):
             module.p = 0.0
-    return network
+    return network.eval()  # for dropout that is a function, too
 
 
 def check_logits(name: str, logits: object, classes: int) -> None:

@@ -55,7 +55,7 @@ usage: distill-evaluate artifact=<distilled.safetensors> [group=choice] [group.k
        distill-evaluate -m artifact=<path> key=value1,value2 ...    a table over all combinations
 
 examples:
-  distill-evaluate artifact=outputs/demo/distilled.safetensors init=random evaluation.networks=100 baselines=all
+  distill-evaluate artifact=outputs/demo/distilled.safetensors init=random baselines=all
   distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random architecture=lenet,mlp,convnet
   distill-evaluate artifact=outputs/demo/distilled.safetensors training.order=shuffled training.epochs=20
   distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -17,12 +18,12 @@ from pydantic_core import from_json
 from torch import Tensor, nn
 
 from dataset_distillation import inner_optimizers
-from dataset_distillation.architectures import Weights
+from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.distilled.data import pixels, sequence
 from dataset_distillation.errors import UserError, first_problem
 from dataset_distillation.files import write
 from dataset_distillation.inner_optimizers import Step
-from dataset_distillation.networks import training
+from dataset_distillation.networks import batch_norm, training
 from dataset_distillation.networks.weights import checksum, load_weights
 from dataset_distillation.objectives import loss_by_name
 from dataset_distillation.run.records import Storage
@@ -100,7 +101,9 @@ class DistilledSet:
         """Run the inner steps on `network`, in place, and return it.
 
         The training starts from `initial_weights` if the set has them (the parameters of `network` must have
-        the same names), else from the weights of `network`.
+        the same names), else from the weights of `network`. As in the distillation, dropout is off in these
+        steps, and BatchNorm uses the statistics of each step's images. Afterwards its running statistics are
+        the means of these at the new weights, so test with `network.eval()`, as this project does.
 
         Raises ValueError if the set was made for known weights that `network` does not have.
         """
@@ -127,7 +130,12 @@ class DistilledSet:
         optimizer = inner_optimizers.by_name(self.metadata["inner_optimizer"], options)
         # Files that are older than the choice of a loss do not name it.
         loss = loss_by_name(self.metadata.get("loss", "cross_entropy"))
-        return training.train(network, self.steps, optimizer, loss)
+        copied = stateless(copy.deepcopy(network))
+        training.train(copied, self.steps, optimizer, loss)
+        load_weights(network, dict(copied.named_parameters()))
+        batch_norm.fit(copied, [step.images for step in self.steps])
+        batch_norm.hand_over(copied, network)
+        return network
 
     def save(self, path: str | Path) -> None:
         """Write the set to `path`, atomically. Raises UserError if that fails."""

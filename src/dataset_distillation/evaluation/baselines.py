@@ -25,6 +25,7 @@ from dataset_distillation.evaluation.selection import (
     validated,
 )
 from dataset_distillation.networks import training
+from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
@@ -77,7 +78,7 @@ class BaselineContext:
 
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Train networks on real images in place of the distilled ones."""
-        trial = gradient_trial(self.problem, real)
+        trial = gradient_trial(self.problem, self.evaluation, real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
     def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
@@ -89,17 +90,19 @@ class BaselineContext:
     def optimized_real(self) -> list[RealSet]:
         """The best of many random sets, judged on images of the train split.
 
-        The first held-out networks judge them, with the settings that suit random sets on the validation
-        split.
+        They are judged by networks that the distillation may train, never by those that are held out for the
+        test (unless θ0 is known), with the settings that suit random sets on the validation split.
         """
         problem, grid, train = self.problem, self.grid, self.train
         candidates = real_sets.random_real(train, self.size, problem.seed, CANDIDATE_SETS)
-        chosen = validated(problem, self.evaluation, gradient_trial(problem, candidates), grid)
+        chosen = validated(
+            problem, self.evaluation, gradient_trial(problem, self.evaluation, candidates), grid
+        )
         order = torch.randperm(len(train), generator=stream(problem.seed, "optimized real"))
-        judging, judges = train.subset(order[:JUDGING_IMAGES]), self.networks[:JUDGING_NETWORKS]
+        judging, judges = train.subset(order[:JUDGING_IMAGES]), problem.population("init", JUDGING_NETWORKS)
 
         def quality(candidate: RealSet) -> float:
-            runs = gradient_trial(problem, [candidate])(judging, judges, chosen)
+            runs = gradient_trial(problem, self.evaluation, [candidate])(judging, judges, chosen)
             return score(runs, grid, problem.objective)
 
         return sorted(candidates, key=quality, reverse=True)[:SETS]
@@ -110,13 +113,17 @@ def full_training(context: BaselineContext) -> pandas.DataFrame:
     problem, rows = context.problem, []
     for j, weights in enumerate(context.networks[:FULL_TRAINING_NETWORKS]):
         load_weights(problem.network, weights)
-        _train_on_everything(problem, j)
-        tested = training.test(problem.network, problem.data.test, problem.objective)
+        last = _train_on_everything(problem, j)
+        of_training = context.evaluation.batch_norm == "training"
+        images = (context.train.batch(indices).images for indices in last) if of_training else None
+        with by_statistics_of(problem.network, images):
+            tested = training.test(problem.network, problem.data.test, problem.objective)
         rows.append({"set": 0, "network": j, **tested})
     return pandas.DataFrame(rows)
 
 
-def _train_on_everything(problem: Problem, j: int) -> None:
+def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
+    """Train the problem's network, in place; return the indices of the last ten batches."""
     objective, network, train = problem.objective, problem.network, problem.data.train
     device = problem.device
     batches = [
@@ -134,6 +141,7 @@ def _train_on_everything(problem: Problem, j: int) -> None:
         objective.training_loss(network(images), objective.relabel(labels)).backward()
         optimizer.step()
         schedule.step()
+    return batches[-10:]
 
 
 def _closed_form(context: BaselineContext) -> pandas.DataFrame:

@@ -61,7 +61,9 @@ def compare(
     for method, method_sets in {"before_training": [()], "distilled": sets}.items():
         if method_sets:
             began = time.perf_counter()
-            runs, confusion = held_out(problem, problem.data.test, networks, method_sets)
+            runs, confusion = held_out(
+                problem, problem.data.test, networks, method_sets, evaluation.batch_norm
+            )
             # Different orders of the same images count as one set.
             finished.append(_named(method, runs.assign(set=0), began))
             if confusion is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
+from dataset_distillation.evaluation.options import Statistics
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
+from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 
@@ -32,8 +34,17 @@ def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
     return [(j % sets, j % networks) for j in range(max(sets, networks))]
 
 
+def images_of(steps: Sequence[Step], batch_norm: Statistics) -> Iterator[Tensor] | None:
+    """Return the batches whose statistics BatchNorm uses after these steps; None: each test batch's own."""
+    return (step.images for step in steps) if steps and batch_norm == "training" else None
+
+
 def held_out(
-    problem: Problem, split: Split, networks: Sequence[Weights], sets: Sequence[Sequence[Step]] = ((),)
+    problem: Problem,
+    split: Split,
+    networks: Sequence[Weights],
+    sets: Sequence[Sequence[Step]] = ((),),
+    batch_norm: Statistics = Statistics.training,
 ) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
@@ -44,7 +55,8 @@ def held_out(
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
         training.train(network, sets[i], problem.inner_optimizer, objective.training_loss)
-        outputs, labels = training.outputs(network, split)
+        with by_statistics_of(network, images_of(sets[i], batch_norm)):
+            outputs, labels = training.outputs(network, split)
         rows.append({"set": i, "network": j, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))

@@ -33,6 +33,13 @@ class Selection(StrEnum):
     paper = "paper"
 
 
+class Statistics(StrEnum):
+    """What BatchNorm normalizes test images by: the images of the training, or each batch of test images."""
+
+    training = "training"
+    batch = "batch"
+
+
 class Order(StrEnum):
     """The order of the steps within an epoch."""
 
@@ -51,6 +58,9 @@ class Evaluation:
     validation_networks: networks that validate the distilled data during the optimization.
     validation_images: images of the validation split that they are tested on.
     validation_every: outer steps between two validations.
+    batch_norm: what BatchNorm normalizes test images by: the statistics of the images of the `training`, or
+        those of each `batch` of test images, as in runs before this option. Networks before their training
+        use those of each batch.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -61,6 +71,7 @@ class Evaluation:
     validation_networks: int = 8
     validation_images: int = 2000
     validation_every: int = 200
+    batch_norm: Statistics = field(default=Statistics.training, metadata={"absent": Statistics.batch})
 
     def __post_init__(self) -> None:
         if self.networks < 0:
@@ -68,6 +79,7 @@ class Evaluation:
         for name in ("validation_networks", "validation_images", "validation_every"):
             positive(f"evaluation.{name}", getattr(self, name))
         self.selection = member("evaluation.selection", self.selection, Selection)
+        self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
             one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))

@@ -16,11 +16,12 @@ from torch.nn import functional
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
-from dataset_distillation.evaluation.held_out import pairs
+from dataset_distillation.evaluation.held_out import images_of, pairs
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
+from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Objective
 from dataset_distillation.problem import Problem
@@ -68,7 +69,7 @@ def settings(runs: pandas.DataFrame, grid: Grid) -> Grid:
     return {key: runs[key].unique().tolist() for key in grid}
 
 
-def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
+def gradient_trial(problem: Problem, evaluation: Evaluation, sets: Sequence[RealSet]) -> Trial:
     """Gradient descent on real images, with one learning rate for all steps."""
     objective, network = problem.objective, problem.network
 
@@ -87,7 +88,8 @@ def gradient_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
                 ):
                     epochs, rest = divmod(done, len(epoch))
                     if not rest and epochs in grid["epochs"]:
-                        tested = training.test(network, split, objective)
+                        with by_statistics_of(network, images_of(epoch, evaluation.batch_norm)):
+                            tested = training.test(network, split, objective)
                         rows.append({**run, "epochs": epochs, **tested})
         return pandas.DataFrame(rows)
 

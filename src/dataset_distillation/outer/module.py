@@ -95,8 +95,9 @@ class DistillationModule(pl.LightningModule):
     def validation_step(self, batch: Tensor, _: int) -> None:
         objective = self.problem.objective
         networks = self.problem.population("validation", self.evaluation.validation_networks)
+        batch_norm = self.evaluation.batch_norm
         with self.outer_loss.unroll.acceleration(self.device):
-            results = held_out(self.problem, self.validation, networks, [self.steps()]).runs
+            results = held_out(self.problem, self.validation, networks, [self.steps()], batch_norm).runs
         for metric in objective.metrics:
             mean = results[metric.name].mean()
             self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)
