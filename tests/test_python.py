@@ -59,12 +59,14 @@ def same(one: dd.DistilledSet, other: dd.DistilledSet) -> bool:
 def test_it_gives_the_bits_and_the_table_of_the_command_line(experiment: Make, tmp_path: Path) -> None:
     """The same tensors, network, options and seed by both roads."""
     options = ["architecture=mlp", "dataset.image_size=8", "outer.steps=3", "evaluation.validation_every=2"]
+    options += ["evaluation.validation_networks=8", "evaluation.validation_images=2000"]  # as `evaluate` has
     e = experiment(*options, "evaluation.baselines=[random_real]")
     choices = dict.fromkeys(("dataset", "architecture", "init", "objective", "inner_optimizer"), "sgd")
     result = pipeline.distill(e, Run(tmp_path, {}, choices, [], code=Code()))
 
     problem = dd.Problem.of(*digits(), dd.MLP())
-    distilled = dd.distill(problem, dd.Distilled(steps=2, epochs=1), **SHORT)
+    options_here = {**SHORT, "evaluation": dd.Evaluation(validation_every=2)}
+    distilled = dd.distill(problem, dd.Distilled(steps=2, epochs=1), **options_here)
     assert same(distilled, dd.load_distilled(tmp_path / "distilled.safetensors"))
     table = dd.evaluate(problem, distilled, 2, baselines=["random_real"])
     assert table["method"].tolist() == ["before_training", "distilled", "random_real"]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -30,6 +31,7 @@ from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Metric
+from dataset_distillation.objectives.attack import Attack
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
@@ -229,13 +231,62 @@ def test_the_two_protocols(
     assert runs["network"].tolist() == [0, 1, 2]
 
 
-def test_the_grid_is_that_of_the_paper_and_ours(problem: Problem) -> None:
+def test_the_grid_is_the_papers_or_goes_on_to_ten_times_our_steps(problem: Problem) -> None:
     rates = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
-    context = BaselineContext(problem, Evaluation(), [], SIZE)
-    assert list(context.grid["learning_rate"]) == rates
-    grid = replace(context, learning_rates=torch.tensor([[0.25, 0.75], [0.5, 0.5]])).grid
-    assert list(grid["learning_rate"]) == [0.5, *rates]
-    assert list(grid["epochs"]) == [1, 2, 3, 5]
+    learned = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+
+    def grid(learned: Tensor | None = None, **options: Any) -> tuple[list[float | None], list[int]]:
+        size = SIZE._replace(epochs=2)
+        found = BaselineContext(problem, Evaluation(**options), [], size, learned).grid
+        return list(found["learning_rate"]), list(found["epochs"])
+
+    assert grid() == (rates, [1, 2, 3, 4, 5, 6, 10, 14, 20])
+    assert grid(learned) == ([None, 0.5, *rates], [1, 2, 3, 4, 5, 6, 10, 14, 20])
+    assert grid(learned, baseline_length=2) == ([None, 0.5, *rates], [1, 2, 3, 4])
+    assert grid(learned, selection="paper") == ([None, 0.5, *rates], [1, 3, 5])
+    for selected in ("validation", "paper"):  # as before there was a length
+        assert grid(learned, selection=selected, baseline_length=None) == ([0.5, *rates], [1, 2, 3, 5])
+    assert grid(learned[:, :1])[0] == [0.375, *rates]  # of other steps than the sets have
+    attack = replace(problem, objective=Attack())
+    assert BaselineContext(attack, Evaluation(), [], SIZE).grid["epochs"] == [1]
+
+
+def test_a_baseline_trains_at_the_learned_rates_step_by_step(
+    problem: Problem, networks: list[Weights]
+) -> None:
+    """And at the last of them in later passes; the table has neither a rate, nor loses the row."""
+    [real], learned = random_real(problem, 1), torch.tensor([[0.2, 0.05], [0.02, 0.01]])
+    trial = selection.gradient_trial(problem, Evaluation(), [real], learned)
+    grid = {"learning_rate": [None, 1e-6], "epochs": [1, 3]}
+    runs = trial(problem.data.test, networks[:1], grid)
+    rates = [*learned.flatten(), *learned[-1]]
+    steps = [Step(*batch, rate) for batch, rate in zip(list(zip(*real, strict=True)) * 3, rates, strict=True)]
+    [row] = held_out(problem, problem.data.test, networks[:1], [steps]).runs.to_dict("records")
+    [found] = runs[runs["learning_rate"].isna() & (runs["epochs"] == 3)].to_dict("records")
+    assert {name: found[name] for name in row} == row
+    assert row["steps"] == 6
+    chosen = selection.settings(selection.best(runs, grid, problem.objective), grid)
+    assert chosen["learning_rate"] == [None]
+
+
+def test_a_baseline_goes_on_until_validation_is_best(
+    problem: Problem, networks: list[Weights], asking: Callable[..., Evaluation]
+) -> None:
+    """Which takes longer than 5 epochs, where the paper's grid ends; the table says the steps."""
+    evaluation = asking("baselines=[average_real]", "validation_images=144")
+    step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.01))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(baselines, "LEARNING_RATES", (0.02,))
+        runs = comparison.compare(problem, evaluation, networks, [[step] * 4], SIZE, None).runs
+    rows = {row.method: row for row in comparison.rows_of(runs, Metric("accuracy"))}
+    trial = selection.gradient_trial(problem, evaluation, [real_sets.average_real(problem.data.train, SIZE)])
+    judges, lengths = problem.population("validation", 1), [1, 2, 3, 4, 5, 6, 10, 14, 20]
+    validated = trial(problem.data.validation, judges, {"learning_rate": [0.02], "epochs": lengths})
+    best = lengths[int(validated["accuracy"].argmax())]
+    assert best > 5
+    assert (rows["average_real"].epochs, rows["average_real"].steps) == (best, 2 * best)
+    assert rows["distilled"].steps == 4
+    assert rows["before_training"].steps == 0
 
 
 def test_optimized_real_is_the_best_of_the_random_sets(
@@ -255,9 +306,12 @@ def test_optimized_real_is_the_best_of_the_random_sets(
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
     judging = problem.data.train.subset(order[:1024])
     trial = [selection.gradient_trial(problem, Evaluation(), [real]) for real in random_real(problem, 6)]
-    at = {"learning_rate": [0.1], "epochs": [5]}
+    chosen_at = selection.validated(
+        problem, asking(), selection.gradient_trial(problem, asking(), random_real(problem, 2)),
+        BaselineContext(problem, asking(), networks, SIZE).grid,
+    )  # fmt: skip
     judges = problem.population("init", 2)  # no networks of the test
-    means = [t(judging, judges, at)["accuracy"].mean() for t in trial]
+    means = [t(judging, judges, chosen_at)["accuracy"].mean() for t in trial]
     best = sorted(range(6), key=lambda j: -means[j])[:2]
     candidates = random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
@@ -303,6 +357,10 @@ def test_the_table_of_a_comparison(
         "before_training", "distilled", "average_real", "nearest_neighbour_random_real",
     ]  # fmt: skip
     assert list(written)[:5] == ["method", "set", "network", "accuracy", "loss"]
+    assert written.groupby("method")["steps"].first().to_dict() == {
+        "before_training": 0, "distilled": 1, "average_real": 2 * records[2]["epochs"],
+        "nearest_neighbour_random_real": pytest.approx(math.nan, nan_ok=True),
+    }  # fmt: skip
     for record in records:
         rows = written[written["method"] == record["method"]]
         for name in ("accuracy", "loss"):
@@ -317,7 +375,7 @@ def test_the_table_of_a_comparison(
     assert records[1]["difference"] is None
     assert records[0]["low"] < records[0]["difference"] < records[0]["high"]
     assert records[2]["learning_rate"] in (pytest.approx(0.1), *baselines.LEARNING_RATES)
-    assert records[2]["epochs"] in (1, 3, 5)
+    assert records[2]["epochs"] in (1, 2, 3, 5, 7, 10)
     assert records[3]["distance"] in ("l1", "l2")
     json.dumps(records, allow_nan=False)
     matrices = json.loads((tmp_path / "confusion.json").read_text())

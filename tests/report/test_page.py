@@ -139,6 +139,7 @@ def test_the_table_has_every_row_and_its_difference(run: Path) -> None:
         "80.00 %",
         "",
         "",
+        "",
         "5",
         "5 × 1",
         "rate 0.03 × 3 epochs",
@@ -159,7 +160,7 @@ def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None
     said = []
     for chosen in (0.03, None):
         rows = [
-            row(method, np.array([0.5])) | {"learning_rate": chosen}
+            row(method, np.array([0.5])) | {"learning_rate": chosen, "epochs": chosen and 3}
             for method in ("distilled", "full_training")
         ]
         page.write_run(write_run(tmp_path / "run", evaluation=rows))

@@ -51,6 +51,23 @@ def test_what_has_no_value_is_shown_as_nothing(tmp_path: Path, capsys: pytest.Ca
         assert "<td>None" not in made.read_text()
 
 
+@pytest.mark.parametrize(("metric", "better"), [("accuracy", "random real"), ("excess_loss", "herding")])
+def test_what_is_better_than_ours_is_said(
+    metric: str, better: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"distilled": 0.5, "random_real": 0.75, "herding": 0.25}
+    rows = [row(method, np.array([value])) for method, value in values.items()]
+    outcome = result(metric=metric, evaluation=rows, storage=None)
+    show_methods(Result.model_validate(outcome), "mnist")
+    shown = capsys.readouterr().out
+    assert f"Better than the distilled data: {better} (" in shown
+    folder = write_run(tmp_path / "run", **outcome)
+    assert "Better than the distilled data: " in page.write_run(folder).read_text()
+    best = result(metric=metric, evaluation=rows[:1], storage=None)
+    show_methods(Result.model_validate(best), "mnist")
+    assert "Better than" not in capsys.readouterr().out
+
+
 def test_every_metric_of_the_objective_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In the terminal, in the table of a sweep in all its forms, and on both pages."""
     record = row("distilled", np.array([0.75, 0.85]))

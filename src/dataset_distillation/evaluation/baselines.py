@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.selection import (
     Grid,
+    Trial,
     gradient_trial,
     neighbor_trial,
     score,
@@ -39,12 +41,21 @@ FULL_TRAINING_NETWORKS = 3
 FULL_TRAINING_EPOCHS = 10
 
 
+def multiples(longest: int) -> Iterator[int]:
+    """Yield 1, 2, 3, 5, 7, 10, 14, ..., up to `longest`, which is the last."""
+    times = 1
+    while times < longest:
+        yield times
+        times = math.ceil(1.4 * times)
+    yield longest
+
+
 @dataclass(frozen=True)
 class BaselineContext:
     """What all baselines share: the held-out networks, and the settings that gradient descent may try.
 
     `size` is that of the distilled data. `learning_rates` (epochs, steps) are those of the distilled data, or
-    None if there are none: their mean and their number of epochs are tried too.
+    None if there are none: baselines try them step by step, and their mean.
     """
 
     problem: Problem
@@ -59,14 +70,23 @@ class BaselineContext:
 
     @property
     def grid(self) -> Grid:
-        epochs = self.problem.objective.baseline_epochs
-        if self.learning_rates is None:
-            return {"learning_rate": LEARNING_RATES, "epochs": epochs}
-        learned = float(self.learning_rates.mean())
-        return {
-            "learning_rate": (learned, *LEARNING_RATES),
-            "epochs": sorted({*epochs, len(self.learning_rates)}),
-        }
+        """The settings that a baseline by gradients may try; the learning rate None is `learning_rates`."""
+        rates: list[float | None] = list(LEARNING_RATES)
+        if self.learning_rates is not None:
+            by_steps = self.evaluation.baseline_length and self.learning_rates.shape[1] == self.size.steps
+            rates = [*([None] if by_steps else []), float(self.learning_rates.mean()), *rates]
+        return {"learning_rate": rates, "epochs": self._epochs}
+
+    @property
+    def _epochs(self) -> list[int]:
+        objective, ours, longest = self.problem.objective, self.size.epochs, self.evaluation.baseline_length
+        papers = objective.baseline_epochs
+        if longest is None:
+            return sorted({*papers, ours})
+        if self.evaluation.selection == "paper" or objective.single_step:
+            return list(papers)
+        lengths = {*papers, *(times * ours for times in multiples(longest))}
+        return sorted(length for length in lengths if length <= longest * ours)
 
     @cached_property
     def random_real(self) -> list[RealSet]:
@@ -76,9 +96,12 @@ class BaselineContext:
     def k_means(self) -> list[RealSet]:
         return real_sets.k_means(self.train, self.size, self.problem.seed, SETS)
 
+    def trial(self, real: Sequence[RealSet]) -> Trial:
+        return gradient_trial(self.problem, self.evaluation, real, self.learning_rates)
+
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Train networks on real images in place of the distilled ones."""
-        trial = gradient_trial(self.problem, self.evaluation, real)
+        trial = self.trial(real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
     def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
@@ -102,7 +125,7 @@ class BaselineContext:
         judging, judges = train.subset(order[:JUDGING_IMAGES]), problem.population("init", JUDGING_NETWORKS)
 
         def quality(candidate: RealSet) -> float:
-            runs = gradient_trial(problem, self.evaluation, [candidate])(judging, judges, chosen)
+            runs = self.trial([candidate])(judging, judges, chosen)
             return score(runs, grid, problem.objective)
 
         return sorted(candidates, key=quality, reverse=True)[:SETS]
@@ -113,17 +136,17 @@ def full_training(context: BaselineContext) -> pandas.DataFrame:
     problem, rows = context.problem, []
     for j, weights in enumerate(context.networks[:FULL_TRAINING_NETWORKS]):
         load_weights(problem.network, weights)
-        last = _train_on_everything(problem, j)
+        batches = _train_on_everything(problem, j)
         of_training = context.evaluation.batch_norm == "training"
-        images = (context.train.batch(indices).images for indices in last) if of_training else None
+        images = (context.train.batch(indices).images for indices in batches[-10:]) if of_training else None
         with by_statistics_of(problem.network, images):
             tested = training.test(problem.network, problem.data.test, problem.objective)
-        rows.append({"set": 0, "network": j, **tested})
+        rows.append({"set": 0, "network": j, "steps": len(batches), **tested})
     return pandas.DataFrame(rows)
 
 
 def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
-    """Train the problem's network, in place; return the indices of the last ten batches."""
+    """Train the problem's network, in place; return the indices of each step's images."""
     objective, network, train = problem.objective, problem.network, problem.data.train
     device = problem.device
     batches = [
@@ -141,7 +164,7 @@ def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
         objective.training_loss(network(images), objective.relabel(labels)).backward()
         optimizer.step()
         schedule.step()
-    return batches[-10:]
+    return batches
 
 
 def _closed_form(context: BaselineContext) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ from dataset_distillation.run.records import Confusion, EvaluationRow, RecordErr
 log = logging.getLogger(__name__)
 
 #: The settings that may be chosen for a method, with column types that allow missing values.
-SETTINGS = {"learning_rate": "Float64", "epochs": "Int64", "distance": "string", "k": "Int64"}
+SETTINGS = {
+    "learning_rate": "Float64", "epochs": "Int64", "steps": "Int64", "distance": "string", "k": "Int64",
+}  # fmt: skip
 
 
 class Comparison(NamedTuple):
@@ -70,6 +73,8 @@ def compare(
                 matrices[method] = confusion.tolist()
     if folder:
         save(Confusion(matrices), folder / CONFUSION)
+    if sets:  # what the networks of the table were trained for, if it is not what the data were made for
+        size = size._replace(epochs=math.ceil(len(sets[0]) / size.steps))
     context = BaselineContext(problem, evaluation, networks, size, learning_rates)
     for method in evaluation.baselines:
         if earlier is not None and method in set(earlier["method"]):

@@ -20,7 +20,7 @@ from dataset_distillation.problem import Problem
 
 
 class HeldOutResult(NamedTuple):
-    """One row per run with `set`, `network` and the metrics; all runs' mean confusion matrix, if any."""
+    """One row per run with `set`, `network`, `steps` and metrics; all runs' mean confusion matrix, if any."""
 
     runs: pandas.DataFrame
     confusion: Tensor | None
@@ -57,7 +57,8 @@ def held_out(
         training.train(network, sets[i], problem.inner_optimizer, objective.training_loss)
         with by_statistics_of(network, images_of(sets[i], batch_norm)):
             outputs, labels = training.outputs(network, split)
-        rows.append({"set": i, "network": j, **training.measure(outputs, labels, objective)})
+        run = {"set": i, "network": j, "steps": len(sets[i])}
+        rows.append({**run, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))
     return HeldOutResult(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)

@@ -54,7 +54,10 @@ class Evaluation:
     networks: held-out networks that judge at the end; 0: no evaluation.
     baselines: a list of names, one name, or `all` (Section 4).
     selection: where the settings of a baseline are chosen: on the `validation` split, or, as in the `paper`,
-        by the result on the test split.
+        by the result on the test split among the paper's.
+    baseline_length: with selection=validation, a baseline that trains by gradients stops where the validation
+        is best, after at most so many times the inner steps of the distilled data; None: after 1, 3 or 5
+        epochs or as many as the distilled data, at one rate, as in runs before this option.
     validation_networks: networks that validate the distilled data during the optimization.
     validation_images: images of the validation split that they are tested on.
     validation_every: outer steps between two validations.
@@ -68,6 +71,7 @@ class Evaluation:
     networks: int = 20
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
+    baseline_length: int | None = field(default=10, metadata={"absent": None})
     validation_networks: int = 8
     validation_images: int = 2000
     validation_every: int = 200
@@ -76,6 +80,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.networks < 0:
             raise refuse("evaluation.networks", self.networks, "must be 0 (none) or more")
+        if self.baseline_length is not None:
+            positive("evaluation.baseline_length", self.baseline_length)
         for name in ("validation_networks", "validation_images", "validation_every"):
             positive(f"evaluation.{name}", getattr(self, name))
         self.selection = member("evaluation.selection", self.selection, Selection)

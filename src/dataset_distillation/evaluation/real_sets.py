@@ -25,10 +25,11 @@ class RealSet(NamedTuple):
 
 
 class Size(NamedTuple):
-    """The number of images per class in each step of a set, and the number of steps."""
+    """The number of images per class in each step of a set, of steps, and of passes of ours over them."""
 
     images_per_class: int
     steps: int
+    epochs: int = 1
 
     def labels(self, classes: int) -> Tensor:
         """(steps, n): in each step, `images_per_class` of every class."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, product, repeat
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import images_of, pairs
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet
+from dataset_distillation.evaluation.statistics import plain
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
 from dataset_distillation.networks.batch_norm import by_statistics_of
@@ -54,43 +55,57 @@ def validated(problem: Problem, evaluation: Evaluation, trial: Trial, grid: Grid
 
 def best(runs: pandas.DataFrame, grid: Grid, objective: Objective) -> pandas.DataFrame:
     """Return the runs with the settings whose mean metrics score highest; of equal ones, the first."""
-    candidates = [candidate for _, candidate in runs.groupby(list(grid), sort=False)]
+    candidates = [candidate for _, candidate in runs.groupby(list(grid), sort=False, dropna=False)]
     return max(candidates, key=lambda candidate: score(candidate, grid, objective))
 
 
 def score(runs: pandas.DataFrame, grid: Grid, objective: Objective) -> float:
     """Return the objective's score of the mean metrics of `runs`; -inf if it has none."""
-    value = objective.score(runs.drop(columns=["set", "network", *grid]).mean().to_dict())
+    value = objective.score(
+        runs.drop(columns=["set", "network", "steps", *grid], errors="ignore").mean().to_dict()
+    )
     return -math.inf if math.isnan(value) else value
 
 
 def settings(runs: pandas.DataFrame, grid: Grid) -> Grid:
     """Return the grid that has only the settings of `runs`."""
-    return {key: runs[key].unique().tolist() for key in grid}
+    return {key: [plain(value) for value in runs[key].unique()] for key in grid}
 
 
-def gradient_trial(problem: Problem, evaluation: Evaluation, sets: Sequence[RealSet]) -> Trial:
-    """Gradient descent on real images, with one learning rate for all steps."""
+def gradient_trial(
+    problem: Problem, evaluation: Evaluation, sets: Sequence[RealSet], learned: Tensor | None = None
+) -> Trial:
+    """Gradient descent on real images, with one learning rate for all steps, or None for the `learned` ones.
+
+    `learned`: (epochs, steps); passes after these repeat the last, as for the distilled data.
+    """
     objective, network = problem.objective, problem.network
+
+    def epoch_of(real: RealSet, rate: float | None, epoch: int) -> list[Step]:
+        images, labels = real.images, objective.relabel(real.labels)
+        if rate is None:
+            assert learned is not None
+            rates = learned[min(epoch, len(learned) - 1)]
+        else:
+            rates = torch.full((len(images),), rate)
+        return [Step(*step) for step in zip(images, labels, rates, strict=True)]
 
     def trial(split: Split, networks: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
         rows = []
-        for rate in grid["learning_rate"]:
-            for i, j in pairs(len(sets), len(networks)):
-                load_weights(network, networks[j])
-                images, labels = sets[i].images, objective.relabel(sets[i].labels)
-                epoch = [Step(*batch, torch.tensor(rate)) for batch in zip(images, labels, strict=True)]
-                steps = chain.from_iterable(repeat(epoch, max(grid["epochs"])))
-                run = {"learning_rate": rate, "set": i, "network": j}
-                # The longest training passes through the end of each shorter one.
-                for done in training.descent(
-                    network, steps, problem.inner_optimizer, objective.training_loss
-                ):
-                    epochs, rest = divmod(done, len(epoch))
-                    if not rest and epochs in grid["epochs"]:
-                        with by_statistics_of(network, images_of(epoch, evaluation.batch_norm)):
-                            tested = training.test(network, split, objective)
-                        rows.append({**run, "epochs": epochs, **tested})
+        for rate, (i, j) in product(grid["learning_rate"], pairs(len(sets), len(networks))):
+            load_weights(network, networks[j])
+            epochs = [epoch_of(sets[i], rate, epoch) for epoch in range(max(grid["epochs"]))]
+            steps = training.descent(
+                network, chain.from_iterable(epochs), problem.inner_optimizer, objective.training_loss
+            )
+            # The longest training passes through the end of each shorter one.
+            for done in steps:
+                passes, rest = divmod(done, len(epochs[0]))
+                if not rest and passes in grid["epochs"]:
+                    with by_statistics_of(network, images_of(epochs[0], evaluation.batch_norm)):
+                        tested = training.test(network, split, objective)
+                    run = {"learning_rate": rate, "epochs": passes, "steps": done, "set": i, "network": j}
+                    rows.append({**run, **tested})
         return pandas.DataFrame(rows)
 
     return trial

@@ -131,7 +131,7 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
 def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:
     """Return the runs of every method on the same held-out networks and the test split, one row per run."""
     networks = problem.population("held-out", e.evaluation.networks)
-    size = Size(e.distilled.images_per_class, e.distilled.steps)
+    size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
     steps = list(distilled.steps)
     rates = distilled.learning_rates
     return compare(problem, e.evaluation, networks, [steps], size, rates, run.folder, resumed)

@@ -78,7 +78,7 @@ def _compare(
     run: Run,
     resumed: bool,
 ) -> Comparison:
-    size = Size(e.distilled.images_per_class, e.distilled.steps)
+    size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
     if distilled is None:
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed)
     if distilled.images.shape[2:] != problem.data.specification.shape:

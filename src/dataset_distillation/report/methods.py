@@ -28,8 +28,22 @@ def show_methods(result: Result, dataset: str) -> None:
         print(text)
     if any(method.low is not None for method in result.evaluation):
         print(INTERVAL)
+    if text := beaten(result):
+        print(text)
     if result.storage:
         print(storage(result.storage))
+
+
+def beaten(result: Result) -> str:
+    """Return which methods are better than the distilled data, in one line; nothing if none is."""
+    metric, ours = result.metric, result.rows.get("distilled")
+    better = [
+        f"{row.method.replace('_', ' ')} ({mean_and_std(row, metric)})"
+        for row in result.evaluation
+        if ours is not None and ours.mean is not None and row.mean is not None
+        and (row.mean > ours.mean if metric.higher_is_better else row.mean < ours.mean)
+    ]  # fmt: skip
+    return f"Better than the distilled data: {', '.join(better)}." if better else ""
 
 
 def protocol(result: Result) -> str:
@@ -46,6 +60,7 @@ def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict
         "min": number(method.min, metric),
         "distilled − this": difference(method, metric),
         "interval about": about(method),
+        "steps": method.steps,
         "networks": method.networks,
         "sets": method.sets,
         "runs": method.runs,
@@ -56,8 +71,9 @@ def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict
 
 def chosen(method: EvaluationRow) -> str:
     """Return the settings that were chosen for a method."""
-    if method.learning_rate is not None:
-        return f"rate {method.learning_rate:.3g} × {method.epochs} epochs"
+    if method.epochs is not None:
+        rate = "learned rates" if method.learning_rate is None else f"rate {method.learning_rate:.3g}"
+        return f"{rate} × {method.epochs} epochs"
     return "" if method.distance is None else f"{method.distance}, K = {method.k}"
 
 

@@ -21,7 +21,7 @@ from dataset_distillation.distilled.pictures import captions, visible
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
-from dataset_distillation.report.methods import INTERVAL, chosen, protocol, storage
+from dataset_distillation.report.methods import INTERVAL, beaten, chosen, protocol, storage
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
@@ -45,6 +45,7 @@ def write_run(folder: Path) -> Path:
         "confusion": _safe(_confusions(run)),
         "protocol": protocol(run.result),
         "interval": INTERVAL,
+        "beaten": beaten(run.result),
         "storage": storage(run.result.storage) if run.result.storage else "",
         "config_text": yaml.safe_dump(run.result.config, sort_keys=False, allow_unicode=True),
         "first_steps": FIRST_STEPS,

@@ -1,8 +1,7 @@
 """The contents of the JSON files of a run and of a multirun; no other module reads or writes them.
 
-A record of an older version lacks fields that were added later: each field that is newer than its file has a
-default that says what held before. Fields that a newer version added are kept when a record is written
-again.
+A record of an older version lacks later fields: each of these has a default that says what held before.
+Fields that a newer version added are kept when a record is written again.
 """
 
 from __future__ import annotations
@@ -61,8 +60,9 @@ class EvaluationRow(Spread):
     low: float | None = None
     high: float | None = None
     about: str | None = None  # what the interval is about; older records took all runs as independent
-    learning_rate: float | None = None  # this and the next three: the chosen settings
-    epochs: int | None = None
+    learning_rate: float | None = None  # this and the next four: the settings
+    epochs: int | None = None  # of gradient baselines; if they have no learning rate: at the learned ones
+    steps: int | None = None  # of gradient descent
     distance: str | None = None
     k: int | None = None
     seconds: float | None = None
