@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import dataset_distillation as dd
+from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline import distill as pipeline
@@ -148,6 +150,24 @@ def test_every_init(init: str, tmp_path: Path) -> None:
         assert torch.equal(problem.population("held-out", 1)[0]["1.weight"], own.get_parameter("1.weight"))
     if init in ("Pretrained", "FixedPretrained"):
         assert table.loc["before_training", "mean"] > 0.2  # an epoch of Adam
+
+
+def test_the_same_images_are_no_source_of_an_adaptation() -> None:
+    """Whatever their split, order, border or normalization; other images are."""
+    images, labels = digits()
+
+    def adaptation(source: Dataset) -> dd.Problem:
+        init, network = dd.Pretrained(source=source, **POOL), dd.MLP()
+        return dd.Problem.of(images, labels, network, init=init, objective=dd.Adaptation())
+
+    for same in (
+        dd.InMemory(images.flip(0), labels.flip(0), test=0.5, name="others"),
+        dd.InMemory(images, labels, validation=0.5),
+        Digits(image_size=8, border=2, mean=[0.5], std=[0.25]),
+    ):
+        with pytest.raises(dd.ConfigError, match=r"init\.source=in memory: is the dataset that is distilled"):
+            adaptation(same)
+    assert adaptation(dd.InMemory(255 - images, labels)).init.trained
 
 
 def test_an_attack_and_an_adaptation(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataset_distillation.architectures.given import Given
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
 from dataset_distillation.datasets.in_memory import InMemory
-from dataset_distillation.errors import choice_of, refuse
+from dataset_distillation.errors import ConfigError, choice_of, refuse
 from dataset_distillation.init import Init, Origin
 from dataset_distillation.init.random import Random
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -48,10 +48,14 @@ def check_parts(
         remedy = f"use init=pretrained{other}"
         raise refuse("objective", choice_of(objective), "needs networks that are already trained", remedy)
     if objective.other_source and init.trained_on(dataset):
-        remedy = "choose another source, for example dataset@init.source=usps, or objective=standard"
-        raise refuse("init.source", dataset.name, "is the dataset that is distilled", remedy)
+        raise _the_same(dataset)
     if dataset.class_names:
         objective.check(dataset.class_names)
+
+
+def _the_same(dataset: Dataset) -> ConfigError:
+    remedy = "choose another source, for example dataset@init.source=usps, or objective=standard"
+    return refuse("init.source", dataset.name, "is the dataset that is distilled", remedy)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class Problem:
 
         Raises UserError if the data cannot be read or do not fit.
         """
+        if objective.other_source and not test_only and init.has_seen(dataset):
+            raise _the_same(dataset)
         data = dataset.load_test(seed) if test_only else dataset.load(seed)
         specification = data.specification
         network = architecture.build(specification.shape, specification.classes).to(device)

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch import nn
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main as distill_report
+from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
@@ -124,6 +127,70 @@ def test_other_data_are_told(tmp_path: Path) -> None:
     told = "was made from other data than the present linear_regression"
     assert told not in distill_evaluate(artifact, *HERE, folder=tmp_path).err
     assert told in distill_evaluate(artifact, *HERE[:-1], "hydra.run.dir=b", "seed=1", folder=tmp_path).err
+
+
+def test_other_forms_of_the_data_are_told_in_one_line(made: Path, tmp_path: Path) -> None:
+    artifact = f"artifact={made / 'distilled.safetensors'}"
+    asked = [artifact, "dataset.border=2", "dataset.mean=[0.5]", "dataset.std=[0.5]", "init=random"]
+    told = [
+        line for line in distill_evaluate(*asked, *HERE, folder=tmp_path).err.splitlines() if "made" in line
+    ]
+    assert len(told) == 1
+    assert "was made with dataset.border=0, dataset.mean=[0.30" in told[0]
+    assert "; here: dataset.border=2, dataset.mean=[0.5], dataset.std=[0.5]" in told[0]
+
+
+@pytest.fixture(scope="module")
+def folder_of_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two classes with 20 images each, all different; and a run that was made from 80 % of each."""
+    root = tmp_path_factory.mktemp("folder")
+    draw = np.random.default_rng(0)
+    for name in "ab":
+        (root / "images" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "images" / name / f"{number}.png")
+    data = ["dataset=image_folder", f"dataset.path={root / 'images'}", "dataset.image_size=8"]
+    small = ["dataset.channels=1", "architecture=linear", "dataset.validation=0.2"]
+    ended = distill(*TINY, *data, *small, "evaluation.networks=0", "hydra.run.dir=run", folder=root)
+    assert ended.code == 0, ended.err
+    return root
+
+
+def test_test_images_that_were_trained_on_are_refused(folder_of_images: Path, tmp_path: Path) -> None:
+    """Of the half that is cut for the test, those that were not in the fifth that was cut before."""
+    root = folder_of_images
+    asked = [f"artifact={root / 'run' / 'distilled.safetensors'}", "evaluation.networks=1", *HERE]
+    assert distill_evaluate(*asked, folder=tmp_path).code == 0
+    ended = distill_evaluate(*asked, "dataset.test=0.5", "hydra.run.dir=b", folder=tmp_path)
+    options = {"channels": 1, "image_size": 8}
+    splits = [ImageFolder(path=str(root / "images"), test=share, **options).splits() for share in (0.2, 0.5)]
+    trained = {image.numpy().tobytes() for image in splits[0][0].pixels(slice(None))}
+    seen = sum(image.numpy().tobytes() in trained for image in splits[1][1].pixels(slice(None)))
+    assert 12 <= seen < 20
+    assert ended.code == 2
+    told = (
+        f"dataset.test=0.5: the artifact was made from {seen} of 20 of these test images; use dataset.test="
+    )
+    assert told + "0.2" in ended.err
+    allowed = [*asked, "dataset.test=0.5", "allow_seen=true", "hydra.run.dir=c"]
+    ended = distill_evaluate(*allowed, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "was made with dataset.test=0.2; here: dataset.test=0.5" in ended.err
+
+
+def test_another_folder_has_other_images(folder_of_images: Path, tmp_path: Path) -> None:
+    """Of which none was trained on, wherever they are cut; where the same images were moved to, some were."""
+    root, codes = folder_of_images, []
+    shutil.copytree(root / "images", tmp_path / "moved")
+    shutil.copytree(root / "images", tmp_path / "others")
+    for path in (tmp_path / "others").glob("*/*.png"):
+        ImageOps.invert(Image.open(path)).save(path)
+    for name in ("moved", "others"):
+        asked = [f"artifact={root / 'run' / 'distilled.safetensors'}", f"dataset.path={tmp_path / name}"]
+        asked += ["dataset.test=0.5", "evaluation.networks=1", *HERE[:-1], f"hydra.run.dir={name}-judged"]
+        codes.append(distill_evaluate(*asked, folder=tmp_path).code)
+    assert codes == [2, 0]
 
 
 @pytest.mark.parametrize(

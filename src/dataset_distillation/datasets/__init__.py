@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import splits
 from dataset_distillation.datasets.conversion import convert, moments
-from dataset_distillation.datasets.data import Data, Raw, Specification, Split, TensorSplit
+from dataset_distillation.datasets.data import Data, Identities, Raw, Specification, Split, TensorSplit
 from dataset_distillation.errors import UserError, positive, refuse
 from dataset_distillation.randomness import stream
 
@@ -120,6 +120,11 @@ class Dataset:
             for pixels, (_, labels) in zip(images, (raw.train, raw.test), strict=True)
         )
         return train, test, splits.checksum(raw)
+
+    def identities(self) -> Identities:
+        """Return a checksum of each image as `read` returns it; split, border, mean and std change none."""
+        raw = self.read()
+        return Identities(splits.identities(raw.train[0]), splits.identities(raw.test[0]))
 
     def read(self) -> Raw:
         """Return the source's images, of any size. Raises UserError, with a one-line message, if it fails."""

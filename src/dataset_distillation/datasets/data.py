@@ -91,3 +91,10 @@ class Raw(NamedTuple):
     train: tuple[torch.Tensor, torch.Tensor]
     test: tuple[torch.Tensor, torch.Tensor]
     class_names: list[str]
+
+
+class Identities(NamedTuple):
+    """A checksum of each image of the train and the test set, as the source provides it."""
+
+    train: list[bytes]
+    test: list[bytes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import decoded, unreadable
-from dataset_distillation.datasets.data import Split
+from dataset_distillation.datasets.data import Identities, Split
 from dataset_distillation.datasets.splits import verify_labels
 from dataset_distillation.errors import UserError, refuse
 
@@ -113,6 +113,11 @@ class Files(Dataset):
         train, test = self._opened(tree, parts)
         verify_labels(self.name, train.labels, test.labels, list(train.specification.class_names))
         return train, test, _checksum(parts)
+
+    def identities(self) -> Identities:
+        tree = self._folder()
+        parts = (self.samples(tree, part) for part in ("train", "test"))
+        return Identities(*([f"{file.name} {box}".encode() for file, _, box in part] for part in parts))
 
     def test_split(self) -> Split:
         tree = self._folder()

@@ -84,6 +84,9 @@ class InMemory(Dataset):
             verify_labels(name, raw.train[1], raw.test[1], names)
         return raw
 
+    def read(self) -> Raw:
+        return self._raw
+
     def splits(self) -> tuple[Split, Split, str]:
         specification = self.specification(self.class_names, self._raw.train[0])
         train, test = (

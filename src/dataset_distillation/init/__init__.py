@@ -61,7 +61,11 @@ class Init:
         return self
 
     def trained_on(self, dataset: Dataset) -> bool:
-        """Whether θ0 was trained on `dataset`, as far as is known."""
+        """Whether θ0 was trained on `dataset`, as far as the options tell."""
+        return False
+
+    def has_seen(self, dataset: Dataset) -> bool:
+        """Whether most images of `dataset` are among those of θ0's source, whatever is done with them."""
         return False
 
     def members(self, validation_networks: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.datasets import Dataset
@@ -50,6 +51,13 @@ class Pooled(Init):
 
     def trained_on(self, dataset: Dataset) -> bool:
         return self.source in (None, dataset)
+
+    def has_seen(self, dataset: Dataset) -> bool:
+        if self.trained_on(dataset):
+            return True
+        assert self.source is not None
+        source, images = set(chain(*self.source.identities())), [*chain(*dataset.identities())]
+        return sum(image in source for image in images) > len(images) / 2
 
     def prepare(
         self, origin: Origin, members: Sequence[str], progress_bar: bool = False

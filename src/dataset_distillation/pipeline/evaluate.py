@@ -18,6 +18,7 @@ from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
+from dataset_distillation.pipeline import same_data
 from dataset_distillation.pipeline.prepare import origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
@@ -84,9 +85,7 @@ def _compare(
     if distilled.images.shape[2:] != problem.data.specification.shape:
         shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
         raise UserError(f"{e.artifact}: its images are {shape}, and those of {e.dataset.name} are {expected}")
-    source = distilled.metadata.get("data_checksum")
-    if source and problem.data.checksum not in ("", source):  # a test split alone has no checksum
-        log.warning("%s was made from other data than the present %s", e.artifact, e.dataset.name)
+    same_data.check(e, problem, distilled)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.learning_rates
     return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
