@@ -32,14 +32,15 @@ def evaluate(
     baselines: the methods to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
         `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
         `full_training`, or `all`.
-    selection: where the baselines' settings are chosen: on the `validation` split, or, as in the `paper`, by
-        the result on the test split.
+    selection: where the baselines' settings are chosen: on the `validation` split, where they train until it
+        stops improving, for at most ten times the steps of `distilled`; or, as in the `paper`, after 1, 3 or
+        5 epochs by the result on the test split.
     training: how the networks are trained on the distilled data, if not as the data were made for.
 
     Returns one row per method: `mean`, `std`, `min` and `max` of the objective's first metric (shares are
-    between 0 and 1); the paired `difference` distilled − this method with its 95 % interval `low` to `high`;
-    the number of `networks`, `sets` and `runs`; the settings that were chosen; `seconds`. Further metrics
-    have columns like `attacked_as_target mean`.
+    between 0 and 1); the paired `difference` distilled − this method with its 95 % interval `low` to `high`,
+    and what that is `about`; the number of `networks`, `sets` and `runs`; the settings that were chosen, with
+    the number of `steps`; `seconds`. Further metrics have columns like `attacked_as_target mean`.
 
     Raises UserError, with a message of one line, if the data do not fit the problem, and ConfigError if an
     option is not allowed.
