@@ -80,7 +80,7 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
         mean, std = rows[name]["mean"], rows[name]["std"]
         [line] = [line for line in told.out.splitlines() if f"│ {name.replace('_', ' ')} " in line]
         assert f" {100 * mean:.2f}{'' if std is None else f' ± {100 * std:.2f}'} % " in line
-    assert "any sets, this network" in line
+    assert "│ any sets, this " in line
     assert rows["distilled"]["std"] is None  # one network
     assert max(map(len, told.out.splitlines())) <= 160
     assert "chosen on the validation split" in told.out

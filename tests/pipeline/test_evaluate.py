@@ -299,7 +299,7 @@ def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     for path in (data_dir / "MNIST" / "raw").glob("t10k-*-ubyte"):
         shutil.copy(path, raw)
-    options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081]}
+    options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081], "channels": 1}
     alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test(seed=0)
     whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()
     assert len(alone.train) == len(alone.validation) == 0
