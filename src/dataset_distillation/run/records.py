@@ -291,9 +291,8 @@ def read(kind: type[R], path: Path) -> R | None:
         return None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValidationError as error:
-        reason = first_problem(error)
-        raise RecordError(f"{path}: not what a run writes there, or damaged ({reason})") from error
+    except ValidationError as e:
+        raise RecordError(f"{path}: not what a run writes there, or damaged ({first_problem(e)})") from e
 
 
 def save(record: BaseModel, path: Path) -> None:
