@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -349,6 +351,45 @@ def test_wandb_sync_finds_the_offline_runs(sweep: Sweep) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     for run in runs:
         assert run.name in ended.stdout + ended.stderr
+
+
+OFFLINE = """
+import torch
+from pathlib import Path
+from dataset_distillation.loggers import Title
+from dataset_distillation.loggers.wandb import Wandb
+logger = Wandb()
+logger.open(Path("."), {}, Title("name", None, []))
+logger.images([torch.zeros(1, 4, 4)], ["black"], step=1)
+logger.finish(None, None, {}, succeeded=True)
+"""
+
+
+def test_offline_nothing_is_sent(tmp_path: Path) -> None:
+    """In a new process, since W&B reads its settings once; it would reach its server through a proxy."""
+    sent: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def listen() -> None:
+            while True:
+                connection, _ = proxy.accept()
+                with connection:
+                    if request := connection.recv(100):
+                        sent.append(request)
+                    else:
+                        return
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        there = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        everything = {name: there for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")}
+        environment = {**os.environ, **everything, "NO_PROXY": "", "no_proxy": ""}
+        environment.pop("WANDB_ERROR_REPORTING", None)
+        subprocess.run([sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, check=True)
+        socket.create_connection(proxy.getsockname()).close()
+        listener.join()
+    assert list(tmp_path.glob("wandb/offline-run-*"))
+    assert sent == []
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, [51, 102]), (3, [(51, 51, 51), (102, 102, 102)])])

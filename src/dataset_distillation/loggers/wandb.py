@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +52,8 @@ class Wandb(Logger):
         return [WandbLogger(experiment=self._run)]
 
     def _start(self, folder: Path, config: dict[str, Any], title: Title) -> Any:
+        # W&B would send telemetry even in offline mode; it reads this once in a process.
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
         import wandb
 
         if self.mode == "online" and not wandb.login(prompt=False, verify=False):
