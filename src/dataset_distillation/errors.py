@@ -15,9 +15,23 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class UserError(Exception):
-    """Something outside the program is wrong (a file, a folder, the network); exit code 1."""
+    """Something outside the program is wrong (a file, a folder, the network); exit code 1.
+
+    The message is one line that any terminal can show, whatever is in the names and values of others.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+class FileError(UserError):
+    """A file cannot be read, or does not hold what it should; the message begins with its path."""
+
+
+class NoFile(FileError):
+    """There is no such file."""
 
 
 class ConfigError(UserError):
@@ -26,9 +40,25 @@ class ConfigError(UserError):
     exit_code = 2
 
 
+def printable(text: str) -> str:
+    """Return `text` with escapes for line ends, control characters and halves of surrogate pairs."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def short(value: object, most: int = 300) -> str:
+    """Return `value` as printable text of about `most` characters at most."""
+    text = printable(str(value)[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def damaged(path: Path | str, what: str, reason: object) -> FileError:
+    """Return the error about a file that is not `what` its name says."""
+    return FileError(f"{path}: not {what}, or damaged ({short(' '.join(str(reason).split()))})")
+
+
 def refuse(key: str, value: object, allowed: str, remedy: str = "") -> ConfigError:
     """Return a configuration error in its one form: the key, its value, what is allowed, what to do."""
-    return ConfigError(f"{key}={value}: {allowed}" + (f"; {remedy}" if remedy else ""))
+    return ConfigError(f"{key}={short(value)}: {allowed}" + (f"; {remedy}" if remedy else ""))
 
 
 def one_of(key: str, value: str, options: Iterable[str]) -> None:

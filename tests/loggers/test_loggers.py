@@ -382,7 +382,7 @@ def test_offline_nothing_is_sent(tmp_path: Path) -> None:
         listener = threading.Thread(target=listen)
         listener.start()
         there = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-        everything = {name: there for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")}
+        everything = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), there)
         environment = {**os.environ, **everything, "NO_PROXY": "", "no_proxy": ""}
         environment.pop("WANDB_ERROR_REPORTING", None)
         subprocess.run([sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, check=True)

@@ -284,14 +284,19 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
     assert f'<dt>job 0</dt><dd class="bad">{error}</dd>' in html.unescape(text(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "name", ["result.json", "evaluation.csv", "history.csv", "confusion.json", "images/real.png"]
-)
+@pytest.mark.parametrize("name", ["result.json", "evaluation.csv", "history.csv", "confusion.json"])
 def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(b'\xff"\0')
     with pytest.raises(UserError, match=f"{name}: .*(damaged|cannot be read)"):
         page.write_run(folder)
+
+
+def test_a_picture_that_cannot_be_read_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (write_run(tmp_path / "run") / "images" / "real.png").write_bytes(b"%!PS-Adobe-3.0")
+    assert "images" in sections(page.write_run(tmp_path / "run").parent)
+    [message] = caplog.messages
+    assert message.startswith(f"{tmp_path / 'run' / 'images' / 'real.png'}: not a readable image")
 
 
 def test_a_line_of_a_chart_goes_through_its_points() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from dataset_distillation.errors import FileError
 from dataset_distillation.objectives import Metric
 from dataset_distillation.run.records import (
     Attempt,
     EvaluationRow,
-    RecordError,
     Result,
     RunRecord,
     Status,
@@ -99,7 +99,7 @@ def test_no_file_is_no_record(tmp_path: Path) -> None:
 )
 def test_a_damaged_record_is_one_line(kind: Any, content: str, reason: str, tmp_path: Path) -> None:
     (path := tmp_path / "file.json").write_text(content)
-    with pytest.raises(RecordError) as error:
+    with pytest.raises(FileError) as error:
         read(kind, path)
     assert str(error.value).startswith(f"{path}: not what a run writes there, or damaged (")
     assert reason in str(error.value)

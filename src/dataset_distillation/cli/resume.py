@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,9 @@ from dataset_distillation.experiment.compose import GROUP_NAMES, choices
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
+
+#: `${`, unless it is escaped; it could read this machine's environment.
+INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
 
 
 def resume_command(folder: Path, others: list[str]) -> list[str]:
@@ -68,10 +72,12 @@ def _parsed(path: Path, text: str) -> tuple[str, Any]:
         override = OverridesParser.create().parse_override(text)
         group, value = override.key_or_group, override.value()
         named = group in GROUP_NAMES and value is not None and not isinstance(value, dict)
+        if INTERPOLATION.search(text):
+            raise ValueError("an interpolation, and files hold values; type the command of the run again")
         if group.split(".")[0] not in known or override.package not in (None, "init.source"):
             raise ValueError("not a key of an experiment")
         if named and value not in choices(group):
             raise ValueError(f"not a choice of {group}")
-    except (HydraException, ValueError, TypeError) as error:
+    except (HydraException, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: {text}: not from the command of a run ({error})") from error
     return override.package or group, value

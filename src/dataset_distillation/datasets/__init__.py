@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dataset_distillation.datasets import splits
 from dataset_distillation.datasets.conversion import convert, moments
 from dataset_distillation.datasets.data import Data, Identities, Raw, Specification, Split, TensorSplit
-from dataset_distillation.errors import UserError, positive, refuse
+from dataset_distillation.errors import UserError, positive, printable, refuse
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
@@ -131,11 +131,14 @@ class Dataset:
         raise NotImplementedError
 
     def named(self, source_names: list[str]) -> list[str]:
-        """Return the class names of the configuration if there are any, else those of the source."""
+        """Return the class names of the configuration if there are any, else those of the source.
+
+        Characters that are not UTF-8 or not printable, as folders may have them, are escaped.
+        """
         if self.class_names and len(self.class_names) != len(source_names):
             allowed = f"must name the {len(source_names)} classes of {self.name}"
             raise refuse("dataset.class_names", self.class_names, allowed)
-        return list(self.class_names) or source_names
+        return [printable(name) for name in self.class_names or source_names]
 
     def specification(self, class_names: list[str], images: torch.Tensor | None) -> Specification:
         """Return the specification, with the configured mean and std, or those of `images`.

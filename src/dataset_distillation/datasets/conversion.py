@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import FileError, short
+from dataset_distillation.files import opened
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 #: Images resized at a time, so that the intermediate floats stay small for a dataset of any size.
 CHUNK = 1024
+
+#: The formats that are read, whatever a name ends with: Pillow runs a program for PostScript.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+LARGEST = 2**28  # bytes of an image file
+MOST_PIXELS = 2**27  # of an image
 
 
 def channels_first(images: Any) -> torch.Tensor:
@@ -84,18 +91,30 @@ def decoded(
 
     Raises UserError, with a message of one line, if it cannot be read.
     """
+    with opened_image(file) as image:
+        return picture(image.crop(box) if box else image, channels, size)
+
+
+@contextmanager
+def opened_image(
+    file: Path | str, formats: tuple[str, ...] = FORMATS, pixels: int = MOST_PIXELS
+) -> Iterator[Image.Image]:
+    """Open an image of at most `pixels` pixels.
+
+    Raises FileError, with a message of one line, also if the image turns out to be damaged while it is used.
+    """
     from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            return picture(image.crop(box) if box else image, channels, size)
-    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
-        raise unreadable(file, error) from error
-
-
-def unreadable(file: Path | str, error: Exception) -> UserError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return UserError(f"{file}: not a readable image ({reason}); repair or remove it")
+    with opened(file, LARGEST) as content:
+        try:
+            with Image.open(content, formats=formats) as image:
+                if image.width * image.height > pixels:
+                    raise ValueError(f"{image.width} × {image.height} pixels")
+                yield image
+        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            reason = "not of a known format" if isinstance(error, Image.UnidentifiedImageError) else reason
+            raise FileError(f"{file}: not a readable image ({short(reason)}); repair or remove it") from error
 
 
 def moments(images: torch.Tensor) -> tuple[list[float], list[float]]:

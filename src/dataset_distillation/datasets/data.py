@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import torch
 
 
+MOST_CLASSES = 100_000  # of a dataset
+
+
 @dataclass(frozen=True)
 class Specification:
     """What a network must know about a dataset.

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.conversion import decoded, unreadable
+from dataset_distillation.datasets.conversion import decoded, opened_image
 from dataset_distillation.datasets.data import Identities, Split
 from dataset_distillation.datasets.splits import verify_labels
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.errors import FileError, NoFile, UserError, damaged, refuse
+from dataset_distillation.files import read
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # The normalization of the networks that torchvision trained on ImageNet.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+LARGEST_TEXT = 2**26  # bytes of a list of files or of an annotation
 
 JPEG_END = b"\xff\xd9"
 
@@ -157,19 +160,21 @@ def _check(samples: Iterable[Sample]) -> None:
 
 
 def _size(file: Path) -> tuple[int, int]:
-    from PIL import Image
-
     try:
-        with open(file, "rb") as opened, Image.open(opened) as image:
-            opened.seek(-len(JPEG_END), 2)
+        with opened_image(file) as image:
+            size = image.size
             # If a JPEG does not end as it should, decode it to find out whether it is complete.
-            if opened.read() != JPEG_END:
+            if not _ends_as_a_jpeg(file):
                 image.load()
-            return image.size
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; is the dataset unpacked completely?") from error
-    except Exception as error:
-        raise unreadable(file, error) from error
+            return size
+    except NoFile as error:
+        raise NoFile(f"{error}; is the dataset unpacked completely?") from error
+
+
+def _ends_as_a_jpeg(file: Path) -> bool:
+    with open(file, "rb") as content:
+        content.seek(-len(JPEG_END), 2)
+        return content.read() == JPEG_END
 
 
 def _checksum(splits: Iterable[Iterable[Sample]]) -> str:
@@ -188,9 +193,9 @@ def _checksum(splits: Iterable[Iterable[Sample]]) -> str:
 def lines(file: Path) -> list[str]:
     """Return the lines of a text file that are not blank. Raises UserError if it cannot be read."""
     try:
-        stripped = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+        stripped = [line.strip() for line in read(file, LARGEST_TEXT).decode().splitlines()]
+    except UnicodeDecodeError as error:
+        raise damaged(file, "a text file in UTF-8", error) from error
     if not any(stripped):
-        raise UserError(f"{file}: empty")
+        raise FileError(f"{file}: empty")
     return [line for line in stripped if line]

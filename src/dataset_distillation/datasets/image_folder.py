@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,13 +77,38 @@ class ImageFolder(Dataset):
 
 def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Return (file, label) of every image under `path`, and the class names; each class has images."""
-    from torchvision.datasets import ImageFolder as Folders
-
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    if len(names) < 2:
-        folders_here = f"only one class folder, {names[0]!r}" if names else "no class folder"
+    classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    if len(classes) < 2:
+        folders_here = f"only one class folder, {classes[0]!r}" if classes else "no class folder"
         raise UserError(f"dataset.path={path}: {folders_here}; expected {LAYOUT}, two or more classes")
-    folders = Folders(str(path), allow_empty=True)
-    if empty := sorted({*range(len(names))} - {*folders.targets}):
-        raise UserError(f"{path / names[empty[0]]}: a class without images; add images or remove the folder")
-    return folders.samples, folders.classes
+    samples = list(_images(path, classes))
+    if empty := sorted({*range(len(classes))} - {label for _, label in samples}):
+        raise UserError(
+            f"{path / classes[empty[0]]}: a class without images; add images or remove the folder"
+        )
+    return samples, classes
+
+
+def _images(path: Path, classes: list[str]) -> Iterator[tuple[str, int]]:
+    """Yield the images in the folders of the classes, in the order of torchvision's ImageFolder.
+
+    Links are followed, but a folder counts once: a link back would give a class the images of others.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    seen = {_identity(folder): folder for folder in (path.resolve(), *path.resolve().parents)}
+    for label, name in enumerate(classes):
+        found = []
+        for folder, _, files in os.walk(path / name, followlinks=True):
+            if (first := seen.setdefault(_identity(Path(folder)), Path(folder))) != Path(folder):
+                raise UserError(f"{folder}: the same folder as {first}; remove the link")
+            found.append((folder, sorted(files)))
+        for folder, files in sorted(found):
+            yield from (
+                (os.path.join(folder, file), label) for file in files if file.lower().endswith(IMG_EXTENSIONS)
+            )
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

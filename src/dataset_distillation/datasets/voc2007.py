@@ -6,8 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
-from dataset_distillation.errors import UserError
+from dataset_distillation.datasets.image_files import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LARGEST_TEXT,
+    Files,
+    Sample,
+    lines,
+)
+from dataset_distillation.errors import damaged
+from dataset_distillation.files import read
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -48,13 +56,11 @@ class VOC2007(Files):
             # Direct children only: the parts of a person (head, hand, foot) have their own names and boxes.
             return [
                 Sample(tree / "JPEGImages" / f"{name}.jpg", CLASSES.index(_text(thing, "name")), _box(thing))
-                for thing in ElementTree.parse(annotation).getroot().findall("object")
+                for thing in ElementTree.fromstring(read(annotation, LARGEST_TEXT)).findall("object")
                 if self.difficult or _text(thing, "difficult") == "0"
             ]
-        except OSError as error:
-            raise UserError(f"{annotation}: {error.strerror}") from error
-        except (ElementTree.ParseError, ValueError) as error:
-            raise UserError(f"{annotation}: not an annotation of VOC 2007 ({error})") from error
+        except (ElementTree.ParseError, ValueError, OverflowError) as error:
+            raise damaged(annotation, "an annotation of VOC 2007", error) from error
 
 
 def _text(element: ElementTree.Element, name: str) -> str:

@@ -1,4 +1,11 @@
-"""`distilled.safetensors`: the distilled data in a self-describing file."""
+"""`distilled.safetensors`: the distilled data in a self-describing file.
+
+It has the tensors `images`, `labels`, `learning_rates` and, if θ0 is stored, `initial_weights/<parameter>`;
+the metadata, each a JSON text; and a SHA-256 over all of it.
+
+A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes; 1,000
+characters in the name of a class; 100,000 epochs and as many steps; 1,000 channels.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,10 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
@@ -19,14 +26,15 @@ from torch import Tensor, nn
 
 from dataset_distillation import inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
+from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.distilled.data import pixels, sequence
-from dataset_distillation.errors import UserError, first_problem
-from dataset_distillation.files import write
+from dataset_distillation.errors import FileError, damaged, first_problem
+from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import batch_norm, training
-from dataset_distillation.networks.weights import checksum, load_weights
+from dataset_distillation.networks.weights import LARGEST, checksum, load_weights, safetensors_header
 from dataset_distillation.objectives import loss_by_name
-from dataset_distillation.run.records import Storage
+from dataset_distillation.run.records import Count, Storage
 
 FORMAT = 2  # increased when the meaning of a field changes; older files stay readable: 1 had no checksum
 _INITIAL = "initial_weights/"
@@ -35,17 +43,36 @@ _SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
 _TENSORS = ("images", "labels", "learning_rates")
 
 
+_MOST_STEPS = 100_000  # and epochs
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+_Name = Annotated[str, Field(max_length=1000)]
+_Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1000)]
+
+
 class _Metadata(BaseModel):
-    """The metadata that every reader needs; there may be more."""
+    """The metadata that readers use, with their kinds and limits; there may be more.
+
+    Those with a default are not in every file: older versions had fewer, and a Python program needs fewer.
+    """
 
     format: int = Field(ge=1)
     sha256: str | None = None
-    class_names: list[str] = Field(min_length=1)
-    mean: list[float]
-    std: list[float]
-    architecture: str
-    inner_optimizer: str
+    class_names: list[_Name] = Field(min_length=1, max_length=MOST_CLASSES)
+    mean: _Channels
+    std: _Channels
+    architecture: _Name
+    inner_optimizer: _Name
     config: dict[str, Any]
+    dataset: _Name = ""
+    init: _Name = ""
+    objective: _Name = ""
+    loss: _Name = "cross_entropy"
+    choices: dict[str, _Name] = {}
+    seed: int = 0
+    train_images: Count | None = None
+    initial_weights_sha256: str | None = None
+    data_checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,45 +171,45 @@ class DistilledSet:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         marks = {"format": FORMAT, "sha256": "0" * 64}
         metadata = {name: json.dumps(value) for name, value in {**marks, **self.metadata}.items()}
-        content = _in_order(safetensors.torch.save(tensors, metadata))
-        write(Path(path), _SEAL.sub(_checksum(content).encode(), content, count=1))
+        header, content = _in_order(safetensors.torch.save(tensors, metadata))
+        header = _SEAL.sub(_checksum(header, [content]).encode(), header, count=1)
+        write(Path(path), len(header).to_bytes(8, "little") + header + content)
 
     def check(self) -> None:
         """Raise ValueError unless the tensors, and the class names, mean and std, fit together."""
         images, labels, rates = self.images, self.labels, self.learning_rates
         classes = len(self.metadata["class_names"])
         of_classes = labels.dtype == torch.int64 and labels.ndim == 2
-        learned = labels.is_floating_point() and labels.ndim == 3 and labels.shape[-1] == classes
-        fits = images.is_floating_point() and images.ndim == 5 and labels.shape[:2] == images.shape[:2]
+        learned = labels.dtype in _PRECISIONS and labels.ndim == 3 and labels.shape[-1] == classes
+        fits = images.dtype in _PRECISIONS and images.ndim == 5 and labels.shape[:2] == images.shape[:2]
         if not fits or not images.numel() or not (of_classes or learned):
             raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
         if of_classes and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError("a label is not the number of a class")
-        if not rates.is_floating_point() or rates.ndim != 2 or rates.shape[1] != len(images):
+        if rates.dtype not in _PRECISIONS or rates.ndim != 2 or rates.shape[1] != len(images):
             raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
+        if not 0 < max(rates.shape) <= _MOST_STEPS:
+            raise ValueError(f"{rates.shape[0]} epochs of {rates.shape[1]} steps")
         if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
             raise ValueError("mean and std are not those of the images' channels")
 
 
-def _in_order(content: bytes) -> bytes:
-    """Return a safetensors file with its header sorted: the library writes the metadata in a random order.
+def _in_order(file: bytes) -> tuple[bytes, bytes]:
+    """Return the header of a safetensors file and the rest.
 
-    The new header is padded so that the tensors are aligned.
+    The header is sorted, for the library writes it in a random order, and padded to align the tensors.
     """
-    old = _header(content)
-    header = json.dumps(json.loads(old), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[8 + len(old) :]
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    return header + b" " * (-len(header) % 8), file[end:]
 
 
-def _header(content: bytes) -> bytes:
-    """The header of a safetensors file: JSON after its length (8 bytes, little endian)."""
-    return content[8 : 8 + int.from_bytes(content[:8], "little")]
-
-
-def _checksum(content: bytes) -> str:
+def _checksum(header: bytes, tensors: Iterable[bytes]) -> str:
     """The SHA-256 of an artifact, computed with zeros in its place in the header."""
-    return hashlib.sha256(_SEAL.sub(b"0" * 64, content, count=1)).hexdigest()
+    digest = hashlib.sha256(len(header).to_bytes(8, "little") + _SEAL.sub(b"0" * 64, header, count=1))
+    for part in tensors:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _shape(shape: torch.Size | None) -> str:
@@ -192,30 +219,26 @@ def _shape(shape: torch.Size | None) -> str:
 def load_distilled(path: str | Path) -> DistilledSet:
     """Read the distilled dataset in `path`, a file of `DistilledSet.save`; no code of the file is run.
 
-    Raises UserError, with a message of one line, if the file cannot be read or is damaged.
+    Raises UserError, with a message of one line, if the file cannot be read, is damaged, or is beyond the
+    limits of the format, which stand at the top of this module.
     """
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        metadata = _metadata(content)
-        if metadata.pop("format") > FORMAT:
-            raise UserError(f"{path}: made by a newer version of dataset-distillation; update to read it")
-        distilled = _distilled(safetensors.torch.load(content), metadata)
-        distilled.check()
-    except (ValueError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a distilled dataset, or damaged ({reason})") from error
+    with opened(path, LARGEST) as file:
+        try:
+            metadata = _metadata(safetensors_header(file), iter(lambda: file.read(2**20), b""))
+            if metadata.pop("format") > FORMAT:
+                newer = "made by a newer version of dataset-distillation; update to read it"
+                raise FileError(f"{path}: {newer}")
+            file.seek(0)
+            distilled = _distilled(safetensors.torch.load(file.read()), metadata)
+            distilled.check()
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise damaged(path, "a distilled dataset", error) from error
     return distilled
 
 
-def _metadata(content: bytes) -> dict[str, Any]:
+def _metadata(header: bytes, tensors: Iterable[bytes]) -> dict[str, Any]:
     """Return the metadata, which have everything that readers need. Raises ValueError if they do not."""
-    header = from_json(_header(content))
-    texts = header.get("__metadata__") if isinstance(header, dict) else None
+    texts = from_json(header).get("__metadata__")
     if not isinstance(texts, dict):
         raise ValueError("it has no metadata")
     metadata = {name: from_json(text) for name, text in texts.items() if isinstance(text, str)}
@@ -224,7 +247,7 @@ def _metadata(content: bytes) -> dict[str, Any]:
     except ValidationError as error:
         raise ValueError(f"metadata {first_problem(error)}") from error
     seal = metadata.pop("sha256", None)
-    if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(content):
+    if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(header, tensors):
         raise ValueError("its checksum does not match")
     return metadata
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.figure
@@ -19,12 +21,27 @@ from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.data import pixels
 from dataset_distillation.distilled.start import choose
+from dataset_distillation.errors import UserError, printable, short
 from dataset_distillation.files import write
 from dataset_distillation.randomness import stream
 
+log = logging.getLogger(__name__)
+
+MOST = 5000  # images in a picture or a page; the others are left out
 ENLARGED = 112  # least width of a tile in pixels, in the picture of a step
 COLUMNS = 20  # largest number of images in a row of a picture
 EXAMPLES = 2  # real images per class, for comparison
+
+
+@contextmanager
+def or_a_line(what: object) -> Iterator[None]:
+    """A picture that cannot be drawn costs a line in the log, and not the run or the report it belongs to."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        log.warning("%s is not drawn (%s: %s)", what, type(error).__name__, short(error))
 
 
 def visible(pixels: Tensor) -> Tensor:
@@ -56,14 +73,16 @@ def mosaic(images: Tensor) -> np.ndarray:
 def step_picture(images: Tensor) -> bytes:
     """One PNG of a step's images."""
     buffer = io.BytesIO()
-    Image.fromarray(mosaic(images)).save(buffer, format="PNG")
+    Image.fromarray(mosaic(images[:MOST])).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def grid(distilled: DistilledSet) -> bytes:
     """One PNG of the whole set: one row per step with its learning rates; the images with their classes."""
-    rows = [mosaic(images) for images in visible(distilled.pixels)]  # one axis per step: axes are slow
-    columns, lines = min(distilled.images.shape[1], COLUMNS), -(-distilled.images.shape[1] // COLUMNS)
+    n = min(MOST, distilled.images.shape[1])
+    shown = visible(distilled.pixels)[: MOST // n, :n]
+    rows = [mosaic(images) for images in shown]  # one axis per step: axes are slow
+    columns, lines = min(n, COLUMNS), -(-n // COLUMNS)
     height = max(0.95 * lines, 0.14 * (len(distilled.learning_rates) + 1))  # inches: one line per epoch
     size = (0.9 * columns + 1.8, height * len(rows) + 0.5)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
@@ -82,11 +101,12 @@ def grid(distilled: DistilledSet) -> bytes:
 def captions(labels: Tensor, class_names: Sequence[str]) -> list[str]:
     """The labels of a step's images as text: classes (n,), or learned class weights or numbers (n, k)."""
     if not labels.is_floating_point():
-        return [class_names[label] for label in labels.tolist()]
+        return [printable(class_names[label]) for label in labels.tolist()]
     if labels.shape[1] == 1:
         return [f"{number:.3g}" for number in labels.flatten().tolist()]
     weights, classes = labels.detach().max(dim=1)
-    return [f"{class_names[c]} {w:.2f}" for w, c in zip(weights.tolist(), classes.tolist(), strict=True)]
+    names = captions(classes, class_names)
+    return [f"{name} {weight:.2f}" for name, weight in zip(names, weights.tolist(), strict=True)]
 
 
 def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[list[Tensor], list[str]]:
@@ -128,5 +148,8 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
 def write_images(distilled: DistilledSet, folder: Path) -> None:
     """Write `folder/step_00.png`, ... and `folder/grid.png`."""
     for step, images in enumerate(visible(distilled.pixels)):
-        write(folder / f"step_{step:02}.png", step_picture(images))
-    write(folder / "grid.png", grid(distilled))
+        path = folder / f"step_{step:02}.png"
+        with or_a_line(path):
+            write(path, step_picture(images))
+    with or_a_line(folder / "grid.png"):
+        write(folder / "grid.png", grid(distilled))

@@ -13,6 +13,7 @@ import pandas
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.errors import FileError
 from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation
@@ -23,7 +24,8 @@ from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.objectives import Metric
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.folder import CONFUSION, EVALUATION
-from dataset_distillation.run.records import Confusion, EvaluationRow, RecordError, save
+from dataset_distillation.run.records import Confusion, EvaluationRow, save
+from dataset_distillation.run.tables import read_table
 
 log = logging.getLogger(__name__)
 
@@ -96,25 +98,23 @@ def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFram
 def read_evaluation(path: Path) -> pandas.DataFrame | None:
     """Return the runs in `path`, as `compare` writes them; None if there is no such file.
 
-    Raises RecordError if the file is damaged.
+    Raises FileError if the file is damaged.
     """
-    if not path.exists():
-        return None
-    try:
-        runs = pandas.read_csv(path, dtype={"network": "Int64", **SETTINGS})
-        if missing := {"method", "set", "network"} - set(runs):
-            raise ValueError(f"no column {min(missing)}")
-        runs = runs.reindex(columns=list(dict.fromkeys([*runs, *SETTINGS, "seconds"]))).astype(SETTINGS)
-        numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
-        return runs.astype({"method": str, "set": int, **numbers})
-    except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
-        raise RecordError.damaged(path, error) from error
+    return read_table(path, "the runs of an evaluation", _typed, dtype={"network": "Int64", **SETTINGS})
+
+
+def _typed(runs: pandas.DataFrame) -> pandas.DataFrame:
+    if missing := {"method", "set", "network"} - set(runs):
+        raise ValueError(f"no column {min(missing)}")
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *SETTINGS, "seconds"]))).astype(SETTINGS)
+    numbers = dict.fromkeys(("seconds", *metrics(runs)), float)
+    return runs.astype({"method": str, "set": int, **numbers})
 
 
 def _earlier(path: Path) -> pandas.DataFrame | None:
     try:
         return read_evaluation(path)
-    except RecordError as error:
+    except FileError as error:
         log.warning("%s; the baselines are run again", error)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -33,6 +34,12 @@ class Schedule(Sequence[list[Step]]):
         if isinstance(j, slice):
             return [self[i] for i in range(*j.indices(self.number))]
         return [step for epoch in range(self.epochs) for step in self._epoch(epoch, j)]
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of each network."""
+        steps, n = self.distilled.images.shape[:2]
+        return self.epochs * (math.ceil(steps * n / size) if (size := self.training.batch_size) else steps)
 
     @property
     def epochs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.errors import FileError, damaged, refuse
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.experiment.compose import choices
 from dataset_distillation.experiment.digest import absences
@@ -57,7 +58,7 @@ def _refuse_code(path: str, node: dict[str, Any]) -> None:
             remedy = f"add {group}=imported {key}=<module>:<attribute> to import it"
             raise refuse("artifact", path, f"was made with {group}=imported, its author's own code", remedy)
         if choice not in choices(group.partition("@")[0]):
-            raise UserError(f"{path}: was made with {group}={choice}, which does not exist")
+            raise FileError(f"{path}: was made with {group}={choice}, which does not exist")
 
 
 def _refuse_unknown_data(path: str, metadata: dict[str, Any], typed: set[str]) -> None:
@@ -72,7 +73,14 @@ def _refuse_unknown_data(path: str, metadata: dict[str, Any], typed: set[str]) -
             "artifact", path, "was made by a Python program, with data or a network of its own", remedy
         )
     if missing := {*CHOSEN, *VALUES} - {*config, *typed}:
-        raise UserError(f"{path}: its config has no {min(missing)}")
+        raise FileError(f"{path}: its config has no {min(missing)}")
+    if missing := {*CHOSEN[1:]} - {*typed, *(name for name in CHOSEN if metadata.get(name))}:
+        raise FileError(f"{path}: its metadata have no {min(missing)}")
+    nodes = {key: config[key] for key in (*CHOSEN, "distilled", "evaluation") if key in config}
+    if isinstance(init := config.get("init"), dict):
+        nodes |= {f"init.{key}": init[key] for key in ("source", "pretraining") if init.get(key) is not None}
+    if odd := [key for key, node in nodes.items() if not isinstance(node, dict)]:
+        raise damaged(path, "a distilled dataset", f"config.{odd[0]} has no keys")
 
 
 def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
@@ -90,13 +98,23 @@ def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
             values["init"].pop("source", None)
         else:
             choices[SOURCE] = known[SOURCE]
-    return {"defaults": [{f"override /{group}": choice} for group, choice in choices.items()], **values}
+    defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
+    return {"defaults": defaults, **_literal(values)}
+
+
+def _literal(value: Any) -> Any:
+    """Return a copy of a value in which `${...}` is text: a file must not read this machine's environment."""
+    if isinstance(value, dict):
+        return {key: _literal(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_literal(child) for child in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Set the measured values of the dataset to those of the distillation, and what an older one lacks."""
     dataset |= absences(Dataset) | dataset
-    if dataset["mean"] is None:
+    if dataset.get("mean") is None:
         dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
     _move(dataset)
@@ -104,7 +122,7 @@ def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
 
 def _move(dataset: dict[str, Any]) -> None:
     """Remove a folder that does not exist on this machine, so that conf/ provides the one of this machine."""
-    if not Path(dataset.get("root", ".")).is_dir():
+    if not Path(str(dataset.get("root", "."))).is_dir():
         del dataset["root"]
 
 
@@ -116,4 +134,4 @@ def _portable(init: dict[str, Any]) -> None:
         _move(init["source"])
     if "pretraining" in init:
         for key in ("folder", "workers"):
-            del init["pretraining"][key]
+            init["pretraining"].pop(key, None)

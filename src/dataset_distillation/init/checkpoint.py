@@ -7,11 +7,12 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.errors import FileError, UserError, damaged, refuse
+from dataset_distillation.files import opened
 from dataset_distillation.init import Origin
 from dataset_distillation.init.fixed import Fixed
 
@@ -131,19 +132,21 @@ class Checkpoint(Fixed):
         import safetensors.torch
         import torch
 
-        file = self._file  # outside of the try block, because it raises errors of its own
-        try:
-            if file.suffix == ".safetensors":
-                return safetensors.torch.load_file(file)
-            content: Any = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError and more
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"{file}: not a file of weights, or damaged ({reason})") from error
+        from dataset_distillation.networks.weights import LARGEST, safetensors_header, unpickled
+
+        with opened(self._file, LARGEST) as file:
+            try:
+                if self._file.suffix == ".safetensors":
+                    safetensors_header(file)
+                    return safetensors.torch.load_file(self._file)
+                content = unpickled(file)
+            except (OSError, ValueError, safetensors.SafetensorError) as error:
+                raise damaged(self._file, "a file of weights", error) from error
         if not isinstance(content, dict) or not all(
             isinstance(tensor, torch.Tensor) for tensor in content.values()
         ):
             remedy = "save network.state_dict() with torch.save, or as .safetensors"
-            raise UserError(f"{file}: not a state dict (tensors by name); {remedy}")
+            raise FileError(f"{self._file}: not a state dict (tensors by name); {remedy}")
         return content
 
 
@@ -164,6 +167,8 @@ def _torchvision(name: str) -> Path:
     """
     import torch
 
+    from dataset_distillation.networks.weights import LARGEST
+
     url = _url(name)
     file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     start = file.stem.rpartition("-")[2]  # the name is <network>-<first 8 digits of the SHA-256>.pth
@@ -178,7 +183,7 @@ def _torchvision(name: str) -> Path:
             raise UserError(
                 f"init.weights={name}: not in {file.parent}, and the download failed ({reason}); {remedy}"
             ) from error
-    with open(file, "rb") as opened:
-        if not hashlib.file_digest(opened, "sha256").hexdigest().startswith(start):
-            raise UserError(f"{file}: damaged (its SHA-256 does not begin with {start}); remove it")
+    with opened(file, LARGEST) as content:
+        if not hashlib.file_digest(content, "sha256").hexdigest().startswith(start):
+            raise FileError(f"{file}: damaged (its SHA-256 does not begin with {start}); remove it")
     return file

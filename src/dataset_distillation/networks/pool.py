@@ -20,6 +20,8 @@ import joblib
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
+from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -27,18 +29,26 @@ from torch import nn
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data
-from dataset_distillation.files import write, write_json
+from dataset_distillation.errors import FileError, NoFile, short
+from dataset_distillation.files import opened, write, write_json
 from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pretraining import Member, train_members
-from dataset_distillation.networks.weights import checksum
-from dataset_distillation.run.records import PoolReport
+from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
+from dataset_distillation.run.records import PoolReport, Share
 
 log = logging.getLogger(__name__)
 
 # The number of networks that a GPU trains as one batched program. On a CPU, batching is slower (LeNet, batch
 # 128, eight networks: 1.6 times as long per network), so the cores train different networks instead.
 GPU_NETWORKS = 32
-CANNOT_BE_TRUSTED = (OSError, KeyError, ValueError, safetensors.SafetensorError)
+CANNOT_BE_TRUSTED = (FileError, OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError)
+
+
+class _About(BaseModel):
+    """The metadata of a member."""
+
+    accuracy: Share
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -187,20 +197,22 @@ class Pool:
 
     def _read(self, name: str) -> Member | None:
         """Return a member, verified; None if it is missing or damaged."""
-        path = self._path(name)
+        path, parameters = self._path(name), dict(self.network.named_parameters())
         try:
-            content = path.read_bytes()
-            weights = safetensors.torch.load(content)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            metadata = json.loads(header["__metadata__"]["member"])
-            if metadata["sha256"] != checksum(weights):
+            with opened(path, LARGEST) as file:
+                header = from_json(safetensors_header(file))
+                file.seek(0)
+                weights = safetensors.torch.load(file.read())
+            about = _About.model_validate_json(header["__metadata__"]["member"])
+            if about.sha256 != checksum(weights):
                 raise ValueError("its checksum is not that of its weights")
-            ordered = {parameter: weights[parameter] for parameter, _ in self.network.named_parameters()}
-            return Member(ordered, float(metadata["accuracy"]))
-        except FileNotFoundError:
+            if {n: w.shape for n, w in weights.items()} != {n: p.shape for n, p in parameters.items()}:
+                raise ValueError("its weights are not those of the network")
+            return Member({parameter: weights[parameter] for parameter in parameters}, about.accuracy)
+        except NoFile:
             return None
         except CANNOT_BE_TRUSTED as error:
-            log.warning("%s is damaged (%s); training it again", path, error)
+            log.warning("%s is damaged (%s); training it again", path, short(error))
             return None
 
     def save(self, name: str, member: Member) -> None:

@@ -1,14 +1,21 @@
-"""The weights of a network as a dictionary: copied, stacked, and identified by their checksum."""
+"""The weights of a network as a dictionary: copied, stacked, identified by checksum, read from files."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import zipfile
 from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import torch
+from pydantic_core import from_json
 from torch import nn
 
 from dataset_distillation.architectures import Weights
+
+LARGEST = 2**32  # bytes of a safetensors file that is read into memory
+_LARGEST_HEADER = 2**25  # bytes
 
 
 def checksum(weights: Weights) -> str:
@@ -34,3 +41,39 @@ def load_weights(network: nn.Module, weights: Weights) -> nn.Module:
         for name, parameter in network.named_parameters():
             parameter.copy_(weights[name])
     return network
+
+
+def safetensors_header(file: BinaryIO) -> bytes:
+    """Return the header of a safetensors file, JSON, and leave `file` behind it.
+
+    Raises ValueError unless the tensors that it lists fill the rest of the file, which is not read.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= _LARGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes")
+    header = file.read(length)
+    try:
+        listed = from_json(header)
+        ends = [listed[name]["data_offsets"][1] for name in listed if name != "__metadata__"]
+        if max(ends, default=0) != os.fstat(file.fileno()).st_size - 8 - length:
+            raise ValueError("its tensors are not as long as it")
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError("its header does not list tensors") from error
+    return header
+
+
+def unpickled(file: BinaryIO) -> Any:
+    """Return what `torch.save` has written; no code in the file is run, and nothing in it is compressed.
+
+    Raises ValueError for any other file.
+    """
+    size = os.fstat(file.fileno()).st_size
+    try:
+        if zipfile.is_zipfile(file):
+            entries = zipfile.ZipFile(file).infolist()
+            if sum(entry.file_size for entry in entries) > size:
+                raise ValueError("it would unpack to more than its size")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError and more
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error

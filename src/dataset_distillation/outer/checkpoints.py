@@ -11,20 +11,23 @@ import hashlib
 import io
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
 import pytorch_lightning as pl
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from dataset_distillation.errors import UserError
-from dataset_distillation.files import write
+from dataset_distillation.errors import UserError, damaged, first_problem
+from dataset_distillation.files import opened, write
+from dataset_distillation.networks.weights import unpickled
 from dataset_distillation.objectives import Metric
 from dataset_distillation.run.interruption import listeners
 
@@ -32,31 +35,57 @@ log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
 _NUMBER = 2
-_KEYS = {
-    "state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step",
-    "skipped",
-}  # fmt: skip
+_ZIP = b"PK\3\4"  # what torch.save's files begin with
+LARGEST = 2**34  # bytes of a checkpoint
+
+
+class _Contents(BaseModel):
+    """The keys that a checkpoint needs; whether the values fit the module shows when they are restored."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    state_dict: dict[str, Tensor]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: dict[str, dict[str, Any]]
+    global_step: int = Field(ge=0)
+    skipped: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=2)
+    key: str = ""  # version 0.1 had none
+
+
+_KEYS = set(_Contents.model_fields)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running any code that the file may contain.
 
-    Raises UserError if the file cannot be read or is not as it was written.
+    Raises FileError if the file cannot be read or is not as it was written.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
-        raise UserError(f"{path}: damaged checkpoint, its checksum does not match")
-    try:
-        checkpoint: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything for a file that torch has not written
-        raise UserError(f"{path}: not a checkpoint ({' '.join(str(error).split())})") from error
-    missing = _KEYS - checkpoint.keys() if isinstance(checkpoint, dict) else _KEYS
-    if missing:
-        raise UserError(f"{path}: not a checkpoint (it has no {min(missing)})")
+    with opened(path, LARGEST) as file:
+        try:
+            _check_digest(file)
+            checkpoint = unpickled(file)
+            if not isinstance(checkpoint, dict):
+                raise ValueError("it holds no keys and values")
+            _Contents.model_validate({key: value for key, value in checkpoint.items() if key in _KEYS})
+        except ValidationError as error:
+            raise damaged(path, "a checkpoint", first_problem(error)) from error
+        except (OSError, ValueError) as error:
+            raise damaged(path, "a checkpoint", error) from error
     return checkpoint
+
+
+def _check_digest(file: BinaryIO) -> None:
+    """Raise ValueError unless the file ends with the SHA-256 of what is before it."""
+    if file.read(len(_ZIP)) != _ZIP:
+        raise ValueError("it does not begin as one")
+    digest, left = hashlib.sha256(_ZIP), os.fstat(file.fileno()).st_size - len(_ZIP) - _DIGEST
+    while left > 0 and (part := file.read(min(left, 2**20))):
+        digest.update(part)
+        left -= len(part)
+    if file.read() != digest.digest():
+        raise ValueError("its checksum does not match")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -114,6 +143,7 @@ class Checkpoints(Callback):
         self.before = 0.0  # seconds of earlier attempts
         self.listeners = listeners()
         self.received: int | None = None
+        self.resumed = False  # whether all of `last` has been restored
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         checkpoint["key"] = self.key
@@ -122,7 +152,9 @@ class Checkpoints(Callback):
         return {"elapsed": self.elapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.before = state_dict["elapsed"]
+        if not 0 <= (before := float(state_dict["elapsed"])) < 1e12:
+            raise ValueError(f"it took {before} s")
+        self.before = before
 
     @property
     def elapsed(self) -> float:
@@ -131,6 +163,9 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = time.monotonic()
+        for optimizer in trainer.optimizers:
+            _check_shapes(optimizer)
+        self.resumed = True
         # This replaces Lightning's own handler of SIGTERM, which would end the run without a checkpoint.
         # Lightning's teardown restores the handlers that were set before.
         self._listen(self._note)
@@ -202,3 +237,20 @@ class Best(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.value, self.distilled = state_dict["value"], state_dict["distilled"]
+        if self.value is not None and not (0 if self.metric.percent else -math.inf) <= self.value <= (
+            1 if self.metric.percent else math.inf
+        ):
+            raise ValueError(f"its best {self.metric.name} is {self.value}")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        shapes = {name: tensor.shape for name, tensor in pl_module.state_dict().items()}
+        if self.distilled and {name: tensor.shape for name, tensor in self.distilled.items()} != shapes:
+            raise ValueError("its best distilled data have other shapes")
+
+
+def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError unless the state of each parameter has its shape; torch does not look."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape not in (parameter.shape, torch.Size([])):
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")

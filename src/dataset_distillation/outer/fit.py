@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger as LightningLogger
 
+from dataset_distillation.errors import UserError, damaged
 from dataset_distillation.loggers import Logger
 from dataset_distillation.outer.callbacks import Images, ProgressBar, Publish, ValidateAtTheEnd
 from dataset_distillation.outer.checkpoints import Best, Checkpoints, WholeCheckpoints, step_of
@@ -82,6 +83,11 @@ def fit(
             trainer.fit(module, ckpt_path=last, weights_only=True)
         except Interrupted as interrupted:
             signal = str(interrupted)
+        except Exception as error:
+            if not last or not checkpoints or checkpoints.resumed or isinstance(error, UserError):
+                raise
+            best.distilled = None
+            raise damaged(last, "a checkpoint of this run", error) from error
         finally:
             if best.distilled:
                 module.load_state_dict(best.distilled)

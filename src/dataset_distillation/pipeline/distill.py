@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.distilled.pictures import write_images, write_real
+from dataset_distillation.distilled.pictures import or_a_line, write_images, write_real
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.real_sets import Size
@@ -99,7 +99,8 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
                 distilled_set = describe(problem, module.distilled, more)
                 distilled_set.save(artifact)
                 write_images(distilled_set, run.folder / IMAGES)
-                write_real(problem.data.train, e.seed, run.folder / IMAGES)
+                with or_a_line("the picture of real images"):
+                    write_real(problem.data.train, e.seed, run.folder / IMAGES)
         if not fitted.signal and e.evaluation.networks:
             with module.outer_loss.unroll.acceleration(problem.device):
                 comparison = judge(e, problem, distilled_set, run, resumed=last is not None)

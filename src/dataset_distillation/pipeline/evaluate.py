@@ -11,13 +11,14 @@ import torch
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
-from dataset_distillation.distilled.pictures import panel, write_real
+from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
-from dataset_distillation.files import write
+from dataset_distillation.files import read, write
+from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
 from dataset_distillation.pipeline.prepare import origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
@@ -38,14 +39,15 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         distilled = load_distilled(e.artifact) if e.artifact else None
         copy = run.folder / ARTIFACT if e.artifact else None
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
-            write(copy, Path(e.artifact).read_bytes())
+            write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines)
         origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
         try:
             if distilled:
-                write_real(problem.data.test, e.seed, run.folder / IMAGES)
+                with or_a_line("the picture of real images"):
+                    write_real(problem.data.test, e.seed, run.folder / IMAGES)
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
             networks, pool = _networks(e, problem, distilled, run)
@@ -106,7 +108,8 @@ def _networks(
                 names = " and ".join(ignored).replace("networks", "evaluation.networks")
                 text = "%s is judged on the one network that it was made for, whatever %s; %s"
                 log.warning(text, e.artifact, names, "init=random judges others")
-            return [{name: weight.to(problem.device) for name, weight in known.items()}], None
+            parameters = problem.network.named_parameters()
+            return [{name: known[name].to(parameter) for name, parameter in parameters}], None
         log.warning("%s was made for one known network, and these have another architecture", e.artifact)
     pool = pretrain(problem, e, held_out_alone=True)
     return problem.population("held-out", e.evaluation.networks), pool

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.errors import ConfigError, FileError
 from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import adopt, differences
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
-from dataset_distillation.run.records import RecordError, Result, RunRecord, read
+from dataset_distillation.run.records import Result, RunRecord, read
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:
@@ -36,17 +36,9 @@ def finished(folder: Path) -> Result | None:
         if result is None or result.status != "finished":
             return None
         if result.storage:
-            _read_artifact(folder / ARTIFACT)
-    except RecordError:
+            from dataset_distillation.distilled.artifact import load_distilled
+
+            load_distilled(folder / ARTIFACT)
+    except FileError:
         return None
     return result
-
-
-def _read_artifact(path: Path) -> None:
-    """Raise RecordError if the distilled data cannot be read."""
-    from dataset_distillation.distilled.artifact import load_distilled
-
-    try:
-        load_distilled(path)
-    except UserError as error:
-        raise RecordError(str(error)) from error

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import yaml
 from markupsafe import Markup
 from PIL import Image
 
-from dataset_distillation.distilled.pictures import captions, visible
+from dataset_distillation.distilled.pictures import MOST, captions, or_a_line, visible
+from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
@@ -25,8 +27,10 @@ from dataset_distillation.report.methods import INTERVAL, beaten, chosen, protoc
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
-from dataset_distillation.run.folder import PAGE
+from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, PAGE, SWEEP
 from dataset_distillation.run.records import EvaluationRow, Spread
+
+log = logging.getLogger(__name__)
 
 LARGEST = 112  # largest side of a picture in the page, in pixels; larger ones are reduced
 FIRST_STEPS = 10  # the steps that are always visible; the others unfold
@@ -35,14 +39,15 @@ FIRST_STEPS = 10  # the steps that are always visible; the others unfold
 def write_run(folder: Path) -> Path:
     """Write the page of the run in `folder`; return its path."""
     run = RecordedRun(folder)
+    images: dict[str, Any] = {}
+    with or_a_line(folder / ARTIFACT):
+        images = _images(run)
     context = {
         "run": run,
-        "images": _images(run),
-        "curves": []
-        if (history := run.history) is None
-        else _safe(charts.curves(history, run.result.metric)),
-        "distributions": _safe(_distributions(run)),
-        "confusion": _safe(_confusions(run)),
+        "images": images,
+        "curves": _safe(folder / HISTORY, lambda: _curves(run)),
+        "distributions": _safe(folder / EVALUATION, lambda: _distributions(run)),
+        "confusion": _safe(folder / CONFUSION, lambda: _confusions(run)),
         "protocol": protocol(run.result),
         "interval": INTERVAL,
         "beaten": beaten(run.result),
@@ -61,7 +66,7 @@ def write_sweep(folder: Path) -> Path:
     context = {
         "runs": runs,
         "keys": keys,
-        "charts": _safe(_against(runs, keys)),
+        "charts": _safe(folder / SWEEP, lambda: _against(runs, keys)),
         "baselines": list(dict.fromkeys(m for run in runs for m in run.result.rows if m not in NO_BASELINES)),
         "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
         "others": list(dict.fromkeys(metric for run in runs for metric in run.result.metrics[1:])),
@@ -114,21 +119,40 @@ def _images(run: RecordedRun) -> dict[str, Any]:
     distilled = run.distilled
     if distilled is None:
         return {}
-    names = distilled.metadata["class_names"]
+    names = list(map(printable, distilled.metadata["class_names"]))
     pixels = (visible(distilled.pixels) * 255).round().byte().movedim(-3, -1).numpy()
-    real = [] if run.real is None or run.real.shape[1] != len(names) else list(run.real)
+    real = _real(run, len(names))
     examples = [[(_data_uri(image), name) for image, name in zip(row, names, strict=True)] for row in real]
     columns = pixels.shape[1] // len(names)
     beside = [list(class_examples) for class_examples in zip(*examples, strict=True)] if columns > 1 else []
     steps = []
-    for step, (images, labels) in enumerate(zip(pixels, distilled.labels, strict=True)):
-        tiles = [(_data_uri(i), c) for i, c in zip(images, captions(labels, names), strict=True)]
+    each = min(MOST, pixels.shape[1])
+    shown = slice(MOST // each)
+    for step, (images, labels) in enumerate(zip(pixels[shown], distilled.labels[shown], strict=True)):
+        named = zip(images[:each], captions(labels[:each], names), strict=True)
+        tiles = [(_data_uri(image), name) for image, name in named]
         rows = [(real, tiles[c * columns : (c + 1) * columns]) for c, real in enumerate(beside)]
         rates = distilled.learning_rates[:, step].tolist()
         steps.append({"rates": rates, "rows": rows or [([], tiles)]})
     number = pixels.shape[0] * pixels.shape[1]
-    above = [] if beside else examples
-    return {"steps": steps, "real": above, "beside": beside, "number": number, "side": pixels.shape[2]}
+    return {
+        "steps": steps,
+        "real": [] if beside else examples,
+        "beside": beside,
+        "number": number,
+        "left_out": number - len(steps) * each,
+        "side": pixels.shape[2],
+    }
+
+
+def _real(run: RecordedRun, classes: int) -> list[np.ndarray]:
+    """Return the real examples, if there are some of each class and not too many to show."""
+    try:
+        real = run.real
+    except FileError as error:  # the page is more than this picture
+        log.warning("%s", error)
+        return []
+    return [] if real is None or real.shape[1] != classes or classes > MOST else list(real)
 
 
 def _data_uri(pixels: np.ndarray) -> str:
@@ -139,6 +163,10 @@ def _data_uri(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **({"optimize": True} if kind == "png" else {"quality": 90}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _curves(run: RecordedRun) -> list[str]:
+    return [] if (history := run.history) is None else charts.curves(history, run.result.metric)
 
 
 def _distributions(run: RecordedRun) -> list[str]:
@@ -204,5 +232,9 @@ def images_of(run: RecordedRun) -> int | None:
     return None if run.distilled is None else run.distilled.images.shape[:2].numel()
 
 
-def _safe(drawn: list[str]) -> list[Markup]:
+def _safe(source: Path, draw: Callable[[], list[str]]) -> list[Markup]:
+    """Return the charts of a file, or none if they cannot be drawn."""
+    drawn: list[str] = []
+    with or_a_line(source):
+        drawn = draw()
     return [Markup(text) for text in drawn]  # matplotlib escapes the text in it

@@ -10,19 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from dataset_distillation.datasets.conversion import opened_image
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, damaged, printable
 from dataset_distillation.evaluation.comparison import read_evaluation
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, IMAGES, REAL, RESULT
 from dataset_distillation.run.history import read_history
-from dataset_distillation.run.records import Confusion, RecordError, Result, read
+from dataset_distillation.run.records import Confusion, Result, read
 from dataset_distillation.sweep.jobs import Job, jobs_of
 from dataset_distillation.sweep.overrides import by_key, differing
+
+RECORD = "what a run writes there"
+MOST_PIXELS = 2**25  # of the picture of real images; 1,000 classes of photographs have about 12 million
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class RecordedRun:
     @property
     def overrides(self) -> dict[str, str]:
         """The overrides of the command line or the sweep, by key."""
-        return by_key(self.job.overrides if self.job else self.result.overrides)
+        try:
+            return by_key(self.job.overrides if self.job else self.result.overrides)
+        except UserError as error:
+            raise damaged(self.path / RESULT, RECORD, error) from error
 
     @cached_property
     def distilled(self) -> DistilledSet | None:
@@ -67,7 +73,7 @@ class RecordedRun:
     def class_names(self) -> list[str]:
         """The classes of the test split, which may differ from those that the images were made for."""
         metadata = {} if self.distilled is None else self.distilled.metadata
-        return self.result.class_names or list(metadata.get("class_names", []))
+        return list(map(printable, self.result.class_names or metadata.get("class_names", [])))
 
     @cached_property
     def inner_steps(self) -> int | None:
@@ -76,10 +82,9 @@ class RecordedRun:
             return None
         try:
             training = TypeAdapter(Training).validate_python(self.result.config.get("training", {}))
-        except ValidationError as error:
-            where = self.path / RESULT
-            raise RecordError(f"{where}: config.training is not what a run writes there") from error
-        return len(Schedule(self.distilled, training, 0, 1)[0])
+        except (ValidationError, UserError) as error:
+            raise damaged(self.path / RESULT, RECORD, f"config.training: {error}") from error
+        return Schedule(self.distilled, training, 0, 1).steps
 
     @property
     def real(self) -> np.ndarray | None:
@@ -87,15 +92,12 @@ class RecordedRun:
         path = self.path / IMAGES / REAL
         if not path.exists() or self.distilled is None:
             return None
-        try:
-            with Image.open(path, formats=["PNG"]) as picture:
-                sprite = np.asarray(picture.convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises these for a file of another kind
-            raise RecordError.damaged(path, error) from error
+        with opened_image(path, formats=("PNG",), pixels=MOST_PIXELS) as picture:
+            sprite = np.asarray(picture.convert("RGB"))
         classes = len(self.class_names)
         side = sprite.shape[1] // max(1, classes)
         if not side or sprite.shape[1] % classes or sprite.shape[0] % side:
-            raise RecordError.damaged(path, f"not one column for each of {classes} classes")
+            raise damaged(path, "a picture of real images", f"not one column for each of {classes} classes")
         return sprite.reshape(-1, side, classes, side, 3).swapaxes(1, 2)
 
     @property
@@ -114,7 +116,7 @@ class RecordedRun:
         matrices = confusion.root if confusion else {}
         if odd := [m for m, matrix in matrices.items() if len(matrix) != len(self.class_names)]:
             reason = f"{odd[0]} does not have {len(self.class_names)} classes"
-            raise RecordError.damaged(self.path / CONFUSION, reason)
+            raise damaged(self.path / CONFUSION, RECORD, reason)
         return {method: np.array(matrix) for method, matrix in matrices.items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
+from dataset_distillation.distilled.pictures import or_a_line
 from dataset_distillation.evaluation.comparison import Comparison, flat
 from dataset_distillation.loggers import EvaluationView
 from dataset_distillation.objectives import Metric
@@ -27,12 +28,14 @@ def view(
     confusion = {method: np.array(matrix) for method, matrix in comparison.confusion.items()}
 
     def drawn() -> dict[str, Figure]:
-        distributions = charts.distributions(comparison.runs, metrics, drawing.PRINT)
-        confusions = charts.confusions(confusion, class_names, drawing.PRINT)
-        return {
-            **{f"distribution/{metric.name}": chart for metric, chart in distributions.items()},
-            **{f"confusion/{method}": chart for method, chart in confusions.items()},
-        }
+        shown: dict[str, Figure] = {}
+        with or_a_line("the distribution over networks"):
+            distributions = charts.distributions(comparison.runs, metrics, drawing.PRINT)
+            shown |= {f"distribution/{metric.name}": chart for metric, chart in distributions.items()}
+        with or_a_line("the confusion of classes"):
+            confusions = charts.confusions(confusion, class_names, drawing.PRINT)
+            shown |= {f"confusion/{method}": chart for method, chart in confusions.items()}
+        return shown
 
     return EvaluationView(
         methods.assign(selection=selection), comparison.runs, [metric.name for metric in metrics], drawn

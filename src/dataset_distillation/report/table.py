@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dataset_distillation.errors import printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report.numbers import number
@@ -38,9 +39,12 @@ class Cell(NamedTuple):
 
 def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Print a table; columns whose values begin like numbers are aligned to the right."""
-    cells = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    cells = [
+        {printable(key): "" if value is None else printable(str(value)) for key, value in row.items()}
+        for row in rows
+    ]
     texts = pandas.DataFrame(cells).fillna("")
-    rendered = Table(title=escape(title))
+    rendered = Table(title=escape(printable(title)))
     for column in texts:
         numbers = all(re.match(r"[-+]?\d[^/]*$|$", text) for text in texts[column])
         rendered.add_column(str(column), justify="right" if numbers else "left", overflow="fold")
@@ -59,7 +63,7 @@ def show_sweep(folder: Path) -> bool:
     show(str(folder), [{key: row[key] for key in row if key not in hidden} for row in rows])
     for job in jobs:
         if job.result.error:
-            print(f"job {job.number}: {job.result.error}")
+            print(f"job {job.number}: {printable(job.result.error)}")
     return all(job.state == "finished" for job in jobs)
 
 

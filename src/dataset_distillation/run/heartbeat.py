@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import FileError, UserError
 from dataset_distillation.objectives import ACCURACY, Metric
 from dataset_distillation.run.folder import STATUS
-from dataset_distillation.run.records import Life, RecordError, Status, read, save
+from dataset_distillation.run.records import Life, Status, read, save
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def process_in(folder: Path) -> str | None:
             return None
         here = life.host == socket.gethostname()
         running = life.pid != os.getpid() if here else _gives_another_sign(path, life)
-    except RecordError:  # a power loss may leave half a file, and then the process is gone, too
+    except FileError:  # a power loss may leave half a file, and then the process is gone, too
         return None
     return f"process {life.pid} of {life.host}" if running and alive(life) else None
 

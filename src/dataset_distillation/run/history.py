@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pandas
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from dataset_distillation.files import write
+from dataset_distillation.errors import NoFile
+from dataset_distillation.files import read, write
 from dataset_distillation.run.folder import HISTORY
-from dataset_distillation.run.records import RecordError
+from dataset_distillation.run.tables import LARGEST, read_table
+
+NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|nan|-?inf"  # as Python writes it
 
 
 class History(Logger):
@@ -69,35 +73,33 @@ class History(Logger):
 
 def _before(path: Path, done: int) -> list[dict[str, Any]]:
     """Return the rows of the first `done` steps (`step` counts from 0) that a power loss has not damaged."""
-    if not path.exists():
+    try:
+        header, *lines, _ = read(path, LARGEST).decode(errors="replace").split("\n")
+    except (NoFile, ValueError):  # ValueError: not one whole line
         return []
-    *whole, _ = path.read_bytes().decode(errors="replace").split("\n")
-    lines = (line for line in whole if "\0" not in line)
-    rows = [row for row in map(_row, csv.DictReader(lines, quoting=csv.QUOTE_NONE)) if row]
+    rows = [row for line in lines if (row := _row(header.split(","), line.split(",")))]
     return [row for row in rows if row["step"] < done]
 
 
-def _row(fields: dict[str | None, Any]) -> dict[str, Any] | None:
+def _row(names: list[str], fields: list[str]) -> dict[str, Any] | None:
     """Return a row as it was logged, or None if a field is not a number."""
-    values = {name: value for name, value in fields.items() if value}
-    try:
-        if None in values:  # the row has more fields than the header
-            return None
-        for value in values.values():
-            float(value)
-        return {str(name): value for name, value in values.items()} | {"step": int(values.get("step", ""))}
-    except ValueError:
+    values = {name: field for name, field in zip(names, fields, strict=False) if field}
+    if len(fields) > len(names) or not re.fullmatch("[0-9]{1,15}", values.get("step", "")):
         return None
+    if not all(re.fullmatch(NUMBER, field) for field in values.values()):
+        return None
+    return values | {"step": int(values["step"])}
 
 
 def read_history(path: Path) -> pandas.DataFrame | None:
-    """Return the curves in `path`, or None if there are none yet. Raises RecordError if they are damaged."""
-    if not path.exists() or path.stat().st_size <= 1:
-        return None
-    try:
-        curves = pandas.read_csv(path)
-        if "step" not in curves:
-            raise ValueError("no column step")
-        return curves.astype(float).astype({"step": int})
-    except (OSError, ValueError, TypeError) as error:  # pandas raises these for other files
-        raise RecordError.damaged(path, error) from error
+    """Return the curves in `path`, or None if there are none yet. Raises FileError if they are damaged."""
+    return read_table(path, "the curves of a run", _curves)
+
+
+def _curves(table: pandas.DataFrame) -> pandas.DataFrame:
+    if "step" not in table:
+        raise ValueError("no column step")
+    table = table.astype(float)
+    if not table["step"].between(0, 2**53).all():
+        raise ValueError("a step is not a number from 0 on")
+    return table.astype({"step": int})

@@ -21,17 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from dataset_distillation.errors import UserError, first_problem
-from dataset_distillation.files import write
+from dataset_distillation import files
+from dataset_distillation.errors import NoFile, damaged, first_problem
 from dataset_distillation.objectives import ACCURACY, Metric
 
+#: The largest record, in bytes: the confusion matrices of 1,000 classes have about half as many.
+LARGEST = 2**25
+#: The most jobs of a multirun; the state of each is in files of its own.
+MOST_JOBS = 10_000
 
-class RecordError(UserError):
-    """A file in a run folder does not have the contents that a run writes there."""
-
-    @classmethod
-    def damaged(cls, path: Path, reason: object) -> RecordError:
-        return cls(f"{path}: damaged ({' '.join(str(reason).split())})")
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
@@ -53,33 +54,33 @@ class EvaluationRow(Spread):
     """A method judged by the objective's first metric; `metrics` has all metrics, including the loss."""
 
     method: str
-    runs: int
-    networks: int = 0
-    sets: int = 1
+    runs: Count
+    networks: Count = 0
+    sets: Count = 1
     difference: float | None = None  # distilled − this method, with its 95 % interval
     low: float | None = None
     high: float | None = None
     about: str | None = None  # what the interval is about; older records took all runs as independent
     learning_rate: float | None = None  # this and the next four: the settings
-    epochs: int | None = None  # of gradient baselines; if they have no learning rate: at the learned ones
-    steps: int | None = None  # of gradient descent
+    epochs: Count | None = None  # of gradient baselines; if they have no learning rate: at the learned ones
+    steps: Count | None = None  # of gradient descent
     distance: str | None = None
-    k: int | None = None
-    seconds: float | None = None
+    k: Count | None = None
+    seconds: Seconds | None = None
     metrics: dict[str, Spread] = {}
 
 
 class Storage(Record):
     """The size of the distilled data in bytes, and that of the real train set."""
 
-    images_bytes: int = 0
-    labels_bytes: int = 0
-    learning_rates_bytes: int = 0
-    bytes: int
-    images: int
+    images_bytes: Count = 0
+    labels_bytes: Count = 0
+    learning_rates_bytes: Count = 0
+    bytes: Count
+    images: Count
     images_per_class: float
-    real_images: int | None = None
-    real_bytes: int | None = None
+    real_images: Count | None = None
+    real_bytes: Count | None = None
     share_of_real_images: float | None = None
     share_of_real_bytes: float | None = None
 
@@ -88,10 +89,10 @@ class PoolReport(Record):
     """The accuracy of the pretrained networks on the test split of their source."""
 
     source: str
-    networks: int
-    accuracy_mean: float
-    accuracy_std: float | None  # of one network there is none
-    accuracy_min: float
+    networks: Count
+    accuracy_mean: Share
+    accuracy_std: Share | None  # of one network there is none
+    accuracy_min: Share
     folder: str
 
 
@@ -100,26 +101,26 @@ class Cost(Record):
 
     started: str = ""
     ended: str = ""
-    seconds: float | None = None
-    cpu_seconds: float | None = None
-    peak_memory_mb: int | None = None
-    peak_gpu_memory_mb: int | None = None
+    seconds: Seconds | None = None
+    cpu_seconds: Seconds | None = None
+    peak_memory_mb: Count | None = None
+    peak_gpu_memory_mb: Count | None = None
 
 
 class Attempt(Record):
     """One start of a run, and how far it came."""
 
     started: str
-    seconds: float
-    cpu_seconds: float
+    seconds: Seconds
+    cpu_seconds: Seconds
     git_commit: str | None
-    peak_memory_mb: int | None
-    peak_gpu_memory_mb: int | None
+    peak_memory_mb: Count | None
+    peak_gpu_memory_mb: Count | None
     until: str = ""  # when it was last seen
     host: str = ""
     slurm_job: str | None = None
     git_dirty: bool = False
-    outer_steps: int | None = None
+    outer_steps: Count | None = None
     end: str | None = None  # None if it was killed
 
 
@@ -144,7 +145,7 @@ class Provenance(Cost):
     platform: str = ""
     hardware: dict[str, Any] = {}
     device: str | None = None
-    threads: int | None = None
+    threads: Count | None = None
     data_checksum: str | None = None
     seed: int | None = None
     attempts: list[Attempt] = []
@@ -158,11 +159,11 @@ class Result(Record):
     signal: str | None = None  # the one that interrupted it
     metrics: list[Metric] = []  # those of the objective; checkpoints are chosen by the first
     validation: float | None = None  # the best value of the first; in the file it is `validation_<metric>`
-    outer_steps: int | None = None
-    skipped_steps: int | None = None
-    distillation_seconds: float | None = None
+    outer_steps: Count | None = None
+    skipped_steps: Count | None = None
+    distillation_seconds: Seconds | None = None
     outer_steps_per_second: float | None = None
-    memory_estimate_mb: int | None = None
+    memory_estimate_mb: Count | None = None
     artifact: str | None = None  # the one that was judged
     class_names: list[str] = []
     selection: str = "validation"
@@ -214,6 +215,11 @@ class Result(Record):
     def _whole(self) -> Result:
         if self.status == "finished" and not self.metrics:
             raise ValueError("a finished run has a metric")
+        rows = [row for row in self.evaluation if self.metric.percent]
+        values = [value for row in rows for value in (row.mean, row.std, row.min, row.max)]
+        values += [self.validation] if self.metric.percent else []
+        if odd := [value for value in values if value is not None and not -1e-6 <= value <= 1 + 1e-6]:
+            raise ValueError(f"{self.metric.name} is a share of 1, not {odd[0]}")
         return self
 
     @model_serializer(mode="wrap")
@@ -233,7 +239,7 @@ def _is_loss(name: str) -> bool:
 class Life(Record):
     """A sign of life: when it was given, and by which process."""
 
-    updated: float = Field(ge=0)  # seconds since 1970
+    updated: float = Field(ge=0, lt=253_402_300_800)  # seconds since 1970, before the year 10,000
     pid: int = Field(ge=1, lt=2**31)
     host: str
 
@@ -247,11 +253,11 @@ class Status(Life):
     """`status.json`: how far a running run has come."""
 
     overrides: list[str]
-    step: int = 0
-    steps: int = 0
+    step: int = Field(default=0, ge=0, lt=10**12)
+    steps: int = Field(default=0, ge=0, lt=10**12)
     metric: Annotated[Metric, BeforeValidator(_by_its_name)] = ACCURACY
     validation: float | None = None  # the best value of `metric` so far
-    steps_per_second: float | None = None
+    steps_per_second: float | None = Field(default=None, ge=0)
 
 
 class Sweep(Life):
@@ -260,13 +266,15 @@ class Sweep(Life):
     command: str = ""
     launcher: str = ""
     swept: list[str] = []  # the keys
-    jobs: list[list[str]] | None = None  # the overrides per job; None if a search chooses them as it runs
-    submitted: list[str] = []  # ids of the jobs that the launcher has submitted, in order
-    uid: int = -1
+    # The overrides per job; None if a search chooses them as it runs.
+    jobs: list[list[str]] | None = Field(default=None, max_length=MOST_JOBS)
+    # The ids of the jobs that the launcher has submitted, in order.
+    submitted: list[Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]] = []
+    uid: int = Field(default=-1, ge=-1, lt=2**32)
     ended: bool = False
 
 
-class Confusion(RootModel[dict[str, list[list[float]]]]):
+class Confusion(RootModel[dict[str, list[list[Share]]]]):
     """`confusion.json`: for each method, the mean share [true][predicted] over the held-out networks."""
 
     @model_validator(mode="after")
@@ -283,18 +291,16 @@ R = TypeVar("R", bound=BaseModel)
 def read(kind: type[R], path: Path) -> R | None:
     """Return the record in `path`, or None if there is no such file.
 
-    Raises RecordError, with a message of one line, if it cannot be read.
+    Raises FileError if it cannot be read.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+        return kind.model_validate_json(files.read(path, LARGEST))
+    except NoFile:
         return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValidationError as e:
-        raise RecordError(f"{path}: not what a run writes there, or damaged ({first_problem(e)})") from e
+    except ValidationError as error:
+        raise damaged(path, "what a run writes there", first_problem(error)) from error
 
 
 def save(record: BaseModel, path: Path) -> None:
     """Write the fields of `record` that were set, atomically. Raises UserError."""
-    write(path, (record.model_dump_json(indent=2, exclude_unset=True) + "\n").encode())
+    files.write(path, (record.model_dump_json(indent=2, exclude_unset=True) + "\n").encode())

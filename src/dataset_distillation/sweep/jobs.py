@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import FileError, UserError
 from dataset_distillation.run.folder import RESULT, STATUS, SWEEP
 from dataset_distillation.run.heartbeat import Progress, alive
-from dataset_distillation.run.records import RecordError, Result, Status, Sweep, read
+from dataset_distillation.run.records import MOST_JOBS, Result, Status, Sweep, read
 from dataset_distillation.sweep.submitit import Queue
 
 OPEN = ("queued", "running")
+CENTURY = 3e9  # seconds; a file may hold any speed, and no calendar any date
 
 
 def swept_overrides(job: Path, overrides: list[str]) -> list[str] | None:
@@ -39,14 +41,17 @@ class Job:
         p = self.progress
         if self.state != "running" or not p.steps_per_second:
             return None
-        return (p.steps - p.step) / p.steps_per_second
+        return min((p.steps - p.step) / p.steps_per_second, CENTURY)
 
 
 def jobs_of(folder: Path) -> list[Job]:
     """Return the jobs of the multirun in `folder`, including those not yet started. Raises UserError."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    started = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+    named = (path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]{0,8}", path.name))
+    started = sorted(int(path.name) for path in named if path.is_dir())
+    if len(started) > MOST_JOBS:
+        raise FileError(f"{folder}: {len(started):,} jobs, and at most {MOST_JOBS:,} are read")
     sweep = read(Sweep, folder / SWEEP)
     announced = sweep.jobs if sweep else None
     numbers = started if announced is None else range(len(announced))
@@ -60,7 +65,7 @@ def _job(folder: Path, announced: list[str] | None, queue: Queue) -> Job:
     number = int(folder.name)
     try:
         job = _started(folder, announced)
-    except RecordError as error:
+    except FileError as error:
         return Job(number, folder, "damaged", announced or [], result=Result(error=str(error)))
     if job is None:
         return Job(number, folder, "queued" if queue.may_begin(number) else "missing", announced or [])

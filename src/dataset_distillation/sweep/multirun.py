@@ -17,11 +17,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from dataset_distillation.errors import program, refuse
+from dataset_distillation.errors import ConfigError, program, refuse
+from dataset_distillation.files import read as read_file
 from dataset_distillation.files import write
 from dataset_distillation.run.folder import SWEEP
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
-from dataset_distillation.run.records import Sweep, read
+from dataset_distillation.run.records import LARGEST, MOST_JOBS, Sweep, read
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
@@ -36,9 +37,11 @@ class Multirun:
         self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         # A search chooses its jobs while it runs, so they cannot be listed in advance.
         self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
+        if self.announced and len(self.announced) > MOST_JOBS:
+            raise ConfigError(f"{len(self.announced):,} jobs: must be at most {MOST_JOBS:,}")
         self.path = self.folder / SWEEP
         self.ended = False
-        self.before = self.path.read_bytes() if self.path.exists() else None
+        self.before = read_file(self.path, LARGEST) if self.path.exists() else None
         self.starts, self.earlier = self._starts(), submitted(self.folder)
         self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # per job
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time

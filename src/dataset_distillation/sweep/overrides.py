@@ -14,7 +14,7 @@ def by_key(overrides: list[str]) -> dict[str, str]:
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:
             raise UserError(f"{text}: not a Hydra override; the file that it is from is damaged") from error
         value = override.value()
         if isinstance(value, dict):
