@@ -27,12 +27,12 @@ from dataset_distillation.objectives import ACCURACY, Metric
 
 #: The largest record, in bytes: the confusion matrices of 1,000 classes have about half as many.
 LARGEST = 2**25
-#: The most jobs of a multirun; the state of each is in files of its own.
-MOST_JOBS = 10_000
+MOST_JOBS = 10_000  # of a multirun; the state of each is in files of its own
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 Share = Annotated[float, Field(ge=0, le=1)]
+JobId = Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
 
 
 class Record(BaseModel):
@@ -215,10 +215,9 @@ class Result(Record):
     def _whole(self) -> Result:
         if self.status == "finished" and not self.metrics:
             raise ValueError("a finished run has a metric")
-        rows = [row for row in self.evaluation if self.metric.percent]
-        values = [value for row in rows for value in (row.mean, row.std, row.min, row.max)]
-        values += [self.validation] if self.metric.percent else []
-        if odd := [value for value in values if value is not None and not -1e-6 <= value <= 1 + 1e-6]:
+        values = [value for row in self.evaluation for value in (row.mean, row.std, row.min, row.max)]
+        odd = [v for v in (self.validation, *values) if v is not None and not -1e-6 <= v <= 1 + 1e-6]
+        if odd and self.metric.percent:
             raise ValueError(f"{self.metric.name} is a share of 1, not {odd[0]}")
         return self
 
@@ -266,10 +265,8 @@ class Sweep(Life):
     command: str = ""
     launcher: str = ""
     swept: list[str] = []  # the keys
-    # The overrides per job; None if a search chooses them as it runs.
-    jobs: list[list[str]] | None = Field(default=None, max_length=MOST_JOBS)
-    # The ids of the jobs that the launcher has submitted, in order.
-    submitted: list[Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]] = []
+    jobs: list[list[str]] | None = Field(default=None, max_length=MOST_JOBS)  # overrides; None in a search
+    submitted: list[JobId] = []  # of the jobs that the launcher has submitted, in order
     uid: int = Field(default=-1, ge=-1, lt=2**32)
     ended: bool = False
 
