@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, picture
 from dataset_distillation.datasets.data import Raw, Split
+from dataset_distillation.datasets.official import cifar, files_of, is_cifar, refuse_odd
 from dataset_distillation.datasets.splits import cut
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.errors import FileError, NoFile, UserError, refuse, short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +59,8 @@ class TorchvisionDataset(Dataset):
         if not self.mean or self.test:  # the train set is needed for the mean, or for the test split
             return super().test_split()
         source = self._source()
-        # MNIST and CIFAR check that the files of both splits exist before they read one of them.
-        checks = ("_check_exists", "_check_integrity")
-        unchecked = {check: lambda _: True for check in checks if hasattr(source, check)}
+        # MNIST checks that the files of both splits exist before it reads one of them.
+        unchecked = {"_check_exists": lambda _: True} if hasattr(source, "_check_exists") else {}
         alone = type(source.__name__, (source,), unchecked)
         [test] = self._obtain(alone, self._split_arguments(source)[1:])
         images, labels = self._images(test)
@@ -82,16 +82,26 @@ class TorchvisionDataset(Dataset):
     def _obtain(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
         """Return the splits that `arguments` choose, from the files in `root` or else from the network."""
         try:
-            return [source(self.root, **chosen) for chosen in arguments]
+            return [self._split(source, chosen) for chosen in arguments]
         except Exception as error:  # missing files, or files that another job of the sweep is unpacking
+            first = error
             if not self.download or not _accepts(source, "download"):
                 raise self._missing(error) from error
         try:
-            return self._download(source, arguments)
+            self._download(source, arguments)
+            return [self._split(source, chosen) for chosen in arguments]
         except Exception as error:
-            raise self._missing(error) from error
+            there = isinstance(first, FileError) and not isinstance(first, NoFile)
+            raise self._missing(first if there else error) from error
 
-    def _download(self, source: type, arguments: list[dict[str, Any]]) -> list[Any]:
+    def _split(self, source: type, chosen: dict[str, Any]) -> Any:
+        if is_cifar(source):
+            return cifar(source, self.root, chosen)
+        for file in files_of(source, self.root, chosen):
+            file.verify()
+        return source(self.root, **chosen)
+
+    def _download(self, source: type, arguments: list[dict[str, Any]]) -> None:
         """Let torchvision unpack the archives in `root` and download the missing ones."""
         from filelock import FileLock
 
@@ -103,7 +113,9 @@ class TorchvisionDataset(Dataset):
             contextlib.redirect_stdout(silence),
             contextlib.redirect_stderr(silence),
         ):
-            return [source(self.root, download=True, **chosen) for chosen in arguments]
+            for chosen in arguments:
+                refuse_odd(source, self.root, chosen)
+                source(self.root, download=True, **chosen)
 
     def _split_arguments(self, source: type) -> list[dict[str, Any]]:
         if self.train_arguments or self.test_arguments:
@@ -120,7 +132,7 @@ class TorchvisionDataset(Dataset):
         )
 
     def _missing(self, error: Exception) -> UserError:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = short(" ".join(str(error).split())) or type(error).__name__
         return UserError(
             f"dataset {self.name}: not readable in {Path(self.root).resolve()} ({reason}); put its files "
             "there or set DATA_DIR (or dataset.root) to where they are, or run with dataset.download=true "

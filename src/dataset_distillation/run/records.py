@@ -25,8 +25,7 @@ from dataset_distillation import files
 from dataset_distillation.errors import NoFile, damaged, first_problem
 from dataset_distillation.objectives import ACCURACY, Metric
 
-#: The largest record, in bytes: the confusion matrices of 1,000 classes have about half as many.
-LARGEST = 2**25
+LARGEST = 2**25  # bytes of a record; the confusion matrices of 1,000 classes have about half as many
 MOST_JOBS = 10_000  # of a multirun; the state of each is in files of its own
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
