@@ -25,6 +25,7 @@ from dataset_distillation.run.history import History
 from dataset_distillation.run.records import Result, RunRecord, read
 from support.command_line import distill
 from support.experiments import TINY
+from support.mutations import mutated
 
 RUN = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
 #: How many mutated files of each kind are read; 10,000 in all.
@@ -45,29 +46,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = distill(*RUN, "evaluation.baselines=[random_real]", "hydra.run.dir=run", folder=folder)
     assert ended.code == 0, ended.err
     return folder / "run"
-
-
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """As bad memory, broken disks, torn writes and editors change files."""
-    changed = bytearray(content)
-    for _ in range(draw.choice((1, 1, 3, 20))):
-        # Headers are where most can go wrong.
-        at = draw.randrange(min(len(changed), draw.choice((8, 2000, len(changed)))) or 1)
-        how = draw.choice(("bit", "byte", "token", "lost", "zeros", "cut"))
-        if how == "bit" and changed:
-            changed[at] ^= 1 << draw.randrange(8)
-        elif how == "byte":
-            changed[at : at + 1] = bytes([draw.randrange(256)])
-        elif how == "token":
-            tokens = (b"0", b'"', b"-", b"null", b"{}", b"[]", b"9" * 30, b"\n", b",", b"NaN")
-            changed[at : at + draw.choice((0, 1, 8))] = draw.choice(tokens)
-        elif how == "lost":
-            del changed[at : at + draw.choice((1, 8, 512))]
-        elif how == "zeros":
-            changed[at : at + 512] = bytes(len(changed[at : at + 512]))
-        elif draw.random() < 0.1:
-            del changed[at:]
-    return bytes(changed)
 
 
 def same_set(path: Path, whole: DistilledSet) -> None:

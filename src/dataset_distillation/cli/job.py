@@ -114,6 +114,8 @@ def chosen(by_group: Any) -> dict[str, str]:
 def make_page(write: Callable[[Path], Path], folder: Path) -> None:
     try:
         write(folder)
+    except UserError as error:
+        logging.getLogger("distill").error("no page was made: %s", error)
     except Exception:  # an error of the page must not spoil the run, whose result is already written
         log = logging.getLogger("distill")
         log.exception("no page was made; once the cause is repaired, use: distill-report %s", folder)

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from dataset_distillation.cli.help import version_line
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import FileError, UserError
 from dataset_distillation.run.folder import is_run
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def pages(folder: Path) -> list[Path]:
         return [page.write_run(folder)]
     try:
         started = jobs(folder)
+    except FileError:
+        raise
     except UserError as error:
         hint = "use --output=FOLDER to make the paper's tables from all runs below it"
         raise UserError(f"{folder}: neither a run nor a multirun; {hint}") from error

@@ -18,7 +18,10 @@ def check_folder(folder: Path, config: DictConfig) -> None:
     """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`.
 
     Keys that a run of an older version did not have get their old meaning in `config`.
+
+    Raises FileError if something there cannot be written without waiting, or lies elsewhere.
     """
+    _refuse_odd(folder)
     record, result = read(RunRecord, folder / RUN), finished(folder)
     if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
         return
@@ -27,6 +30,17 @@ def check_folder(folder: Path, config: DictConfig) -> None:
     adopt(config, earlier.config)
     if changes := differences(read_config(config), resolved(config), earlier.config):
         raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
+
+
+def _refuse_odd(folder: Path) -> None:
+    """Raise FileError for pipes and devices, and for links in the place of files that Hydra writes into."""
+    for path in [*folder.glob("*"), *folder.glob(".hydra/*")]:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise FileError(f"{path}: neither a file nor a folder; remove it")
+        if path.suffix == ".log" and not path.is_file():
+            raise FileError(f"{path}: not a file, and the run would write into it; remove it")
+        if path.is_symlink() and (path.suffix == ".log" or path.parent.name == ".hydra"):
+            raise FileError(f"{path}: a link, and the run would write elsewhere; remove it")
 
 
 def finished(folder: Path) -> Result | None:
