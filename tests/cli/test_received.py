@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +16,7 @@ from hydra.types import RunMode
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli import hydra_app
+from dataset_distillation.distilled.artifact import DistilledSet
 from support.command_line import Ended, distill, distill_evaluate
 from support.experiments import TINY
 
@@ -97,6 +100,89 @@ def test_code_in_an_artifact_must_be_typed(group: str, key: str, received: Path,
     metadata["choices"][group] = "../schema/architecture/imported"
     replace(made, metadata=metadata).save(received / "sent.safetensors")
     refused(distill_evaluate("artifact=sent.safetensors", folder=received), "which does not exist")
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> DistilledSet:
+    folder = tmp_path_factory.mktemp("sent")
+    assert distill(*SMALL, "init=fixed", "hydra.run.dir=run", folder=folder).code == 0
+    return load_distilled(folder / "run" / "distilled.safetensors")
+
+
+def resealed(sent: DistilledSet, folder: Path, **changes: Any) -> Path:
+    """The artifact with other metadata, or without those that are None."""
+    metadata = {key: value for key, value in {**sent.metadata, **changes}.items() if value is not None}
+    replace(sent, metadata=metadata).save(folder / "sent.safetensors")
+    return folder / "sent.safetensors"
+
+
+def test_what_an_artifact_says_is_never_looked_up(
+    sent: DistilledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the environment of whoever evaluates it, whose result the sender may see."""
+    monkeypatch.setenv("SECRET", "hidden")
+    text = r"${oc.env:SECRET} \${x} \\${y}"
+    config = json.loads(json.dumps(sent.metadata["config"]))
+    config["dataset"]["name"] = text
+    names = [text, *sent.metadata["class_names"][1:]]
+    path = resealed(sent, tmp_path, config=config, class_names=names)
+    judged = [f"artifact={path}", "evaluation.networks=1", "logger=none", "hydra.run.dir=judged"]
+    ended = distill_evaluate(*judged, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    result = json.loads((tmp_path / "judged" / "result.json").read_text())
+    assert result["config"]["dataset"]["name"] == text
+    assert result["class_names"] == names
+    left = [file for file in (tmp_path / "judged").rglob("*") if file.is_file()]
+    assert [file for file in left if b"hidden" in file.read_bytes()] == []
+
+
+def test_a_record_is_never_looked_up_either(tmp_path: Path) -> None:
+    record(tmp_path, *SMALL, "dataset.name=${oc.env:HOME}")
+    refused(distill(f"resume={tmp_path}", folder=tmp_path), "an interpolation, and files hold values")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"init": None}, "its metadata have no init"),
+        ({"init": 3}, "metadata init: Input should be a valid string"),
+        (
+            {"class_names": ["x" * 1001] * 10},
+            "metadata class_names.0: String should have at most 1000 characters",
+        ),
+        ({"class_names": ["x"] * 100_001}, "metadata class_names: List should have at most 100000 items"),
+        ({"mean": ["a"]}, "metadata mean.0: Input should be a valid number"),
+        ({"choices": {"dataset": ["digits"]}}, "metadata choices.dataset: Input should be a valid string"),
+        ({"config": {}}, "was made by a Python program"),
+        ({"config": {"dataset": 1, "architecture": {}}}, "its config has no"),
+    ],
+)
+def test_an_artifact_that_was_sealed_again(
+    changes: dict[str, Any], told: str, sent: DistilledSet, tmp_path: Path
+) -> None:
+    ended = distill_evaluate(f"artifact={resealed(sent, tmp_path, **changes)}", folder=tmp_path)
+    refused(ended, told)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_weights_in_an_artifact_are_those_of_the_network(sent: DistilledSet, tmp_path: Path) -> None:
+    weights = {name: weight[:1] for name, weight in sent.initial_weights.items()}
+    replace(sent, initial_weights=weights).save(tmp_path / "sent.safetensors")
+    judged = ["artifact=sent.safetensors", "logger=none", "trainer.accelerator=cpu"]
+    ended = distill_evaluate(*judged, folder=tmp_path)
+    assert ended.code == 1
+    assert "its weights are not those of the network" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_what_a_resumed_run_writes_into_lies_in_its_folder(received: Path, tmp_path: Path) -> None:
+    record(received, *SMALL)
+    (received / "distill.log").symlink_to(tmp_path / "elsewhere")
+    refused(distill(f"resume={received}", folder=tmp_path), "a link, and the run would write elsewhere")
+    (received / "distill.log").unlink()
+    os.mkfifo(received / "distill.log")
+    refused(distill(f"resume={received}", folder=tmp_path), "neither a file nor a folder; remove it")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_an_artifact_of_a_network_of_ones_own(received: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, convert, moments
 from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
-from dataset_distillation.datasets.image_folder import ImageFolder
+from dataset_distillation.datasets.image_folder import ImageFolder, _samples
 from dataset_distillation.datasets.imported import Imported
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.errors import ConfigError, UserError
@@ -411,6 +411,50 @@ def test_train_and_test_must_have_the_same_classes(tree: Path) -> None:
         Image.new("RGB", (9, 9)).save(tree.parent / "both" / "test" / name / "1.png")
     message = error_of(ImageFolder(path=str(tree.parent / "both"), channels=3, image_size=8))
     assert "only one has dog, fox" in message
+
+
+def test_a_link_gives_no_class_the_images_of_another(tree: Path) -> None:
+    def message() -> str:
+        return error_of(ImageFolder(path=str(tree), channels=3, image_size=8))
+
+    for target in (tree, tree.parent, tree / "dog", tree / "cat"):
+        (link := tree / "dog" / "link").symlink_to(target, target_is_directory=True)
+        assert "the same folder as" in message()
+        assert message().endswith("; remove the link")
+        link.unlink()
+    # A folder elsewhere is nobody else's.
+    (tree / "dog").rename(tree.parent / "elsewhere")
+    (tree / "dog").symlink_to(tree.parent / "elsewhere")
+    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "channels": 3, "image_size": 8}
+    assert len(ImageFolder(path=str(tree), **given).read().train[1]) == 16
+
+
+def test_the_images_are_those_of_torchvision_in_its_order(tree: Path) -> None:
+    from torchvision.datasets import ImageFolder as Theirs
+
+    for name in ("a", "b/c", "B"):
+        (tree / "cat" / name).mkdir(parents=True)
+        for image in ("2.PNG", "10.jpg", "x.txt"):
+            (tree / "cat" / name / image).touch()
+    theirs = Theirs(str(tree), allow_empty=True)
+    assert _samples(tree) == (theirs.samples, theirs.classes)
+
+
+def test_a_name_in_another_encoding_is_shown_escaped(tree: Path) -> None:
+    os.rename(tree / "cat", os.fsencode(tree) + b"/caf\xe9")
+    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "channels": 3, "image_size": 8}
+    assert ImageFolder(path=str(tree), **given).load(0).specification.class_names == (r"caf\udce9", "dog")
+
+
+@pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b""])
+def test_only_formats_of_images_are_read(content: bytes, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would run a program, Ghostscript, for PostScript, whatever a file is called."""
+    monkeypatch.setattr(subprocess, "Popen", None)
+    (tree / "cat" / "0.png").write_bytes(content)
+    told = error_of(ImageFolder(path=str(tree), channels=3, image_size=8))
+    assert (
+        told == f"{tree / 'cat' / '0.png'}: not a readable image (not of a known format); repair or remove it"
+    )
 
 
 # --- imported ---

@@ -43,23 +43,9 @@ from support.experiments import TINY
 from support.mutations import changed, mutated
 
 OPTIONS = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
-STATUS = {
-    "updated": 1e9,
-    "pid": 1,
-    "host": "h",
-    "overrides": ["seed=1"],
-    "step": 3,
-    "steps": 9,
-    "steps_per_second": 2.0,
-}
-SWEEP = {
-    "updated": 1e9,
-    "pid": 1,
-    "host": "h",
-    "jobs": [["seed=1"], ["seed=2"]],
-    "submitted": ["1_0"],
-    "launcher": "x",
-}
+LIFE = {"updated": 1e9, "pid": 1, "host": "h"}
+STATUS = {**LIFE, "overrides": ["seed=1"], "step": 3, "steps": 9, "steps_per_second": 2.0}
+SWEEP = {**LIFE, "jobs": [["seed=1"], ["seed=2"]], "submitted": ["1_0"], "launcher": "x"}
 
 
 class Target(NamedTuple):
@@ -109,6 +95,10 @@ def read_pickle(path: Path) -> None:
     official._unpickled(official.Official(path))
 
 
+def write_page(path: Path) -> None:
+    page.write_run(path.parent)
+
+
 def read_member(path: Path) -> None:
     kind = Pretraining(folder=str(path.parent))
     pool = Pool(MLP(), Digits(), kind, torch.device("cpu"), False)
@@ -134,13 +124,13 @@ TARGETS = [
     Target("weights.safetensors", lambda path: Checkpoint(path=str(path))._tensors, in_bytes),
     Target("test_batch", read_pickle, in_bytes),
     Target("images.txt", lines, in_bytes),
-    # Everything together, as distill-report reads it.
-    *(
-        Target(name, lambda path: page.write_run(path.parent), change)
-        for name, change in (("result.json", in_values), ("history.csv", in_bytes), ("evaluation.csv", in_bytes),
-                             ("confusion.json", in_values), ("distilled.safetensors", in_metadata))
-    ),
-]  # fmt: skip
+    # Everything together, as distill-report reads it; a page takes most of a second.
+    Target("result.json", write_page, in_values),
+    Target("history.csv", write_page, in_bytes),
+    Target("evaluation.csv", write_page, in_bytes),
+    Target("confusion.json", write_page, in_values),
+    Target("distilled.safetensors", write_page, in_metadata),
+]
 IDS = [f"{number}-{target.name.rpartition('/')[2]}" for number, target in enumerate(TARGETS)]
 
 
@@ -181,12 +171,14 @@ def fuzz(target: Target, whole: Path, examples: int) -> None:
     def one(seed: int) -> None:
         path.write_bytes(sound)
         target.change(path, random.Random(seed))
+        told = str(path)
         try:
             target.read(path)
         except UserError as error:
-            assert str(error).startswith(str(path.parent))
-            assert str(error).isprintable()
-            assert len(str(error)) < 1000
+            told = str(error)
+        assert str(path.parent) in told
+        assert told.isprintable()
+        assert len(told) < 1000
 
     try:
         one()
@@ -194,16 +186,15 @@ def fuzz(target: Target, whole: Path, examples: int) -> None:
         path.write_bytes(sound)
 
 
-@pytest.mark.filterwarnings(
-    "ignore"
-)  # pandas, Pillow and matplotlib warn of odd values; what counts is the end
+# pandas, Pillow and matplotlib warn of odd values.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS, ids=IDS)
 def test_a_sample(target: Target, whole: Path) -> None:
-    fuzz(target, whole, 15)
+    fuzz(target, whole, 2 if target.read is write_page else 15)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS, ids=IDS)
 def test_many(target: Target, whole: Path) -> None:
-    fuzz(target, whole, 500)
+    fuzz(target, whole, 60 if target.read is write_page else 500)

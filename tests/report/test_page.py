@@ -20,7 +20,8 @@ from PIL import Image
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.report import main as distill_report
-from dataset_distillation.distilled.pictures import visible
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.pictures import MOST, visible
 from dataset_distillation.errors import UserError
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing, page, table
@@ -297,6 +298,20 @@ def test_a_picture_that_cannot_be_read_costs_a_line(tmp_path: Path, caplog: pyte
     assert "images" in sections(page.write_run(tmp_path / "run").parent)
     [message] = caplog.messages
     assert message.startswith(f"{tmp_path / 'run' / 'images' / 'real.png'}: not a readable image")
+
+
+def test_the_page_of_many_classes_is_a_part(tmp_path: Path) -> None:
+    """100,000 classes of a pixel each: the page shows the first images and says how many it leaves out."""
+    folder = write_run(tmp_path / "run")
+    names = [f"class {number}" for number in range(100_000)]
+    metadata = {**load_distilled(folder / "distilled.safetensors").metadata, "class_names": names}
+    images, labels = torch.zeros(1, 100_000, 3, 1, 1), torch.arange(100_000).view(1, -1)
+    DistilledSet(images, labels, torch.ones(1, 1), {}, metadata).save(folder / "distilled.safetensors")
+    for name in ("confusion.json", "images/real.png", "evaluation.csv", "history.csv"):
+        (folder / name).unlink()
+    shown = text(page.write_run(folder).parent)
+    assert shown.count("<figure") == MOST
+    assert f"Another {100_000 - MOST} images are left out." in shown
 
 
 def test_a_line_of_a_chart_goes_through_its_points() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 #: Values that are of another kind, too large, or mean something elsewhere.
 ODD: list[Any] = [
-    None, True, -1, 0, 10**30, 1e308, -1e-308, "", "x", "²", "\r", "\x1b[31m", "${oc.env:HOME}", "../..", "x" * 10**5,
-    [], [[]], {}, {"": None}, [1, 2, 3], [None] * 1000,
+    None, True, -1, 0, 10**30, 1e308, -1e-308, "", "x", "²", "\r", "\x1b[31m", "${oc.env:HOME}", "../..",
+    "x" * 10**5, [], [[]], {}, {"": None}, [1, 2, 3], [None] * 1000,
 ]  # fmt: skip
 
 

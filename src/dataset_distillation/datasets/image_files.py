@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.conversion import decoded, opened_image
+from dataset_distillation.datasets.conversion import LARGEST, decoded, opened_image
 from dataset_distillation.datasets.data import Identities, Split
 from dataset_distillation.datasets.splits import verify_labels
 from dataset_distillation.errors import FileError, NoFile, UserError, damaged, refuse
-from dataset_distillation.files import read
+from dataset_distillation.files import opened, read
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +172,7 @@ def _size(file: Path) -> tuple[int, int]:
 
 
 def _ends_as_a_jpeg(file: Path) -> bool:
-    with open(file, "rb") as content:
+    with opened(file, LARGEST) as content:
         content.seek(-len(JPEG_END), 2)
         return content.read() == JPEG_END
 
