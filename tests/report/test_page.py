@@ -305,7 +305,7 @@ def test_the_page_of_many_classes_is_a_part(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     names = [f"class {number}" for number in range(100_000)]
     metadata = {**load_distilled(folder / "distilled.safetensors").metadata, "class_names": names}
-    images, labels = torch.zeros(1, 100_000, 3, 1, 1), torch.arange(100_000).view(1, -1)
+    images, labels = torch.zeros(1, 100_000, 1, 1, 1), torch.arange(100_000).view(1, -1)
     DistilledSet(images, labels, torch.ones(1, 1), {}, metadata).save(folder / "distilled.safetensors")
     for name in ("confusion.json", "images/real.png", "evaluation.csv", "history.csv"):
         (folder / name).unlink()

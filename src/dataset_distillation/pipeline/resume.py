@@ -35,12 +35,11 @@ def check_folder(folder: Path, config: DictConfig) -> None:
 def _refuse_odd(folder: Path) -> None:
     """Raise FileError for pipes and devices, and for links in the place of files that Hydra writes into."""
     for path in [*folder.glob("*"), *folder.glob(".hydra/*")]:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise FileError(f"{path}: neither a file nor a folder; remove it")
-        if path.suffix == ".log" and not path.is_file():
-            raise FileError(f"{path}: not a file, and the run would write into it; remove it")
-        if path.is_symlink() and (path.suffix == ".log" or path.parent.name == ".hydra"):
+        written = path.suffix == ".log" or path.parent.name == ".hydra"
+        if path.is_symlink() and written:
             raise FileError(f"{path}: a link, and the run would write elsewhere; remove it")
+        if path.exists() and not (path.is_file() or (path.is_dir() and not written)):
+            raise FileError(f"{path}: not a file that a run can write into; remove it")
 
 
 def finished(folder: Path) -> Result | None:
