@@ -26,6 +26,7 @@ from dataset_distillation.networks import pool as pool_of_networks
 from dataset_distillation.networks import pretraining
 from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pool import Pool
+from dataset_distillation.networks.pretraining import Member
 from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
 from support.waiting import DEADLINE
@@ -144,6 +145,20 @@ def test_a_damaged_member_is_trained_again(
     pool.members(["init 0"])
     assert path.read_bytes() == sound
     assert "is damaged" in caplog.text
+
+
+def test_a_member_of_another_shape_or_accuracy_is_trained_again(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    [member] = pool.members(["init 0"])
+    path = pool.folder / "init-0.safetensors"
+    sound = path.read_bytes()
+    flat = {name: weight.flatten() for name, weight in member.weights.items()}
+    for other in (Member(flat, 0.5), Member(member.weights, 1e31), Member(member.weights, float("nan"))):
+        pool.save("init 0", other)
+        pool.members(["init 0"])
+        assert path.read_bytes() == sound
+    assert caplog.text.count("is damaged") == 6  # each is looked at once more where nobody else trains
 
 
 def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_path: Path) -> None:

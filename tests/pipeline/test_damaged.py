@@ -166,6 +166,36 @@ def test_a_checkpoint_of_something_else_is_passed_over(run: Path, tmp_path: Path
     assert "not a checkpoint" in goes_on(run, tmp_path)
 
 
+def sealed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    checkpoint = torch.load(path, weights_only=True)
+    change(checkpoint)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    path.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda checkpoint: checkpoint["state_dict"].update({"distilled.images": torch.zeros(3)}),
+        lambda checkpoint: checkpoint["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(3)),
+        lambda checkpoint: checkpoint["loops"].clear(),
+        lambda checkpoint: checkpoint["callbacks"]["Best"].update(value=1e31),
+        lambda checkpoint: checkpoint["callbacks"]["Best"]["distilled"].clear(),
+    ],
+)
+def test_a_checkpoint_that_was_sealed_again_is_refused(
+    change: Callable[[dict[str, Any]], Any], run: Path, tmp_path: Path
+) -> None:
+    for path in (unfinished(run, tmp_path) / "checkpoints").iterdir():
+        sealed(path, change)
+    options = ["evaluation.baselines=[random_real]", "hydra.run.dir=run"]
+    ended = distill(*RUN, *options, folder=tmp_path)
+    assert ended.code == 1
+    assert ".ckpt: not a checkpoint of this run, or damaged (" in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err
+
+
 def test_a_checkpoint_knows_the_config_it_is_of(run: Path, tmp_path: Path) -> None:
     (unfinished(run, tmp_path) / "run.json").unlink()
     ended = distill(*RUN, "outer.learning_rate=0.5", "hydra.run.dir=run", folder=tmp_path)

@@ -148,6 +148,11 @@ class Checkpoints(Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         checkpoint["key"] = self.key
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        _check_shapes(checkpoint, pl_module)
+
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed": self.elapsed}
 
@@ -163,8 +168,6 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = time.monotonic()
-        for optimizer in trainer.optimizers:
-            _check_shapes(optimizer)
         self.resumed = True
         # This replaces Lightning's own handler of SIGTERM, which would end the run without a checkpoint.
         # Lightning's teardown restores the handlers that were set before.
@@ -237,20 +240,21 @@ class Best(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.value, self.distilled = state_dict["value"], state_dict["distilled"]
-        if self.value is not None and not (0 if self.metric.percent else -math.inf) <= self.value <= (
-            1 if self.metric.percent else math.inf
-        ):
+        lowest, highest = (0, 1) if self.metric.percent else (-math.inf, math.inf)
+        if self.value is not None and not lowest <= self.value <= highest:
             raise ValueError(f"its best {self.metric.name} is {self.value}")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shapes = {name: tensor.shape for name, tensor in pl_module.state_dict().items()}
-        if self.distilled and {name: tensor.shape for name, tensor in self.distilled.items()} != shapes:
-            raise ValueError("its best distilled data have other shapes")
 
+def _check_shapes(checkpoint: dict[str, Any], module: pl.LightningModule) -> None:
+    """Raise ValueError unless Adam's state and the best data have the shapes of the module's parameters.
 
-def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
-    """Raise ValueError unless the state of each parameter has its shape; torch does not look."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape not in (parameter.shape, torch.Size([])):
+    Neither torch nor Lightning looks before they are used.
+    """
+    shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    best = checkpoint["callbacks"]["Best"]["distilled"]
+    if best is not None and {name: tensor.shape for name, tensor in best.items()} != shapes:
+        raise ValueError("its best distilled data have other shapes")
+    for number, parameter in enumerate(module.parameters()):
+        for name, value in checkpoint["optimizer_states"][0]["state"].get(number, {}).items():
+            if value.shape not in (parameter.shape, torch.Size([])):
                 raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
