@@ -156,8 +156,8 @@ def test_each_job_is_a_finished_run_of_its_own(sweep: Sweep) -> None:
 
 
 def test_later_jobs_find_nothing_in_the_environment(sweep: Sweep) -> None:
-    # WANDB_SERVICE is how W&B finds its own process again, and every job switches telemetry off; WANDB_MODE, say,
-    # would change the next job.
+    # WANDB_SERVICE is how W&B finds its own process again, and every job switches telemetry off.
+    # WANDB_MODE, say, would change the next job.
     allowed = {"WANDB_SERVICE", "WANDB_ERROR_REPORTING"}
     assert {name for name in sweep[2] if name.startswith("WANDB")} <= allowed
 
