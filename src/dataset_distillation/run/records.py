@@ -230,8 +230,7 @@ class Result(Record):
 
 
 def _is_loss(name: str) -> bool:
-    """Version 0.1 had no other sign of a metric's direction than its name."""
-    return name.endswith("loss")
+    return name.endswith("loss")  # version 0.1 had no other sign of a metric's direction
 
 
 class Life(Record):
