@@ -200,7 +200,7 @@ def test_a_torch_dataset_and_a_test_set_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "options", "message"),
     [
-        (torch.zeros(4, 2, 3), torch.zeros(4).long(), {}, "images of 2×3 pixels: must be square"),
+        (torch.zeros(40, 2, 3), torch.arange(40) % 2, {}, "images of 2×3 pixels: must be square"),
         (torch.zeros(4, 5), torch.zeros(4).long(), {}, r"shape \(4, 5\): must be uint8 or float"),
         (torch.zeros(4, 3, 3), torch.zeros(3).long(), {}, "4 images with 3 labels"),
         (torch.zeros(4, 3, 3), torch.zeros(4), {}, r"must be integers \(N,\), or floats \(N, 1\)"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.errors import UserError
+from dataset_distillation.run.machine import check_room
 
 if TYPE_CHECKING:
     import torch
@@ -46,11 +47,26 @@ def convert(images: torch.Tensor, channels: int, size: int, border: int = 0) -> 
     if images.shape[1] > channels:
         images = _through_floats(images, functional.rgb_to_grayscale)
     inner = [size - 2 * border] * 2
+    if images.shape[2:] != (size, size):
+        check_images(len(images), channels, size)
     if images.shape[2:] != tuple(inner):
         images = _through_floats(images, lambda chunk: functional.resize(chunk, inner, antialias=True))
     if border:
         images = pad(images, [border] * 4)
     return functional.grayscale_to_rgb(images) if images.shape[1] < channels else images
+
+
+def check_images(number: int, channels: int, size: int) -> None:
+    """Raise ConfigError unless so many images, uint8 of `size` × `size` pixels, fit the free memory."""
+    check_room("dataset.image_size", size, number * channels * size**2, f"{number} images")
+
+
+def blank(number: int, channels: int, size: int) -> torch.Tensor:
+    """Return uint8 images (number, channels, size, size), to be filled. Raises ConfigError if too many."""
+    import torch
+
+    check_images(number, channels, size)
+    return torch.empty(number, channels, size, size, dtype=torch.uint8)
 
 
 def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

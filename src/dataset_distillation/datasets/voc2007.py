@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from dataset_distillation.datasets import MOST_PIXELS
 from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, count
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -29,7 +30,7 @@ class VOC2007(Files):
 
     name: str = "VOC2007"
     channels: int = 3
-    image_size: int = 224
+    image_size: int = count(224, most=MOST_PIXELS)
     mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
     std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
     difficult: bool = True

@@ -14,6 +14,7 @@ def check(e: Experiment) -> None:
     e.distilled.check(e.objective, e.dataset.name)
     e.unroll.check(e.distilled.inner_steps)
     e.trainer.check(e.init.networks)
+    e.init.check_held_out(e.evaluation.networks)
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
     if isinstance(e, Evaluate):
         _check_evaluate(e)

@@ -170,7 +170,8 @@ class Pool:
     def _workers(self, members: int) -> int:
         if self.device.type != "cpu":
             return 1
-        return min(self.pretraining.workers or joblib.cpu_count(), members)
+        cores = joblib.cpu_count()
+        return min(self.pretraining.workers or cores, cores, members)
 
     def _path(self, member: str) -> Path:
         return self.folder / f"{member.replace(' ', '-')}.safetensors"

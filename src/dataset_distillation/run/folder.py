@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dataset_distillation.errors import given
+
 # A run.
 CONFIG = "config.yaml"  # the resolved config
 RUN = "run.json"  # the config and the overrides, and every attempt
@@ -30,6 +32,16 @@ TABLE_MARKDOWN = "sweep.md"
 def step_picture(step: int) -> str:
     """The name of the picture of a step's images, in `IMAGES`."""
     return f"step_{step:02}.png"
+
+
+def folder_of(key: str, path: str) -> Path:
+    """Return the folder `path`. Raises ConfigError, naming `key`, if it is empty: that would be this one."""
+    return Path(given(key, path))
+
+
+def missing(folder: Path) -> list[Path]:
+    """Return `folder` and those above it that do not exist, the lowest first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def is_run(folder: Path) -> bool:
