@@ -43,7 +43,8 @@ from support.waiting import DEADLINE, eventually
 LIFE = {"updated": 0.0, "pid": 1, "host": "elsewhere"}
 
 #: An error that no job has before it reads the data.
-TOO_FEW = "dataset.validation=0.001: cuts 2 of 1437 images: both parts need 10, one per class; set it to 0.01 or more"
+SHARE = "dataset.validation=0.001"
+TOO_FEW = f"{SHARE}: cuts 2 of 1437 images: both parts need 10, one per class; set it to 0.01 or more"
 
 
 def result(job: Path) -> dict[str, Any]:

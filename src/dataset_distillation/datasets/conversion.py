@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-#: Images resized at a time, so that the intermediate floats stay small for a dataset of any size.
-CHUNK = 1024
+#: Pixels resized at a time, so that the intermediate floats stay small for a dataset of any size.
+CHUNK = 1024 * 3 * 64**2
 
 
 def channels_first(images: Any) -> torch.Tensor:
@@ -45,12 +45,12 @@ def convert(images: torch.Tensor, channels: int, size: int, border: int = 0) -> 
     from torchvision.transforms.v2 import functional
 
     if images.shape[1] > channels:
-        images = _through_floats(images, functional.rgb_to_grayscale)
+        images = _through_floats(images, size, functional.rgb_to_grayscale)
     inner = [size - 2 * border] * 2
     if images.shape[2:] != (size, size):
         check_images(len(images), channels, size)
     if images.shape[2:] != tuple(inner):
-        images = _through_floats(images, lambda chunk: functional.resize(chunk, inner, antialias=True))
+        images = _through_floats(images, size, lambda chunk: functional.resize(chunk, inner, antialias=True))
     if border:
         images = pad(images, [border] * 4)
     return functional.grayscale_to_rgb(images) if images.shape[1] < channels else images
@@ -69,14 +69,18 @@ def blank(number: int, channels: int, size: int) -> torch.Tensor:
     return torch.empty(number, channels, size, size, dtype=torch.uint8)
 
 
-def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def _through_floats(
+    images: torch.Tensor, size: int, change: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     """Apply `change` to the images, chunk by chunk, as floats, and round the result.
 
     On uint8 torchvision truncates grays (white becomes 254) and resizes differently on different CPUs.
     """
     import torch
 
-    chunks = (change(chunk.float()).round_().clamp_(0, 255).to(torch.uint8) for chunk in images.split(CHUNK))
+    channels, *shape = images.shape[1:]
+    chunk = max(1, CHUNK // (channels * max(*shape, size) ** 2))
+    chunks = (change(part.float()).round_().clamp_(0, 255).to(torch.uint8) for part in images.split(chunk))
     return torch.cat(list(chunks))
 
 

@@ -57,6 +57,7 @@ def distill(
     device = problem.device.type
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
+    outer.check(*problem.data.specification.shape[:2])
     unroll.check(distilled.inner_steps)
     trainer.check(problem.init.networks)
     problem.check_networks(0, evaluation.validation_networks)

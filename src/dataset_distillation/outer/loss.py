@@ -22,8 +22,7 @@ from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import stack, unstack
 from dataset_distillation.outer.options import Outer
-from dataset_distillation.problem import FLOAT, Problem
-from dataset_distillation.run.machine import check_room
+from dataset_distillation.problem import Problem
 from dataset_distillation.unroll import Moment, Unroll
 
 log = logging.getLogger(__name__)
@@ -58,9 +57,6 @@ class OuterLoss:
     def __init__(
         self, problem: Problem, distilled: DistilledData, outer: Outer, unroll: Unroll, networks: int
     ) -> None:
-        shape = problem.data.specification.shape
-        size = outer.batch_size * math.prod(shape) * FLOAT
-        check_room("outer.batch_size", outer.batch_size, 2 * size, "the real images of a step, twice")
         self.problem, self.distilled = problem, distilled
         self.outer, self.unroll, self.networks = outer, unroll, networks
         self.norms: list[Tensor] = []  # norm of each network's meta-gradient, before the clip; caller clears

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.run.machine import check_room
 
 
 class Schedule(StrEnum):
@@ -76,6 +77,11 @@ class Outer:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise refuse("outer.betas", self.betas, "must be two numbers in [0, 1)")
         self.schedule = member("outer.schedule", self.schedule, Schedule)
+
+    def check(self, channels: int, size: int) -> None:
+        """Raise ConfigError unless the real images of an outer step, twice, fit the free memory."""
+        needed = 2 * 4 * self.batch_size * channels * size**2
+        check_room("outer.batch_size", self.batch_size, needed, "the real images of an outer step")
 
 
 @dataclass

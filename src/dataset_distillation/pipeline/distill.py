@@ -67,10 +67,10 @@ def _fitting(
     """Return the module and the bytes of its meta-gradient. Raises ConfigError if they do not fit."""
     problem.check_networks(e.evaluation.networks, e.evaluation.validation_networks)
     module = _module(e, problem, record)
+    size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
     number = module.distilled.images.shape[:2].numel()
     log.info("distilling %s into %s images", problem.data.specification.name, number)
-    resumed = any(checkpoints.glob("*.ckpt"))
-    return module, check_memory(module.outer_loss, e.trainer, resumed)
+    return module, size
 
 
 def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> DistillationModule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset_distillation.errors import given
+from dataset_distillation.errors import given, refuse
 
 # A run.
 CONFIG = "config.yaml"  # the resolved config
@@ -35,8 +35,15 @@ def step_picture(step: int) -> str:
 
 
 def folder_of(key: str, path: str) -> Path:
-    """Return the folder `path`. Raises ConfigError, naming `key`, if it is empty: that would be this one."""
-    return Path(given(key, path))
+    """Return the folder `path`.
+
+    Raises ConfigError, naming `key`, if it is empty, which would mean the present folder, or if Hydra would
+    take its name for an interpolation.
+    """
+    folder = Path(given(key, path))
+    if "${" in str(folder.absolute()):
+        raise refuse(key, folder, "no run can be in a folder whose name contains ${", "rename the folder")
+    return folder
 
 
 def missing(folder: Path) -> list[Path]:
