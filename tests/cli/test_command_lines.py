@@ -188,11 +188,14 @@ m +zzz=1,2                                  -> zzz=1: no such key
 m init=pretrained evaluation.networks=1,9 init.held_out=2 -> init.held_out=2: evaluation needs 9 networks
 m hydra.sweep.subdir=same seed=0,1          -> must be ${{hydra.job.num}}, by which jobs are found
 m hydra.sweep.dir= seed=0,1                 -> hydra.sweep.dir=: is empty
+m hydra/launcher=joblib hydra.launcher.n_jobs=1000000000 seed=range(0,9000) -> GB for 9000 processes, and
+m hydra.sweeper.params={{seed:1}}             -> hydra.sweeper.params
 m hydra/launcher=slum seed=0,1              -> hydra/launcher=slum: must be one of
 m hydra/sweeper=zzz seed=0,1                -> hydra/sweeper=zzz: must be one of
 p init=random                               -> there is nothing to train
 p init=pretrained init.pretraining.folder=  -> init.pretraining.folder=: is empty
 p init=pretrained init.pool_size=0          -> init.pool_size=0: must be greater than 0
+p init=pretrained dataset=digits init.pretraining.batch_size=5000 -> digits has 1293 images to train on
 p dataset=imagenet                          -> dataset=imagenet: must be one of
 p seed=1,2 init=pretrained                  -> seed
 e artifact=                                 -> artifact=: is empty

@@ -54,6 +54,15 @@ def test_keys_of_hydra_are_no_part_of_a_job() -> None:
     assert Expansion.of(parsed("seed=1,2", "hydra.verbose=true")).jobs == [["seed=1"], ["seed=2"]]
 
 
+def test_of_many_jobs_each_value_is_tried_once() -> None:
+    grid = Expansion.of(parsed("a=range(0,30)", "b=range(0,20)"))
+    tried = [grid.jobs[number] for number in grid.typical()]
+    assert len(tried) == 30 + 20 - 1
+    assert {value for job in tried for value in job} == {value for job in grid.jobs for value in job}
+    assert len(Expansion.of(parsed("a=range(0,1000)")).typical()) == 100
+    assert Expansion.of(parsed("a=1,2", "b=3,4")).typical() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [

@@ -7,7 +7,6 @@ import copy
 import io
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dataset_distillation.cli.help import answer
 from dataset_distillation.cli.job import chosen, make_page, run_job
-from dataset_distillation.cli.messages import EXPECTED, complain
+from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.pipeline.resume import check_folder
-from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing
+from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
 
@@ -57,11 +56,11 @@ class SweepGuard(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             sweep = Multirun(config)
+            sweep.give(config)
             if SweepGuard.resuming:
                 sweep.same_as_before()
             else:
                 _check_jobs(config, sweep)
-            sweep.give(config)
             sweep.heartbeat.start()
         except EXPECTED as error:
             sys.exit(complain(error))
@@ -80,9 +79,12 @@ def check_job(config: DictConfig, folder: Path) -> None:
 
 def _check_jobs(config: DictConfig, sweep: Multirun) -> None:
     """Raise an error if one of the jobs would be refused, before another has run for hours."""
+    if sweep.expansion is None:
+        return
     loader = GlobalHydra.instance().config_loader()
-    for number, overrides in enumerate(sweep.announced or []):
-        check_job(loader.load_sweep_config(config, overrides), sweep.folder / str(number))
+    for number in sweep.expansion.typical():
+        job = loader.load_sweep_config(config, sweep.expansion.jobs[number])
+        check_job(job, sweep.folder / str(number))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
@@ -141,9 +143,9 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
     except Exception as error:
         if SweepGuard.sweep and SweepGuard.sweep.started():
             return 1  # the job has logged its error
-        if not isinstance(error, EXPECTED):
-            raise
-        return complain(error)
+        if told := error if isinstance(error, EXPECTED) else of_hydra(error):
+            return complain(told)
+        raise
     return 0
 
 
@@ -167,10 +169,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
 def _withdraw(made: list[Path]) -> None:
     """Remove the folder of a run that was refused once its data and its network were known."""
     if made and not is_run(made[0]):
-        with contextlib.suppress(OSError):
-            shutil.rmtree(made[0])
-            for folder in made[1:]:
-                folder.rmdir()
+        remove(made)
 
 
 def _resumed(arguments: list[str]) -> list[str]:

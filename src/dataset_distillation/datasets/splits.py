@@ -34,7 +34,8 @@ def stratified(
     if min(cut, total - cut) < len(counts):
         allowed = f"cuts {cut} of {total} images: both parts need {len(counts)}, one per class"
         least = math.ceil(100 * len(counts) / total) / 100
-        raise refuse(key, share, allowed, f"set it to {least} or more" if least <= 0.5 else "add images")
+        remedy = f"set it to {least} or more" if cut < len(counts) else f"set it to {1 - least:.2f} or less"
+        raise refuse(key, share, allowed, remedy if least <= 0.5 else "add images")
     indices, classes = torch.arange(total).numpy(), labels.numpy()
     parts = train_test_split(indices, test_size=share, random_state=seed, stratify=classes)
     remaining, held_out = (torch.from_numpy(part).sort().values for part in parts)

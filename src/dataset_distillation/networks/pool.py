@@ -29,7 +29,7 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data
 from dataset_distillation.files import write, write_json
 from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pretraining import Member, train_members
+from dataset_distillation.networks.pretraining import Member, check_batch, train_members
 from dataset_distillation.networks.weights import checksum
 from dataset_distillation.run.records import PoolReport
 
@@ -105,6 +105,7 @@ class Pool:
         """
         sound = self._sound(names)
         if missing := [name for name in names if name not in sound]:
+            check_batch(self.data, self.pretraining)
             write_json(self.folder / "pool.json", self.made_of)
             with self._alone():
                 sound |= self._sound(missing)

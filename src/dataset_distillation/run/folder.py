@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 
 from dataset_distillation.errors import given, refuse
@@ -49,6 +51,14 @@ def folder_of(key: str, path: str) -> Path:
 def missing(folder: Path) -> list[Path]:
     """Return `folder` and those above it that do not exist, the lowest first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove(made: list[Path]) -> None:
+    """Remove the folder made[0] and what is in it, and those above it if nothing else is in them."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(made[0])
+        for folder in made[1:]:
+            folder.rmdir()
 
 
 def is_run(folder: Path) -> bool:

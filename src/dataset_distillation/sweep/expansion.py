@@ -6,6 +6,7 @@ import dataclasses
 import math
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 from hydra.core.override_parser.types import Override, RangeSweep
@@ -46,11 +47,26 @@ class Expansion:
     def arguments(self) -> list[str]:
         return [f"{key}={','.join(values)}" for key, values in self.values.items()]
 
-    @property
+    @cached_property
     def jobs(self) -> list[list[str]]:
         """The overrides of each job, by its number: all combinations, in the order of Hydra's sweeper."""
         jobs = product(*([f"{key}={value}" for value in values] for key, values in self.values.items()))
         return [[override for override in job if not override.startswith("hydra.")] for job in jobs]
+
+    def typical(self, most: int = 100) -> list[int]:
+        """The numbers of all jobs, or, if there are more than `most`, of those in which a value occurs first.
+
+        To compose a job takes a tenth of a second.
+        """
+        if len(self.jobs) <= most:
+            return list(range(len(self.jobs)))
+        seen: set[str] = set()
+        first = []
+        for number, job in enumerate(self.jobs):
+            if not seen.issuperset(job):
+                seen.update(job)
+                first.append(number)
+        return first[:most]
 
 
 def _count(key: str, override: Override) -> int:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dataset_distillation.errors import program, refuse
 from dataset_distillation.files import write
-from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing
+from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing, remove
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
 from dataset_distillation.run.machine import check_room
 from dataset_distillation.run.records import Sweep, read
@@ -143,14 +143,14 @@ class Multirun:
     def withdraw(self) -> None:
         """Remove the files and folders of a multirun that was refused before its first job."""
         self.heartbeat.stop()
-        with contextlib.suppress(OSError):
-            if self.before is None:
+        if self.made:
+            remove(self.made)
+        elif self.before is not None:
+            write(self.path, self.before)
+        else:
+            with contextlib.suppress(OSError):
                 self.path.unlink()
                 (self.folder / "multirun.yaml").unlink(missing_ok=True)
-                for folder in self.made:
-                    folder.rmdir()
-            else:
-                write(self.path, self.before)
 
 
 def _overrides(hydra: DictConfig) -> list[Override]:
