@@ -254,6 +254,8 @@ def listed(lines: str, code: int) -> list[tuple[str, str, int]]:
 
 def typed(command: str, folder: Path) -> Ended:
     """Type a line of the lists in a folder with the user's code."""
+    if "joblib" in command:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (folder / "odd.py").write_text(CODE)
     (folder / "leaves.py").write_text("raise SystemExit(0)\n")
     program, *arguments = shlex.split(command)
