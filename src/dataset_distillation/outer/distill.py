@@ -15,7 +15,7 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.options import Evaluation
-from dataset_distillation.outer.choice import chosen
+from dataset_distillation.outer.choice import advise, chosen
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.memory import check_memory
@@ -66,6 +66,7 @@ def distill(
         engine = chosen(unroll, problem, data, outer, problem.init.networks)
         module = DistillationModule(problem, data, outer, engine, evaluation, trainer)
         check_memory(module.outer_loss, trainer)
+        advise(unroll, data)
         members = problem.init.members(evaluation.validation_networks)
         problem.init.prepare(problem.origin, members, trainer.progress_bar)
         fitted = fit(module, trainer)

@@ -13,7 +13,7 @@ from dataset_distillation.evaluation.comparison import Comparison, compare, rows
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
-from dataset_distillation.outer.choice import as_recorded, chosen, recorded
+from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
@@ -68,6 +68,7 @@ def _fitting(
     problem.check_networks(e.evaluation.networks, e.evaluation.validation_networks)
     module = _module(e, problem, record)
     size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
+    advise(e.unroll, module.distilled)
     number = module.distilled.images.shape[:2].numel()
     log.info("distilling %s into %s images", problem.data.specification.name, number)
     return module, size
