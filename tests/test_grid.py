@@ -52,7 +52,7 @@ POOL = ["init.pretraining.batch_size=4", "init.pretraining.folder=pools", "init.
 #: What a choice needs, or needs to be small, whatever it is combined with.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}"],
-    "dataset=imported": [f"dataset.path={__name__}:never_called"],
+    "dataset=imported": ["dataset.path=support.experiments:never_called"],
     "dataset=torchvision": ["dataset.name=FashionMNIST"],
     "architecture=convnet": ["architecture.width=4"],
     "architecture=imported": [f"architecture.path={__name__}:small"],

@@ -222,7 +222,7 @@ def test_a_torch_dataset_and_a_test_set_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "options", "message"),
     [
-        (torch.zeros(4, 2, 3), torch.zeros(4).long(), {}, "images of 2×3 pixels: must be square"),
+        (torch.zeros(40, 2, 3), torch.arange(40) % 2, {}, "images of 2×3 pixels: must be square"),
         (torch.zeros(4, 5), torch.zeros(4).long(), {}, r"shape \(4, 5\): must be uint8 or float"),
         (torch.zeros(4, 3, 3), torch.zeros(3).long(), {}, "4 images with 3 labels"),
         (torch.zeros(4, 3, 3), torch.zeros(4), {}, r"must be integers \(N,\), or floats \(N, 1\)"),
@@ -232,6 +232,17 @@ def test_a_torch_dataset_and_a_test_set_of_ones_own() -> None:
         (torch.rand(90, 9, 9), torch.arange(90) % 3, {}, "the network does not accept images of shape"),
         (torch.zeros(90, 8, 8), torch.arange(90) % 3, {}, "all pixels of a channel are equal"),
         (torch.rand(90, 8, 8), torch.arange(90) % 3 - 1, {}, "the lowest label is -1"),
+        (torch.rand(90, 8, 8), torch.arange(90) % 3 * 10**12, {}, "the highest label is 2000000000000"),
+        (torch.rand(90, 8, 8), torch.zeros(90).long(), {}, "only one class, '0'"),
+        (torch.rand(0, 8, 8), torch.zeros(0).long(), {}, "no images"),
+        (torch.rand(90, 8, 8), torch.arange(90) % 3, {"class_names": list("aba")}, "class_names=a: names"),
+        (torch.rand(90, 8, 8), torch.arange(90) % 2 * 2, {}, "class '1' has fewer than 2 images"),
+        (
+            torch.rand(90, 8, 8),
+            torch.arange(90) % 3,
+            {"test": (torch.rand(9, 8, 8), torch.arange(9) % 2)},
+            "class '2' has no test image",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line(
@@ -301,3 +312,21 @@ def test_it_is_typed_for_a_user_of_mypy(tmp_path: Path) -> None:
     assert '"torch._tensor.Tensor"' in out
     assert 'Argument 2 to "distill" has incompatible type "int"' in out
     assert "Found 1 error in 1 file" in out
+
+
+def test_what_a_machine_cannot_hold_is_refused_before_it_is_tried() -> None:
+    images, labels = digits()
+    problem = dd.Problem.of(images, labels, network(), init=dd.Random())
+    for options, told in (
+        (dd.Distilled(steps=10**6, images_per_class=1000), "distilled.steps=1000000: needs"),
+        (dd.Distilled(images_per_class=10**6, steps=1000), "distilled.images_per_class=1000000: needs"),
+        (dd.Distilled(steps=1, epochs=10**6), "trainer.memory=free: the meta-gradient needs"),
+    ):
+        with pytest.raises(dd.ConfigError, match=told):
+            dd.distill(problem, options, **SHORT)
+    large = torch.rand(20, 1000, 1000), torch.arange(20) % 2
+    problem = dd.Problem.of(*large, dd.Linear(), test=0.4, validation=0.5)
+    with pytest.raises(dd.ConfigError, match=r"outer\.batch_size=1000000: needs"):
+        dd.distill(problem, outer=dd.Outer(batch_size=10**6))
+    with pytest.raises(dd.ConfigError, match="architecture=mlp: needs"):
+        dd.Problem.of(images, labels, dd.MLP(width=100_000, layers=100))

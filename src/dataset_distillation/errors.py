@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -80,6 +81,34 @@ def positive(key: str, value: float) -> None:
     """Raise ConfigError unless 0 < `value` < infinity."""
     if not 0 < value < float("inf"):
         raise refuse(key, value, "must be greater than 0")
+
+
+def given(key: str, value: str) -> str:
+    """Return `value`. Raises ConfigError if it is empty, like that of a shell variable that is not set."""
+    if not value.strip():
+        raise refuse(key, value, "is empty", "give a value, or leave the key out")
+    return value
+
+
+def count(default: int | None, most: int, least: int = 1, **metadata: Any) -> Any:
+    """A field of options that counts something, from `least` to `most`; or None, if that is a default.
+
+    `most` is more than anybody needs, and less than what no machine could hold or finish. What several counts
+    take together is compared with the free memory before it is allocated (run/machine.py).
+    """
+    return field(default=default, metadata={"count": (least, most), **metadata})
+
+
+def check_counts(prefix: str, options: Any) -> None:
+    """Raise ConfigError unless each `count` of the dataclass `options` is within its limits."""
+    for each in fields(options):
+        if "count" not in each.metadata or (value := getattr(options, each.name)) is None:
+            continue
+        key, (least, most) = f"{prefix}.{each.name}", each.metadata["count"]
+        if value < least:
+            raise refuse(key, value, f"must be {least} or more" if least != 1 else "must be greater than 0")
+        if value > most:
+            raise refuse(key, value, f"must be at most {most}")
 
 
 def choice_of(option: object) -> str:

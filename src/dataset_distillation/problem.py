@@ -21,10 +21,14 @@ from dataset_distillation.objectives import Objective
 from dataset_distillation.objectives.regression import Regression
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.machine import check_room
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+
+FLOAT = 4  # bytes of a weight
 
 
 def check_parts(
@@ -34,6 +38,7 @@ def check_parts(
 
     stored: the distilled data may already hold θ0, so that the file it was read from need not exist.
     """
+    dataset.check()
     size, name = dataset.image_size, f"dataset.name={dataset.name}"
     architecture.check((dataset.channels, size, size))
     if objective.numbers and not dataset.numbers:
@@ -49,8 +54,8 @@ def check_parts(
         raise refuse("objective", choice_of(objective), "needs networks that are already trained", remedy)
     if objective.other_source and init.trained_on(dataset):
         raise _the_same(dataset)
-    if dataset.class_names:
-        objective.check(dataset.class_names)
+    if names := dataset.class_names or dataset.known_names():
+        objective.check(names)
 
 
 def _the_same(dataset: Dataset) -> ConfigError:
@@ -138,6 +143,8 @@ class Problem:
             raise _the_same(dataset)
         data = dataset.load_test(seed) if test_only else dataset.load(seed)
         specification = data.specification
+        weights = architecture.number_of_weights(specification.shape, specification.classes)
+        check_room("architecture", choice_of(architecture), FLOAT * weights, f"{weights} weights")
         network = architecture.build(specification.shape, specification.classes).to(device)
         objective = objective.bind(specification.class_names)
         return cls(data, network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
@@ -151,6 +158,20 @@ class Problem:
     def origin(self) -> Origin:
         """What samples of θ0 depend on."""
         return Origin(self.architecture, self.network, self.data.specification, self.seed)
+
+    def check_networks(self, evaluated: int, validated: int) -> None:
+        """Raise ConfigError unless the networks fit the free memory that are held at once."""
+        if self.init.known:
+            return
+        numbers = {
+            "evaluation.networks": evaluated,
+            "evaluation.validation_networks": validated,
+            "init.networks": self.init.networks,
+            "init.pool_size": len(self.init.members(validated)),
+        }
+        key, number = max(numbers.items(), key=lambda item: item[1])
+        size = sum(weight.nbytes for weight in self.network.parameters())
+        check_room(key, number, sum(numbers.values()) * size, "the weights of all networks")
 
     def population(self, purpose: str, number: int, step: int = 0) -> list[Weights]:
         """Return `number` samples of θ0 for `purpose` at outer `step`, on the network's device.

@@ -9,6 +9,10 @@ from typing import Any
 
 from dataset_distillation.errors import UserError, refuse
 
+#: What an error of the user's code looks like. `sys.exit` in it does not end the run as if it were finished,
+#: and a KeyboardInterrupt that it raises is no Ctrl-C, which raises Interrupted.
+ERRORS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+
 
 def load(key: str, path: str) -> Any:
     """Return the object that `path`, package.module:attribute, names; the current folder is importable.
@@ -23,7 +27,7 @@ def load(key: str, path: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         module = pkgutil.resolve_name(f"{module_name}:")
-    except Exception as error:
+    except ERRORS as error:
         raise _not_imported(key, path, module_name, error) from error
     try:
         return pkgutil.resolve_name(path)
@@ -35,16 +39,16 @@ def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
     """Return `function(*inputs, **arguments)`; an exception becomes a one-line UserError naming `path`."""
     try:
         return function(*inputs, **arguments)
-    except Exception as error:
+    except ERRORS as error:
         raise UserError(f"{path} raised {describe(error)}") from error
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """The type and the message of `error`, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _not_imported(key: str, path: str, module_name: str, error: Exception) -> UserError:
+def _not_imported(key: str, path: str, module_name: str, error: BaseException) -> UserError:
     if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
         remedy = f"install it or start in its folder, not {os.getcwd()}"
         return refuse(key, path, f"no module {error.name}", remedy)

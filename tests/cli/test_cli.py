@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from PIL import Image
 
 from dataset_distillation import load_distilled
+from dataset_distillation.cli.resume import quoted
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
 from support.command_line import distill, only_run
@@ -217,8 +221,8 @@ def test_a_disk_that_is_full_at_the_end_is_told_in_one_line(
     monkeypatch.setattr(os, "replace", full)
     ended = distill(*TINY, folder=tmp_path)
     assert (ended.code, ended.out) == (1, "")
-    began, *_, told = ended.err.splitlines()
-    assert "distilling digits into" in began
+    *began, told = ended.err.splitlines()
+    assert "distilling digits into" in "".join(began)
     assert "No space left on device" in told
     left = {path.name for path in only_run(tmp_path).iterdir()}
     assert left - started - {"checkpoints"} == {".hydra", "distill.log"}
@@ -257,8 +261,8 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
         running.kill()
     assert running.returncode == 130
     assert out == ""
-    began, *_, told = err.splitlines()
-    assert "distilling digits into" in began
+    *began, told = err.splitlines()
+    assert "distilling digits into" in "".join(began)
     assert "interrupted" in told
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
@@ -291,3 +295,35 @@ def test_an_accelerator_that_is_not_there(tmp_path: Path) -> None:
     assert ended.code == 2
     [told] = ended.err.splitlines()
     assert told.endswith("trainer.accelerator=gpu: this machine has none; use auto or cpu")
+
+
+def test_a_folder_is_read_as_it_is_called_whatever_its_name() -> None:
+    draw = random.Random(0)
+    names = ["".join(draw.choices("\\'\"${}=, ab:#@~é[]()%\n", k=draw.randint(1, 9))) for _ in range(1000)]
+    for name in [r"a\b", "a${b}", r"a\${b}", "a\\", "a\\'", "x=1,2", *names]:
+        override = OverridesParser.create().parse_override(f"hydra.run.dir={quoted(name)}")
+        assert OmegaConf.create({"dir": override.value()}).dir == name
+
+
+@pytest.mark.parametrize("name", [r"a\b", "it's", "a b=c,d"])
+def test_a_run_in_a_folder_with_an_odd_name_is_resumed(name: str, tmp_path: Path) -> None:
+    options = ["evaluation.networks=0", "distilled.steps=1"]
+    assert distill(*TINY, *options, f"hydra.run.dir={quoted(name)}", folder=tmp_path).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    ended = distill(f"resume={name}", folder=tmp_path)
+    assert ended.code == 0
+    assert "finished already" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("command", [["dataset.validation=0.001"], ["distilled.epochs=100000"]])
+def test_a_run_that_is_refused_once_its_data_are_read_leaves_the_folder_as_it_was(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    ended = distill(*TINY, *command, "hydra.run.dir=mine/new/run", folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    (tmp_path / "mine" / "notes").write_text("of the user's own")
+    assert distill(*TINY, *command, "hydra.run.dir=mine", folder=tmp_path).code == 2
+    assert (tmp_path / "mine" / "notes").exists()

@@ -24,6 +24,7 @@ from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.image_folder import ImageFolder, _samples
 from dataset_distillation.datasets.imported import Imported
+from dataset_distillation.datasets.splits import stratified
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.errors import ConfigError, UserError
 from dataset_distillation.experiment import compose
@@ -91,8 +92,23 @@ def test_convert_leaves_a_black_border() -> None:
 
 @pytest.mark.parametrize("border", [-1, 14])
 def test_a_border_leaves_something_of_the_image(composed: Callable[..., DictConfig], border: int) -> None:
-    with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more, and less than half"):
+    with pytest.raises(ConfigError, match=f"dataset.border={border}: must be 0 or more"):
         compose.read(composed([f"dataset.border={border}"]))
+
+
+@pytest.mark.parametrize(("share", "remedy"), [(0.08, "set it higher"), (0.92, "set it lower")])
+def test_a_split_that_leaves_a_class_without_images_is_refused_by_its_name(share: float, remedy: str) -> None:
+    """Either part has room for an image of each class, but the smaller one gets less than half of a cat."""
+    labels = torch.tensor([0] * 40 + [1] * 40 + [2] * 3)
+    with pytest.raises(ConfigError, match=f"without images of class 'cat', which has 3; {remedy}"):
+        stratified(labels, share, 0, "dataset.validation", ["ant", "bee", "cat"])
+    parts = stratified(labels, 0.3, 0, "dataset.validation", ["ant", "bee", "cat"])
+    assert all(set(labels[part].tolist()) == {0, 1, 2} for part in parts)
+
+
+def test_a_share_that_is_too_large_is_told_what_would_do() -> None:
+    with pytest.raises(ConfigError, match=r"set it to 0\.95 or less"):
+        stratified(torch.arange(100) % 5, 0.99, 0, "dataset.validation", list("abcde"))
 
 
 def test_convert_in_chunks_is_convert() -> None:

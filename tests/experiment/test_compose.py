@@ -20,7 +20,7 @@ CHOICES = sorted(
 #: What a choice needs beside the defaults.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}", "architecture=convnet"],
-    "dataset=imported": ["dataset.path=my_package.data:load", "architecture=convnet"],
+    "dataset=imported": ["dataset.path=support.experiments:never_called", "architecture=convnet"],
     "dataset=torchvision": ["dataset.name=FashionMNIST", "architecture=convnet"],
     "dataset=linear_regression": [
         "objective=regression",

@@ -74,6 +74,8 @@ def test_another_engine_stays(experiment: Make, caplog: pytest.LogCaptureFixture
     data = start(e.distilled, problem.data.train, e.seed)
     with caplog.at_level(logging.INFO):
         assert choice.chosen(e.unroll, problem, data, e.outer, 1) is e.unroll
+        assert caplog.text == ""
+        choice.advise(e.unroll, data)
     assert "unroll=auto may be faster" in caplog.text
 
 

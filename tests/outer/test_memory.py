@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
 
 from benchmarks.meta_gradient import allocated
+from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer import memory
+from dataset_distillation.outer.options import MemoryLimit, Strategy, Trainer
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
 from support.experiments import outer_loss_of
@@ -79,7 +82,7 @@ def test_what_does_not_fit_comes_with_what_would(
         for free in (10**10, 10**8, 3 * 10**7, 10**7, 10**6, None):
             monkeypatch.setattr(memory, "free", lambda _, free=free: free)
             caplog.clear()
-            needed = memory.log_memory_estimate(loss, devices=1)
+            needed = memory.check_memory(loss, Trainer(memory=MemoryLimit.ignore))
             [record] = caplog.records
             told[free] = (record.levelname, record.getMessage())
     assert 10**8 < needed < 10**9
@@ -101,11 +104,36 @@ def test_the_processes_of_a_run_share_the_memory_of_a_cpu(
     """What is advised is in the configuration's terms: networks of all processes."""
     loss = outer_loss_of(experiment("init.networks=8", "trainer.devices=2", "trainer.strategy=ddp"))
     needed = memory.needed(memory.measure(loss), loss.unroll, 4, loss.together)
+    shared = Trainer(devices=2, strategy=Strategy.ddp, memory=MemoryLimit.ignore)
+    monkeypatch.setattr(memory, "footprint", lambda: 0)
     monkeypatch.setattr(memory, "free", lambda _: round(1.9 * needed))
     with caplog.at_level(logging.INFO):
-        memory.log_memory_estimate(loss, devices=2)
+        memory.check_memory(loss, shared)
         monkeypatch.setattr(memory, "free", lambda _: 14 * 10**6)
-        memory.log_memory_estimate(loss, devices=2)
+        memory.check_memory(loss, shared)
     first, second = (record.getMessage() for record in caplog.records)
     assert f"in each of 2 processes, but {0.95 * needed / 1e9:.2f} GB are free" in first
     assert "unroll.batch_networks=off init.networks=4 needs" in second
+
+
+def test_what_does_not_fit_is_refused_unless_that_is_ignored_or_it_ran_before(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = outer_loss_of(experiment("distilled.epochs=15"))
+    needed = memory.needed(memory.measure(loss), loss.unroll, 1)
+    monkeypatch.setattr(memory, "free", lambda _: needed - 1)
+    with pytest.raises(ConfigError, match=r"^trainer\.memory=free: .* are free; unroll=recompute .* needs 0"):
+        memory.check_memory(loss, Trainer())
+    assert memory.check_memory(loss, Trainer(memory=MemoryLimit.ignore)) == needed
+    assert memory.check_memory(loss, Trainer(), resumed=True) == needed
+    monkeypatch.setattr(memory, "free", lambda _: needed)
+    assert memory.check_memory(loss, Trainer()) == needed
+
+
+def test_large_batches_are_measured_by_small_ones(experiment: Make) -> None:
+    """Exactly: what a network without BatchNorm keeps of an image does not depend on the others."""
+    e = experiment("distilled.images_per_class=20", "outer.batch_size=200", "unroll.batch_networks=off")
+    loss = outer_loss_of(e)
+    found = memory.measure(loss)
+    with mock.patch.object(memory, "MEASURED", 200):
+        assert found == memory.measure(loss)

@@ -42,6 +42,10 @@ from support.waiting import DEADLINE, eventually
 #: Of a multirun that has ended long ago.
 LIFE = {"updated": 0.0, "pid": 1, "host": "elsewhere"}
 
+#: An error that no job has before it reads the data.
+SHARE = "dataset.validation=0.001"
+TOO_FEW = f"{SHARE}: cuts 2 of 1437 images: both parts need 10, one per class; set it to 0.01 or more"
+
 
 def result(job: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((job / "result.json").read_text())
@@ -54,7 +58,7 @@ Sweep = tuple[Ended, Path]
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep")
-    swept = ["distilled.steps=1,0", "seed=3,4", "hydra.sweep.dir=grid"]
+    swept = ["dataset.validation=0.1,0.001", "seed=3,4", "hydra.sweep.dir=grid"]
     return distill("-m", *TINY, *swept, folder=folder), folder / "grid"
 
 
@@ -75,11 +79,7 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
     assert [result(folder / job)["status"] for job in "0123"] == ["finished"] * 2 + ["failed"] * 2
     assert "Traceback" not in ended.err
     for job, seed in zip("23", "34", strict=True):
-        assert (
-            (folder / job / "distill.log")
-            .read_text()
-            .endswith("] distilled.steps=0: must be greater than 0\n")
-        )
+        assert (folder / job / "distill.log").read_text().endswith(f"] {TOO_FEW}\n")
         assert result(folder / job)["config"]["seed"] == int(seed)
 
 
@@ -99,17 +99,17 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
     ended, folder = sweep
     rows = pandas.read_csv(folder / "sweep.csv")
     assert list(rows) == [
-        "job", "distilled.steps", "seed", "status", "metric", "validation", "mean", "std", "min", "max",
+        "job", "dataset.validation", "seed", "status", "metric", "validation", "mean", "std", "min", "max",
         "seconds", "error",
     ]  # fmt: skip
-    assert rows["distilled.steps"].tolist() == [1, 1, 0, 0]
+    assert rows["dataset.validation"].tolist() == [0.1, 0.1, 0.001, 0.001]
     assert rows["seed"].tolist() == [3, 4, 3, 4]
-    assert rows["error"].tolist()[2:] == ["distilled.steps=0: must be greater than 0"] * 2
+    assert rows["error"].tolist()[2:] == [TOO_FEW] * 2
     for job in (0, 1):
         outcome = result(folder / str(job))
         assert rows["validation"][job] == outcome["validation_accuracy"]
         assert rows["mean"][job] == pytest.approx(outcome["evaluation"][1]["mean"])
-    assert "job 3: distilled.steps=0: must be greater than 0" in ended.out.splitlines()
+    assert f"job 3: {TOO_FEW}" in ended.out.splitlines()
     assert len([line for line in ended.out.splitlines() if "│ finished │" in line]) == 2
 
 
@@ -221,7 +221,7 @@ def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
     finished = (kept / "result.json").stat().st_mtime_ns
     shutil.rmtree(lost)
     assert table.sweep(folder)["status"].tolist() == ["finished", "missing", "failed", "failed"]
-    again = ["-m", *TINY, "distilled.steps=1,0", "seed=3,4", f"sweep.resume={folder}"]
+    again = ["-m", *TINY, "dataset.validation=0.1,0.001", "seed=3,4", f"sweep.resume={folder}"]
     ended = distill(*again, folder=folder.parent)
     assert ended.code == 1
     assert table.sweep(folder)["status"].tolist() == ["finished"] * 2 + ["failed"] * 2

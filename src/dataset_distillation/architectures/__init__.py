@@ -63,6 +63,13 @@ class Architecture:
         """Return a network from images (n, *shape) to logits (n, classes)."""
         raise NotImplementedError
 
+    def number_of_weights(self, shape: tuple[int, int, int], classes: int) -> int:
+        """Return the number of weights of the network that `build` would return, without allocating them."""
+        import torch
+
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in self.build(shape, classes).parameters())
+
     def modules(self, network: nn.Module) -> set[str]:
         """Return the names of the Python modules that define `network` and its parts, except torch's."""
         names = {type(part).__module__ for part in network.modules()}

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dataset_distillation.architectures import Architecture
-from dataset_distillation.errors import member, positive, refuse
+from dataset_distillation.errors import check_counts, count, member, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,14 +39,13 @@ class ConvNet(Architecture):
     Raises ConfigError if a value is not allowed.
     """
 
-    depth: int = 3
-    width: int = 128
+    depth: int = count(3, most=12)
+    width: int = count(128, most=100_000)
     norm: Norm = Norm.instance
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("architecture.depth", self.depth)
-        positive("architecture.width", self.width)
+        check_counts("architecture", self)
         self.norm = member("architecture.norm", self.norm, Norm)
         if self.norm == "group" and self.width % GROUPS:
             raise refuse("architecture.width", self.width, f"must be a multiple of {GROUPS} with norm=group")

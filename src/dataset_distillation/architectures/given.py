@@ -51,6 +51,9 @@ class Given(Architecture):
         check_logits("the network", logits, classes)
         return network
 
+    def number_of_weights(self, shape: tuple[int, int, int], classes: int) -> int:
+        return sum(weight.numel() for weight in self._network.parameters())
+
     def rebuilt(self, generator: torch.Generator, specification: Specification) -> nn.Module:
         import torch
 

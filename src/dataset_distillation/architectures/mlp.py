@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dataset_distillation.architectures import Architecture
-from dataset_distillation.errors import positive
+from dataset_distillation.errors import check_counts, count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,13 +25,12 @@ class MLP(Architecture):
     Raises ConfigError if a value is not allowed.
     """
 
-    width: int = 128
-    layers: int = 3
+    width: int = count(128, most=100_000)
+    layers: int = count(3, most=1000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("architecture.width", self.width)
-        positive("architecture.layers", self.layers)
+        check_counts("architecture", self)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn

@@ -67,11 +67,12 @@ def pretrain() -> None:
     try:
         with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
             experiment = experiment_config.read(hydra.compose("config", sys.argv[1:]))
+        if not experiment.init.members(experiment.evaluation.validation_networks):
+            raise ConfigError("init: there is nothing to train; use init=pretrained or init=fixed_pretrained")
         from dataset_distillation.pipeline.prepare import prepare, pretrain
 
         report = pretrain(prepare(experiment), experiment)
-        if report is None:
-            raise ConfigError("init: there is nothing to train; use init=pretrained or init=fixed_pretrained")
+        assert report is not None
         print(report.folder)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

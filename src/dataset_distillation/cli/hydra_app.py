@@ -10,21 +10,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import hydra
-from hydra.errors import HydraException
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dataset_distillation.cli.help import answer
 from dataset_distillation.cli.job import chosen, make_page, run_job
-from dataset_distillation.cli.messages import EXPECTED, complain
+from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.pipeline.resume import check_folder
+from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
 
@@ -34,37 +35,56 @@ class SweepGuard(Callback):
 
     sweep: Multirun | None = None
     resuming = False
+    made: ClassVar[list[Path]] = []  # the run folder and those above it, as far as they did not exist
 
     @classmethod
     def forget(cls) -> None:
         """Reset what an earlier call in this process has set."""
-        cls.sweep, cls.resuming = None, False
+        cls.sweep, cls.resuming, cls.made = None, False, []
 
     # Hydra turns an exception in a callback into a warning, so these callbacks use sys.exit.
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
             if SweepGuard.resuming:
                 raise ConfigError("sweep.resume: resumes a multirun; add -m")
-            chosen(config.hydra.runtime.choices)
-            task = copy.deepcopy(config)  # as the job will receive it
-            with open_dict(task):
-                del task["hydra"]
-            experiment_config.read(task)
-            check_folder(Path(config.hydra.run.dir), task)
+            folder = folder_of("hydra.run.dir", config.hydra.run.dir)
+            check_job(config, folder)
+            SweepGuard.made = missing(folder)
         except (UserError, OmegaConfBaseException) as error:
             sys.exit(complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             sweep = Multirun(config)
+            sweep.give(config)
             if SweepGuard.resuming:
                 sweep.same_as_before()
+            else:
+                _check_jobs(config, sweep)
             sweep.heartbeat.start()
-        except (UserError, OSError) as error:
+        except EXPECTED as error:
             sys.exit(complain(error))
-        except HydraException:  # the values to sweep over are wrong; the sweeper reports that, too
-            return
         SweepGuard.sweep = sweep
+
+
+def check_job(config: DictConfig, folder: Path) -> None:
+    """Raise an error if the run that `config` describes would be refused in `folder`."""
+    chosen(config.hydra.runtime.choices)
+    task = copy.deepcopy(config)  # as the job will receive it
+    with open_dict(task):
+        del task["hydra"]
+    experiment_config.read(task)
+    check_folder(folder, task)
+
+
+def _check_jobs(config: DictConfig, sweep: Multirun) -> None:
+    """Raise an error if one of the jobs would be refused, before another has run for hours."""
+    if sweep.expansion is None:
+        return
+    loader = GlobalHydra.instance().config_loader()
+    for number in sweep.expansion.typical():
+        job = loader.load_sweep_config(config, sweep.expansion.jobs[number])
+        check_job(job, sweep.folder / str(number))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dataset_distillation.conf", config_name="config")
@@ -92,6 +112,8 @@ def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[l
     finally:
         if SweepGuard.sweep:
             code = _end_sweep(SweepGuard.sweep, code)
+        elif code == ConfigError.exit_code:
+            _withdraw(SweepGuard.made)
     sys.exit(code)
 
 
@@ -121,15 +143,15 @@ def _hydra(job: Callable[[], Any]) -> int | str | None:
     except Exception as error:
         if SweepGuard.sweep and SweepGuard.sweep.started():
             return 1  # the job has logged its error
-        if not isinstance(error, EXPECTED):
-            raise
-        return complain(error)
+        if told := error if isinstance(error, EXPECTED) else of_hydra(error):
+            return complain(told)
+        raise
     return 0
 
 
 def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
     """Write the table over all jobs, however the multirun ended; if no job started, remove its files."""
-    if not sweep.started():
+    if code != 0 and not sweep.started():
         sweep.withdraw()
         return code
     from dataset_distillation.report import page, table
@@ -144,12 +166,19 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
     return code or int(not finished)
 
 
+def _withdraw(made: list[Path]) -> None:
+    """Remove the folder of a run that was refused once its data and its network were known."""
+    if made and not is_run(made[0]):
+        remove(made)
+
+
 def _resumed(arguments: list[str]) -> list[str]:
     """Replace `resume=<run folder>` by the command that started the run there."""
     folders = [argument for argument in arguments if argument.startswith("resume=")]
     if not folders:
         return arguments
-    return resume_command(Path(folders[0].removeprefix("resume=")), [a for a in arguments if a != folders[0]])
+    folder = folder_of("resume", folders[0].removeprefix("resume="))
+    return resume_command(folder, [a for a in arguments if a != folders[0]])
 
 
 def _complete(job: Callable[[], Any]) -> None:
@@ -165,6 +194,6 @@ def _resume_sweep() -> None:
     for i, argument in enumerate(sys.argv):
         key, _, folder = argument.partition("=")
         if key == "sweep.resume":
-            if not (Path(folder) / "sweep.json").is_file():
+            if not (folder_of(key, folder) / SWEEP).is_file():
                 raise refuse(key, folder, "not the folder of a multirun (it has no sweep.json)")
             sys.argv[i], SweepGuard.resuming = f"hydra.sweep.dir={quoted(folder)}", True

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +27,11 @@ from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit
 from dataset_distillation.run.records import Result
 from dataset_distillation.run.run import Run
 
+log = logging.getLogger("distill")
+
+#: The exit code of a job that submitit has put into SLURM's queue again.
+QUEUED_AGAIN = -1
+
 
 def run_job(config: DictConfig) -> float | None:
     """Run one job in the folder that Hydra made; return the validation metric, which sweepers optimize."""
@@ -36,7 +41,6 @@ def run_job(config: DictConfig) -> float | None:
     from dataset_distillation.report.methods import show_methods
     from dataset_distillation.run import processes
 
-    log = logging.getLogger("distill")
     check_folder(Path(HydraConfig.get().runtime.output_dir), config)  # before anything is written there
     run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
@@ -59,27 +63,49 @@ def run_job(config: DictConfig) -> float | None:
                     result = evaluate(experiment, run)
                 else:
                     result = distill(experiment, run)
-    except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # SystemExit: submitit
-        with contextlib.suppress(UserError):
-            run.record(Result(status="interrupted"))
-        log.error("interrupted (%s); to resume: %s resume=%s", end, program(), run.folder)
-        sys.exit(end.code if isinstance(end, SystemExit) else getattr(end, "exit_code", INTERRUPTED))
+    except (Interrupted, KeyboardInterrupt) as end:
+        _interrupted(run, end, getattr(end, "exit_code", INTERRUPTED))
+    except SystemExit as end:
+        if end.code == QUEUED_AGAIN:
+            _interrupted(run, end, QUEUED_AGAIN)
+        _failed(run, UserError(f"the run was ended by sys.exit({end.code!r}) in your own code"))
     except Exception as error:
-        with contextlib.suppress(UserError):  # on a full disk
-            run.record_failure(error)
-        expected = isinstance(error, (UserError, OSError))
-        log.error("%s" if expected else "the run failed: %s", error, exc_info=not expected)
-        if HydraConfig.get().mode == RunMode.RUN:
-            sys.exit(error.exit_code if isinstance(error, UserError) else 1)
-        raise
+        _failed(run, error)
     if result.evaluation:
         show_methods(result, run.choices["dataset"])
     make_page(page.write_run, run.folder)
     if result.signal:
-        log.error("interrupted (%s); to resume: %s resume=%s", result.signal, program(), run.folder)
+        log.error("interrupted (%s); to resume: %s", result.signal, _resuming(run.folder))
         sys.exit(exit_code(result.signal))  # this ends the multirun, too
     log.info("%s: %s", result.status, run.folder)
     return result.validation
+
+
+def _interrupted(run: Run, end: BaseException, code: int) -> NoReturn:
+    """Record that a signal has ended the run, and exit with `code`, which ends a multirun, too."""
+    with contextlib.suppress(UserError):
+        run.record(Result(status="interrupted"))
+    log.error("interrupted (%s); to resume: %s", end, _resuming(run.folder))
+    sys.exit(code)
+
+
+def _failed(run: Run, error: Exception) -> NoReturn:
+    """Record the error and exit; in a multirun, raise it, so that the other jobs run."""
+    alone = HydraConfig.get().mode == RunMode.RUN
+    refused = isinstance(error, ConfigError) and run.progress.step == 0
+    if not (alone and refused):  # the folder of a run that was refused is removed
+        with contextlib.suppress(UserError):  # on a full disk
+            run.record_failure(error)
+    expected = isinstance(error, (UserError, OSError))
+    log.error("%s" if expected else "the run failed: %s", error, exc_info=None if expected else error)
+    if alone:
+        sys.exit(error.exit_code if isinstance(error, UserError) else 1)
+    raise error
+
+
+def _resuming(folder: Path) -> str:
+    """The command that resumes the run in `folder`."""
+    return shlex.join([program(), f"resume={folder}"])
 
 
 def _fields(config: DictConfig) -> dict[str, Any]:
@@ -117,5 +143,4 @@ def make_page(write: Callable[[Path], Path], folder: Path) -> None:
     except UserError as error:
         logging.getLogger("distill").error("no page was made: %s", error)
     except Exception:  # an error of the page must not spoil the run, whose result is already written
-        log = logging.getLogger("distill")
         log.exception("no page was made; once the cause is repaired, use: distill-report %s", folder)

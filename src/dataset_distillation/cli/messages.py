@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
+import traceback
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -23,6 +24,16 @@ def complain(error: BaseException) -> int:
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return UserError.exit_code
     return ConfigError.exit_code
+
+
+def of_hydra(error: Exception) -> UserError | None:
+    """Return what an error of another type, which arose in Hydra or in a launcher, means; None for others."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    if package in ("hydra", "omegaconf", "antlr4"):
+        return ConfigError(told)
+    return UserError(told) if package in ("hydra_plugins", "submitit", "joblib") else None
 
 
 def one_line(error: BaseException) -> str:

@@ -47,8 +47,13 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
 
 
 def quoted(folder: str) -> str:
-    """Return the path of a folder as Hydra reads it in an override, whatever characters it has."""
-    escaped = folder.replace("\\", "\\\\").replace("'", "\\'")
+    """Return the path of a folder as Hydra reads it in an override, whatever characters it has.
+
+    OmegaConf reads `${` as an interpolation, unless a backslash precedes it, and halves the backslashes
+    before that; Hydra's parser halves those before a quote.
+    """
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", folder)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal)
     return f"'{escaped}'"
 
 

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from dataset_distillation.datasets import splits
 from dataset_distillation.datasets.conversion import convert, moments
 from dataset_distillation.datasets.data import Data, Identities, Raw, Specification, Split, TensorSplit
-from dataset_distillation.errors import UserError, positive, printable, refuse
+from dataset_distillation.errors import UserError, check_counts, count, positive, printable, refuse
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     import torch
+
+
+MOST_PIXELS = 4096  # the largest side of an image
 
 
 @dataclass
@@ -39,8 +42,8 @@ class Dataset:
 
     name: str = "???"
     channels: int = 1
-    image_size: int = 28
-    border: int = 0
+    image_size: int = count(28, most=MOST_PIXELS)
+    border: int = count(0, most=MOST_PIXELS, least=0)
     mean: list[float] | None = None
     std: list[float] | None = None
     class_names: list[str] = field(default_factory=list)
@@ -50,7 +53,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise refuse("dataset.channels", self.channels, "must be 1 (gray) or 3 (RGB)")
-        positive("dataset.image_size", self.image_size)
+        check_counts("dataset", self)
         if not 0 <= self.border < self.image_size / 2:
             allowed = f"must be 0 or more, and less than half of dataset.image_size={self.image_size}"
             raise refuse("dataset.border", self.border, allowed)
@@ -65,6 +68,16 @@ class Dataset:
     def numbers(self) -> bool:
         """Whether the labels are numbers, float (N, 1), instead of classes."""
         return False
+
+    def check(self) -> None:
+        """Raise ConfigError for what is known to be wrong without reading an image."""
+        if self.class_names and not self.numbers:
+            splits.check_names("dataset.class_names", self.class_names)
+            self.named(self.known_names() or self.class_names)
+
+    def known_names(self) -> list[str]:
+        """Return the source's names of the classes, in order, if they are known without reading an image."""
+        return []
 
     def load(self, seed: int) -> Data:
         """Read, describe and split the dataset; its images are `channels` × `image_size` × `image_size`.
@@ -90,6 +103,8 @@ class Dataset:
         import torch
 
         test = self.test_split()
+        if not self.numbers:
+            splits.verify_labels(self.name, {"test": test.labels}, test.specification.class_names)
         empty = test.subset(torch.empty(0, dtype=torch.long))
         return Data(test.specification, empty, empty, test, "")
 

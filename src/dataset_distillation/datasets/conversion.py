@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.errors import FileError, short
 from dataset_distillation.files import opened
+from dataset_distillation.run.machine import check_room
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
 
-#: Images resized at a time, so that the intermediate floats stay small for a dataset of any size.
-CHUNK = 1024
+#: Pixels resized at a time, so that the intermediate floats stay small for a dataset of any size.
+CHUNK = 1024 * 3 * 64**2
 
 #: The formats that are read, whatever a name ends with: Pillow runs a program for PostScript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -51,23 +52,42 @@ def convert(images: torch.Tensor, channels: int, size: int, border: int = 0) -> 
     from torchvision.transforms.v2 import functional
 
     if images.shape[1] > channels:
-        images = _through_floats(images, functional.rgb_to_grayscale)
+        images = _through_floats(images, size, functional.rgb_to_grayscale)
     inner = [size - 2 * border] * 2
+    if images.shape[2:] != (size, size):
+        check_images(len(images), channels, size)
     if images.shape[2:] != tuple(inner):
-        images = _through_floats(images, lambda chunk: functional.resize(chunk, inner, antialias=True))
+        images = _through_floats(images, size, lambda chunk: functional.resize(chunk, inner, antialias=True))
     if border:
         images = pad(images, [border] * 4)
     return functional.grayscale_to_rgb(images) if images.shape[1] < channels else images
 
 
-def _through_floats(images: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def check_images(number: int, channels: int, size: int) -> None:
+    """Raise ConfigError unless so many images, uint8 of `size` × `size` pixels, fit the free memory."""
+    check_room("dataset.image_size", size, number * channels * size**2, f"{number} images")
+
+
+def blank(number: int, channels: int, size: int) -> torch.Tensor:
+    """Return uint8 images (number, channels, size, size), to be filled. Raises ConfigError if too many."""
+    import torch
+
+    check_images(number, channels, size)
+    return torch.empty(number, channels, size, size, dtype=torch.uint8)
+
+
+def _through_floats(
+    images: torch.Tensor, size: int, change: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
     """Apply `change` to the images, chunk by chunk, as floats, and round the result.
 
     On uint8 torchvision truncates grays (white becomes 254) and resizes differently on different CPUs.
     """
     import torch
 
-    chunks = (change(chunk.float()).round_().clamp_(0, 255).to(torch.uint8) for chunk in images.split(CHUNK))
+    channels, *shape = images.shape[1:]
+    chunk = max(1, CHUNK // (channels * max(*shape, size) ** 2))
+    chunks = (change(part.float()).round_().clamp_(0, 255).to(torch.uint8) for part in images.split(chunk))
     return torch.cat(list(chunks))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_distillation.datasets import MOST_PIXELS
 from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, count
 
 
 @dataclass
@@ -22,7 +23,7 @@ class CUB200(Files):
 
     name: str = "CUB200"
     channels: int = 3
-    image_size: int = 224
+    image_size: int = count(224, most=MOST_PIXELS)
     mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
     std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
 

@@ -18,11 +18,14 @@ class Digits(Dataset):
 
     name: str = "digits"
 
+    def known_names(self) -> list[str]:
+        return [str(digit) for digit in range(10)]
+
     def read(self) -> Raw:
         import torch
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = torch.from_numpy(digits.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
-        labels, class_names = torch.from_numpy(digits.target).long(), [str(digit) for digit in range(10)]
-        return cut(images, labels, 0.2, class_names)
+        labels = torch.from_numpy(digits.target).long()
+        return cut(images, labels, 0.2, self.known_names())

@@ -106,6 +106,10 @@ class Files(Dataset):
         """Return the names of the classes. Raises UserError naming a bad file."""
         raise NotImplementedError
 
+    def known_names(self) -> list[str]:
+        tree = self._tree()
+        return self.classes(tree) if tree.is_dir() else []
+
     def splits(self) -> tuple[Split, Split, str]:
         """Return what `Dataset.splits` returns.
 
@@ -114,7 +118,8 @@ class Files(Dataset):
         tree = self._folder()
         parts = self.samples(tree, "train"), self.samples(tree, "test")
         train, test = self._opened(tree, parts)
-        verify_labels(self.name, train.labels, test.labels, list(train.specification.class_names))
+        names = train.specification.class_names
+        verify_labels(self.name, {"train": train.labels, "test": test.labels}, names)
         return train, test, _checksum(parts)
 
     def identities(self) -> Identities:
@@ -127,8 +132,11 @@ class Files(Dataset):
         [test] = self._opened(tree, [self.samples(tree, "test")])
         return test
 
+    def _tree(self) -> Path:
+        return Path(self.root).expanduser() / self.tree
+
     def _folder(self) -> Path:
-        tree = Path(self.root).expanduser() / self.tree
+        tree = self._tree()
         if not tree.is_dir():
             remedy = f"unpack {self.archives} in DATA_DIR (dataset.root)"
             raise UserError(f"dataset {self.name}: no folder {tree}; {remedy}")

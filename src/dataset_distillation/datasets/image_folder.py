@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.conversion import decoded
+from dataset_distillation.datasets import MOST_PIXELS, Dataset
+from dataset_distillation.datasets.conversion import blank, decoded
 from dataset_distillation.datasets.data import Raw, Split
 from dataset_distillation.datasets.splits import cut
-from dataset_distillation.errors import UserError, refuse
+from dataset_distillation.errors import UserError, count, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class ImageFolder(Dataset):
 
     name: str = "images"
     channels: int = 3
-    image_size: int = 32
+    image_size: int = count(32, most=MOST_PIXELS)
     path: str = "???"
     test: float = 0.2
 
@@ -42,6 +42,11 @@ class ImageFolder(Dataset):
             raise refuse("dataset.test", self.test, "must lie between 0 and 1")
         if not Path(self.path).expanduser().is_dir():
             raise refuse("dataset.path", self.path, "no such folder", f"expected {LAYOUT}")
+
+    def known_names(self) -> list[str]:
+        path = Path(self.path).expanduser()
+        two_trees = (path / "train").is_dir() and (path / "test").is_dir()
+        return _folders(path / "train" if two_trees else path)
 
     def read(self) -> Raw:
         path = Path(self.path).expanduser()
@@ -69,15 +74,19 @@ class ImageFolder(Dataset):
         import torch
 
         samples, names = _samples(path)
-        images = torch.empty(len(samples), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+        images = blank(len(samples), self.channels, self.image_size)
         for index, (file, _) in enumerate(samples):
             images[index] = decoded(file, self.channels, self.image_size)
         return (images, torch.tensor([label for _, label in samples])), names
 
 
+def _folders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+
+
 def _samples(path: Path) -> tuple[list[tuple[str, int]], list[str]]:
     """Return (file, label) of every image under `path`, and the class names; each class has images."""
-    classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    classes = _folders(path)
     if len(classes) < 2:
         folders_here = f"only one class folder, {classes[0]!r}" if classes else "no class folder"
         raise UserError(f"dataset.path={path}: {folders_here}; expected {LAYOUT}, two or more classes")

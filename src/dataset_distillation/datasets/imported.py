@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation import user_code
-from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.conversion import channels_first
 from dataset_distillation.datasets.data import Raw
-from dataset_distillation.errors import UserError
+from dataset_distillation.datasets.splits import numbered
+from dataset_distillation.errors import UserError, count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +27,12 @@ class Imported(Dataset):
 
     name: str = "imported"
     channels: int = 3
-    image_size: int = 32
+    image_size: int = count(32, most=MOST_PIXELS)
     path: str = "???"
+
+    def check(self) -> None:
+        super().check()
+        user_code.load("dataset.path", self.path)
 
     def read(self) -> Raw:
         returned = user_code.call(self.path, user_code.load("dataset.path", self.path))
@@ -37,8 +42,8 @@ class Imported(Dataset):
             form = "((train images, train labels), (test images, test labels)[, class names])"
             raise UserError(f"{self.path} must return {form}") from error
         splits = self._split("train", *train), self._split("test", *test)
-        highest = max((int(labels.max()) for _, labels in splits if len(labels)), default=-1)
-        return Raw(*splits, [str(n) for n in (rest[0] if rest else self.class_names or range(highest + 1))])
+        names = rest[0] if rest else self.class_names or numbered(self.name, *(part[1] for part in splits))
+        return Raw(*splits, [str(name) for name in names])
 
     def _split(self, name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         import torch

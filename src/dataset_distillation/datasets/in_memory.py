@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Raw, Split, TensorSplit
-from dataset_distillation.datasets.splits import checksum, cut, verify_labels
+from dataset_distillation.datasets.splits import check_names, checksum, cut, numbered, verify_labels
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class InMemory(Dataset):
         test: tuple[Tensor, Tensor] | float,
         class_names: Sequence[str] | None,
     ) -> Raw:
-        classes = 1 if self._numbers else int(train[1].max()) + 1
-        names = list(class_names or (["target"] if self._numbers else map(str, range(classes))))
+        names = list(class_names or (["target"] if self._numbers else numbered(name, train[1])))
+        if class_names:
+            check_names("class_names", names)
         if not isinstance(test, int | float):
             raw = Raw(train, _checked(name, *test), names)
         elif not 0 < test < 1:
@@ -81,7 +82,7 @@ class InMemory(Dataset):
             kinds = [f"{images.dtype} {tuple(images.shape[1:])}" for images in (raw.train[0], raw.test[0])]
             raise UserError(f"dataset {name}: train images are {kinds[0]}, and test images are {kinds[1]}")
         if not self._numbers:
-            verify_labels(name, raw.train[1], raw.test[1], names)
+            verify_labels(name, {"train": raw.train[1], "test": raw.test[1]}, names)
         return raw
 
     def read(self) -> Raw:
@@ -135,6 +136,8 @@ def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         actual = f"{images.dtype} of shape {tuple(images.shape)}"
         allowed = "must be uint8 or float, (N, channels, size, size) or (N, size, size)"
         raise UserError(f"dataset {name}: images are {actual}: {allowed}")
+    if not len(images):
+        raise UserError(f"dataset {name}: no images")
     if len(images) != len(labels):
         raise UserError(f"dataset {name}: {len(images)} images with {len(labels)} labels: must be equal")
     numbers = labels.is_floating_point() and labels.shape[1:] == (1,)

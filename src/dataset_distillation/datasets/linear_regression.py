@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.data import Data, Raw, Specification, TensorSplit
 from dataset_distillation.datasets.splits import checksum
-from dataset_distillation.errors import refuse
+from dataset_distillation.errors import count, refuse
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.machine import check_room
 
 if TYPE_CHECKING:
     pass
@@ -26,8 +27,8 @@ class LinearRegression(Dataset):
     """
 
     name: str = "linear_regression"
-    image_size: int = 3
-    rows: int = 60
+    image_size: int = count(3, most=MOST_PIXELS)
+    rows: int = count(60, most=10_000_000)
     noise: float = 0.1
 
     def __post_init__(self) -> None:
@@ -53,6 +54,8 @@ class LinearRegression(Dataset):
     def load(self, seed: int) -> Data:
         import torch
 
+        columns_in_all = self.rows * self.channels * self.image_size**2
+        check_room("dataset.rows", self.rows, 4 * 8 * columns_in_all, "the rows and their decomposition")
         generator, size = stream(seed, "linear regression"), self.image_size
         d = torch.randn(self.rows, self.channels * size**2, generator=generator, dtype=torch.float64)
         columns, _, directions = torch.linalg.svd(d, full_matrices=False)

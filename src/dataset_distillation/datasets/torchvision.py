@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.conversion import channels_first, picture
+from dataset_distillation.datasets import MOST_PIXELS, Dataset
+from dataset_distillation.datasets.conversion import blank, channels_first, picture
 from dataset_distillation.datasets.data import Raw, Split
 from dataset_distillation.datasets.official import cifar, files_of, is_cifar, refuse_odd
-from dataset_distillation.datasets.splits import cut
-from dataset_distillation.errors import FileError, NoFile, UserError, refuse, short
+from dataset_distillation.datasets.splits import cut, numbered
+from dataset_distillation.errors import FileError, NoFile, UserError, count, refuse, short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class TorchvisionDataset(Dataset):
     """MNIST, CIFAR10, ...: read from `root`, and downloaded there first if necessary."""
 
     channels: int = 3
-    image_size: int = 32
+    image_size: int = count(32, most=MOST_PIXELS)
     root: str = "data"
     download: bool = True
     test: float | None = None
@@ -42,6 +42,13 @@ class TorchvisionDataset(Dataset):
         super().__post_init__()
         if self.test is not None and not 0 < self.test < 1:
             raise refuse("dataset.test", self.test, "must lie between 0 and 1, or be null")
+
+    def check(self) -> None:
+        super().check()
+        self._split_arguments(self._source())
+
+    def known_names(self) -> list[str]:
+        return list(vars(self._source()).get("classes", []))
 
     def read(self) -> Raw:
         import torch
@@ -152,7 +159,7 @@ class TorchvisionDataset(Dataset):
         """Decode PIL images one by one, for the datasets that keep their images in files."""
         import torch
 
-        images = torch.empty(len(split), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
+        images = blank(len(split), self.channels, self.image_size)
         labels = torch.empty(len(split), dtype=torch.long)
         for index in range(len(split)):
             image, label = split[index]
@@ -170,7 +177,7 @@ def _accepts(source: type, argument: str) -> bool:
 def _class_names(split: Any, labels: Tensor) -> list[str]:
     if names := getattr(split, "classes", None):
         return [name if isinstance(name, str) else ", ".join(name) for name in names]
-    return [str(label) for label in range(int(labels.max()) + 1)]
+    return numbered(type(split).__name__, labels)
 
 
 def _similar(name: str, names: list[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from dataset_distillation.datasets import MOST_PIXELS
 from dataset_distillation.datasets.image_files import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -14,7 +15,7 @@ from dataset_distillation.datasets.image_files import (
     Sample,
     lines,
 )
-from dataset_distillation.errors import damaged
+from dataset_distillation.errors import count, damaged
 from dataset_distillation.files import read
 
 CLASSES = (
@@ -37,7 +38,7 @@ class VOC2007(Files):
 
     name: str = "VOC2007"
     channels: int = 3
-    image_size: int = 224
+    image_size: int = count(224, most=MOST_PIXELS)
     mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
     std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
     difficult: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dataset_distillation.errors import member, positive, refuse
+from dataset_distillation.errors import check_counts, count, member, positive, refuse
 from dataset_distillation.objectives import Objective
 
 
@@ -38,16 +38,16 @@ class Distilled:
     Raises ConfigError if a value is not allowed.
     """
 
-    images_per_class: int = 1
-    steps: int = 10
-    epochs: int = 3
+    images_per_class: int = count(1, most=1_000_000)
+    steps: int = count(10, most=1_000_000)
+    epochs: int = count(3, most=1_000_000)
     learning_rate: float = 0.02
     start: Start = Start.noise
     labels: Labels = Labels.fixed
 
     def __post_init__(self) -> None:
-        for name in ("images_per_class", "steps", "epochs", "learning_rate"):
-            positive(f"distilled.{name}", getattr(self, name))
+        check_counts("distilled", self)
+        positive("distilled.learning_rate", self.learning_rate)
         self.start = member("distilled.start", self.start, Start)
         self.labels = member("distilled.labels", self.labels, Labels)
 

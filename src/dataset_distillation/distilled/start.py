@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dataset_distillation.datasets.data import Split
+from dataset_distillation.datasets.data import Specification, Split
 from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.inner_optimizers import STEP
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.machine import check_room
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
@@ -23,6 +26,7 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     """
     specification = train.specification
     numbers = train.labels.is_floating_point()
+    check_size(options, specification)
     labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
     labels = labels.repeat(options.steps, 1)
     generator = stream(seed, "distilled start")
@@ -41,6 +45,19 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     elif options.labels == "learned":
         labels = functional.one_hot(labels, specification.classes).float()
     return DistilledData(images, labels, torch.full((options.epochs, options.steps), options.learning_rate))
+
+
+def check_size(options: Distilled, specification: Specification) -> None:
+    """Raise ConfigError unless the distilled data and their inner steps fit the free memory.
+
+    Adam keeps two numbers for each of theirs.
+    """
+    images = options.steps * options.images_per_class * specification.classes
+    numbers = images * (math.prod(specification.shape) + specification.classes) + options.inner_steps
+    counts = {name: getattr(options, name) for name in ("images_per_class", "steps", "epochs")}
+    name = max(counts, key=counts.__getitem__)
+    size = 3 * 4 * numbers + STEP * options.inner_steps
+    check_room(f"distilled.{name}", counts[name], size, "the distilled data")
 
 
 def choose(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:

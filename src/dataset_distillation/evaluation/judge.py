@@ -51,6 +51,8 @@ def evaluate(
     evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=chosen_on)
     shape = Distilled(max(1, per_step // classes), steps, len(distilled.learning_rates))
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
+    problem.init.check_held_out(networks)
+    problem.check_networks(networks, evaluation.validation_networks)
     _check(problem, distilled)
     population = problem.population("held-out", networks)
     schedule = Schedule(distilled, training or Training(), problem.seed, len(population))

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import member, one_of, positive, refuse
+from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
 from dataset_distillation.objectives import Objective
 
 #: The baselines of `evaluation.baselines=all`. The cheap ones come first, so that their rows can be read
@@ -68,22 +68,17 @@ class Evaluation:
     Raises ConfigError if a value is not allowed.
     """
 
-    networks: int = 20
+    networks: int = count(20, most=100_000, least=0)
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
-    baseline_length: int | None = field(default=10, metadata={"absent": None})
-    validation_networks: int = 8
-    validation_images: int = 2000
-    validation_every: int = 200
+    baseline_length: int | None = count(10, most=1000, absent=None)
+    validation_networks: int = count(8, most=100_000)
+    validation_images: int = count(2000, most=100_000_000)
+    validation_every: int = count(200, most=100_000_000)
     batch_norm: Statistics = field(default=Statistics.training, metadata={"absent": Statistics.batch})
 
     def __post_init__(self) -> None:
-        if self.networks < 0:
-            raise refuse("evaluation.networks", self.networks, "must be 0 (none) or more")
-        if self.baseline_length is not None:
-            positive("evaluation.baseline_length", self.baseline_length)
-        for name in ("validation_networks", "validation_images", "validation_every"):
-            positive(f"evaluation.{name}", getattr(self, name))
+        check_counts("evaluation", self)
         self.selection = member("evaluation.selection", self.selection, Selection)
         self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
@@ -127,16 +122,16 @@ class Training:
     Raises ConfigError if a value is not allowed.
     """
 
-    epochs: int | None = None
+    epochs: int | None = count(None, most=100_000)
     order: Order = Order.learned
     learning_rate: float | None = None
-    batch_size: int | None = None
+    batch_size: int | None = count(None, most=1_000_000)
 
     def __post_init__(self) -> None:
         self.order = member("training.order", self.order, Order)
-        for name in ("epochs", "learning_rate", "batch_size"):
-            if (value := getattr(self, name)) is not None:
-                positive(f"training.{name}", value)
+        check_counts("training", self)
+        if self.learning_rate is not None:
+            positive("training.learning_rate", self.learning_rate)
         if self.batch_size and not self.learning_rate:
             allowed = "the learned rates belong to the distilled steps"
             raise refuse("training.batch_size", self.batch_size, allowed, "set training.learning_rate too")

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.evaluation.options import Training
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers import STEP, Step
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.machine import check_room
 
 if TYPE_CHECKING:
     from dataset_distillation.distilled.artifact import DistilledSet
@@ -22,6 +23,8 @@ class Schedule(Sequence[list[Step]]):
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
         self.distilled, self.training, self.seed, self.number = distilled, training, seed, number
+        steps = self.epochs * distilled.images.shape[:2].numel()  # at most, with batches of one image
+        check_room("training.epochs", self.epochs, steps * STEP, "its steps")
 
     def __len__(self) -> int:
         return self.number

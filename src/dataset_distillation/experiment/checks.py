@@ -12,8 +12,10 @@ def check(e: Experiment) -> None:
     stored = isinstance(e, Evaluate) and e.artifact is not None  # the artifact may hold θ0
     check_parts(e.dataset, e.architecture, e.init, e.objective, stored)
     e.distilled.check(e.objective, e.dataset.name)
+    e.outer.check(e.dataset.channels, e.dataset.image_size)
     e.unroll.check(e.distilled.inner_steps)
     e.trainer.check(e.init.networks)
+    e.init.check_held_out(e.evaluation.networks)
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
     if isinstance(e, Evaluate):
         _check_evaluate(e)

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dataset_distillation import architectures, datasets, init, inner_optimizers, loggers, objectives, unroll
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import ConfigError, refuse
+from dataset_distillation.errors import ConfigError, given, refuse
 from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
@@ -74,7 +74,7 @@ def read(config: DictConfig) -> Experiment:
     """Check a composed config and turn it into objects. Raises ConfigError, with a message of one line."""
     _refuse_unknown_keys(config, "")
     try:
-        _refuse_infinite(OmegaConf.to_container(config, resolve=True), "")
+        _refuse_unfit(OmegaConf.to_container(config, resolve=True), "")
         if missing := sorted(OmegaConf.missing_keys(config)):
             raise refuse(missing[0], "???", "must be given on the command line")
         experiment = OmegaConf.to_object(config)
@@ -91,11 +91,16 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return dict(values)
 
 
-def _refuse_infinite(value: Any, key: str) -> None:
-    """Raise ConfigError for numbers that are not finite: the files of a run are JSON, which has none."""
+def _refuse_unfit(value: Any, key: str) -> None:
+    """Raise ConfigError for empty strings, which no key means, and for numbers that are not finite.
+
+    The files of a run are JSON, which has no such numbers.
+    """
     if isinstance(value, dict | list):
         for name, child in value.items() if isinstance(value, dict) else enumerate(value):
-            _refuse_infinite(child, f"{key}.{name}" if key else str(name))
+            _refuse_unfit(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, str):
+        given(key, value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise refuse(key, value, "must be a finite number")
 

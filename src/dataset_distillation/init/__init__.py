@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dataset_distillation.architectures import Architecture, Weights
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
-from dataset_distillation.errors import positive
+from dataset_distillation.errors import check_counts, count
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.records import PoolReport
 
@@ -48,13 +48,16 @@ class Init:
     #: Whether θ0 comes from training, on any data.
     trained: ClassVar[bool] = False
 
-    networks: int = 1
+    networks: int = count(1, most=10_000)
 
     def __post_init__(self) -> None:
-        positive("init.networks", self.networks)
+        check_counts("init", self)
 
     def check(self, dataset: Dataset, stored: bool = False) -> None:
         """Raise ConfigError if this init does not fit `dataset`; `stored`: an artifact may hold θ0."""
+
+    def check_held_out(self, networks: int) -> None:
+        """Raise ConfigError if there are not so many networks that the distillation never sees."""
 
     def bind(self, dataset: Dataset) -> Init:
         """Return this init for the distillation of `dataset`."""

@@ -36,6 +36,7 @@ class Pooled(Init):
             raise refuse("init.source", trained_on.name, "only classifiers are pretrained", "use init=random")
         if self.source is None:
             return
+        self.source.check()
         sides = {
             "channels": (self.source.channels, dataset.channels),
             "image_size": (self.source.image_size, dataset.image_size),

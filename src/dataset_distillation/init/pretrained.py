@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.errors import positive, refuse
+from dataset_distillation.errors import count, refuse
 from dataset_distillation.init import Origin
 from dataset_distillation.init.pooled import Pooled
 from dataset_distillation.randomness import stream
@@ -24,17 +24,18 @@ class Pretrained(Pooled):
     Raises ConfigError if a value is not allowed.
     """
 
-    pool_size: int = 100
-    held_out: int = 20
+    pool_size: int = count(100, most=100_000)
+    held_out: int = count(20, most=100_000, least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("init.pool_size", self.pool_size)
         if self.networks > self.pool_size:
             allowed = f"an outer step cannot train more networks than the pool has, {self.pool_size}"
             raise refuse("init.networks", self.networks, allowed, "raise init.pool_size")
-        if self.held_out < 0:
-            raise refuse("init.held_out", self.held_out, "must be 0 or more")
+
+    def check_held_out(self, networks: int) -> None:
+        if networks > self.held_out:
+            raise refuse("init.held_out", self.held_out, f"evaluation needs {networks} networks")
 
     def members(self, validation_networks: int) -> list[str]:
         return [
@@ -46,11 +47,10 @@ class Pretrained(Pooled):
     def population(self, origin: Origin, purpose: str, number: int, step: int = 0) -> list[Weights]:
         from torch import randperm
 
+        if purpose == "held-out":
+            self.check_held_out(number)
+        chosen = list(range(number))
         if purpose == "init":
             generator = stream(origin.seed, "pool", step)
             chosen = randperm(self.pool_size, generator=generator)[:number].tolist()
-        elif purpose == "held-out" and number > self.held_out:
-            raise refuse("init.held_out", self.held_out, f"evaluation needs {number} networks")
-        else:
-            chosen = list(range(number))
         return [member.weights for member in self.pool(origin).members([f"{purpose} {j}" for j in chosen])]

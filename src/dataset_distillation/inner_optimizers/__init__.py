@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     State = tuple[Tensor, ...]
 
 
+STEP = 1024  # bytes of the objects of one step, without the numbers in them: three tensors
+
+
 class Step(NamedTuple):
     """One inner step: images (n, channels, height, width), labels (n,) or (n, outputs), a learning rate."""
 

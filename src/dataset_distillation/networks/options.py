@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dataset_distillation.errors import member, positive
+from dataset_distillation.errors import check_counts, count, member, positive
 
 
 class PoolOptimizer(StrEnum):
@@ -25,22 +25,20 @@ class Pretraining:
     learning_rate: the highest rate of the one-cycle schedule (Smith & Topin 2018).
     seed: the seed of the networks' first weights and batches, independent of the seed of the run.
     folder: the folder of all pools.
-    workers: processes that train networks on a CPU; None: one per core.
+    workers: processes that train networks on a CPU, at most one per core; None: one per core.
 
-    Raises ConfigError if a value is not greater than 0.
+    Raises ConfigError if a value is not allowed.
     """
 
-    epochs: int = 1
-    batch_size: int = 64
+    epochs: int = count(1, most=1000)
+    batch_size: int = count(64, most=1_000_000)
     optimizer: PoolOptimizer = PoolOptimizer.adam
     learning_rate: float = 0.005
     seed: int = 0
     folder: str = "pools"
-    workers: int | None = None
+    workers: int | None = count(None, most=1024)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            positive(f"init.pretraining.{name}", getattr(self, name))
+        check_counts("init.pretraining", self)
+        positive("init.pretraining.learning_rate", self.learning_rate)
         self.optimizer = member("init.pretraining.optimizer", self.optimizer, PoolOptimizer)
-        if self.workers is not None:
-            positive("init.pretraining.workers", self.workers)

@@ -32,7 +32,7 @@ from dataset_distillation.datasets.data import Data
 from dataset_distillation.errors import FileError, NoFile, short
 from dataset_distillation.files import opened, write, write_json
 from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pretraining import Member, train_members
+from dataset_distillation.networks.pretraining import Member, check_batch, train_members
 from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
 from dataset_distillation.run.records import PoolReport, Share
 
@@ -122,6 +122,7 @@ class Pool:
         """
         sound = self._sound(names)
         if missing := [name for name in names if name not in sound]:
+            check_batch(self.data, self.pretraining)
             write_json(self.folder / "pool.json", self.made_of)
             with self._alone():
                 sound |= self._sound(missing)
@@ -187,7 +188,8 @@ class Pool:
     def _workers(self, members: int) -> int:
         if self.device.type != "cpu":
             return 1
-        return min(self.pretraining.workers or joblib.cpu_count(), members)
+        cores = joblib.cpu_count()
+        return min(self.pretraining.workers or cores, cores, members)
 
     def _path(self, member: str) -> Path:
         return self.folder / f"{member.replace(' ', '-')}.safetensors"

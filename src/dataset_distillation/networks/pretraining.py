@@ -104,12 +104,16 @@ def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
     return batched
 
 
+def check_batch(data: Data, recipe: Pretraining) -> None:
+    """Raise ConfigError unless the train split has the images of a batch."""
+    if (size := len(data.train)) < recipe.batch_size:
+        allowed = f"{data.specification.name} has {size} images to train on"
+        raise refuse("init.pretraining.batch_size", recipe.batch_size, allowed)
+
+
 def _batches(data: Data, recipe: Pretraining, name: str) -> list[Tensor]:
     """The indices of each step: every epoch has a new order, and its last, smaller batch is left out."""
     size = len(data.train)
-    if size < recipe.batch_size:
-        allowed = f"{data.specification.name} has {size} images to train on"
-        raise refuse("init.pretraining.batch_size", recipe.batch_size, allowed)
     orders = [
         torch.randperm(size, generator=stream(recipe.seed, f"pretraining {name}", epoch))
         for epoch in range(recipe.epochs)

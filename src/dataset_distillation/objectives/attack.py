@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from dataset_distillation.errors import refuse
+from dataset_distillation.errors import ConfigError, refuse
 from dataset_distillation.objectives import ACCURACY, Metric, Objective, Outcome
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Attack(Objective):
     attacked_class: K, the name or the number of the class that is to be misclassified.
     target_class: T, the class that K is to be misclassified as.
 
-    Raises ConfigError, in `check`, if the dataset has no such class or if the two are equal.
+    Raises ConfigError if the two are equal, and in `check` if the dataset has no such class.
     """
 
     trained_init: ClassVar[bool] = True
@@ -36,6 +36,10 @@ class Attack(Objective):
     attacked_class: str = "0"
     target_class: str = "1"
 
+    def __post_init__(self) -> None:
+        if self.attacked_class == self.target_class:
+            raise self._same()
+
     def check(self, class_names: Sequence[str]) -> None:
         self._indices(class_names)
 
@@ -47,10 +51,12 @@ class Attack(Objective):
         attacked = _index("objective.attacked_class", self.attacked_class, class_names)
         target = _index("objective.target_class", self.target_class, class_names)
         if attacked == target:
-            raise refuse(
-                "objective.target_class", self.target_class, "is the attacked class too", "choose another"
-            )
+            raise self._same()
         return attacked, target
+
+    def _same(self) -> ConfigError:
+        allowed = "is the attacked class too"
+        return refuse("objective.target_class", self.target_class, allowed, "choose another")
 
     def relabel(self, labels: Tensor) -> Tensor:
         return labels.masked_fill(labels == int(self.attacked_class), int(self.target_class))
@@ -80,7 +86,7 @@ def _index(key: str, name: str, class_names: Sequence[str]) -> int:
     """Return the index of the class called `name`, or number `name`."""
     if name in class_names:
         return list(class_names).index(name)
-    if name.isdigit() and int(name) < len(class_names):
+    if name.isascii() and name.isdigit() and int(name) < len(class_names):
         return int(name)
     allowed = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
     raise refuse(key, name, f"must be a class, {allowed}, or its index, 0 to {len(class_names) - 1}")

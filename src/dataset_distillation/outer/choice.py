@@ -45,15 +45,17 @@ def chosen(
         memory of a CPU.
     """
     if not isinstance(unroll, Auto):
-        if isinstance(unroll, Full) and distilled.images.device.type == "cpu":
-            log.info(
-                "unroll=auto may be faster on this CPU: unroll=traced takes about half the time on LeNet"
-            )
         return unroll
     engine, why = _choice(problem, distilled, outer, networks, processes)
     engine = dataclasses.replace(engine, batch_networks=unroll.batch_networks)
     log.info("unroll=auto: %s, since %s", words(engine), why)
     return engine
+
+
+def advise(unroll: Unroll, distilled: DistilledData) -> None:
+    """Log which engine may be faster than `unroll`."""
+    if isinstance(unroll, Full) and distilled.images.device.type == "cpu":
+        log.info("unroll=auto may be faster on this CPU: unroll=traced takes about half the time on LeNet")
 
 
 def words(engine: Unroll) -> str:

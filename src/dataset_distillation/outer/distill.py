@@ -15,9 +15,10 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.options import Evaluation
-from dataset_distillation.outer.choice import chosen
+from dataset_distillation.outer.choice import advise, chosen
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import fit
+from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.outer.options import Accelerator, Outer, Trainer
 from dataset_distillation.problem import Problem
@@ -56,14 +57,18 @@ def distill(
     device = problem.device.type
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
+    outer.check(*problem.data.specification.shape[:2])
     unroll.check(distilled.inner_steps)
     trainer.check(problem.init.networks)
+    problem.check_networks(0, evaluation.validation_networks)
     with _settings(trainer), interruptible((signal.SIGINT,)):
-        members = problem.init.members(evaluation.validation_networks)
-        problem.init.prepare(problem.origin, members, trainer.progress_bar)
         data = start(distilled, problem.data.train, problem.seed)
         engine = chosen(unroll, problem, data, outer, problem.init.networks)
         module = DistillationModule(problem, data, outer, engine, evaluation, trainer)
+        check_memory(module.outer_loss, trainer)
+        advise(unroll, data)
+        members = problem.init.members(evaluation.validation_networks)
+        problem.init.prepare(problem.origin, members, trainer.progress_bar)
         fitted = fit(module, trainer)
     if fitted.signal:
         done = f"interrupted after {fitted.outer_steps} of {outer.steps} outer steps"

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from dataset_distillation.errors import refuse
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.outer.loss import OuterLoss
+from dataset_distillation.outer.options import Trainer
+from dataset_distillation.run.machine import footprint, free_memory, gigabytes
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.recompute import Recompute
 from dataset_distillation.unroll.truncated import Truncated
 
 log = logging.getLogger(__name__)
 
+MEASURED = 32  # the most images that memory is measured with
 MARGIN = 1.1  # for the temporary memory of single operations: the peak must lie below the estimate
 
 
@@ -40,19 +43,34 @@ def measure(loss: OuterLoss) -> Memory:
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     training = InnerTraining(network, weights, problem.inner_optimizer, problem.objective.training_loss)
     point, step = training.start(), next(loss.distilled.steps(*loss.distilled.parameters()))
-    real = loss.images(loss.outer.batch_size)
+
+    def of_step(images: int) -> int:
+        part = step._replace(images=step.images[:images], labels=step.labels[:images])
+        return kept_by(lambda: training.step(point, part, t=1), besides=loss.distilled.parameters())
+
+    def of_batch(images: int) -> int:
+        return kept_by(lambda: functional_call(network, weights, (loss.images(images),)))
+
     return Memory(
         steps=loss.distilled.inner_steps,
-        step=kept_by(lambda: training.step(point, step, t=1)),
+        step=_extrapolated(of_step, len(step.images)),
         point=sum(tensor.nbytes for tensor in point),
-        real=kept_by(lambda: functional_call(network, weights, (real,))),
+        real=_extrapolated(of_batch, loss.outer.batch_size),
         distilled=sum(parameter.nbytes for parameter in loss.distilled.parameters()),
-        on_cpu=real.device.type == "cpu",
+        on_cpu=loss.distilled.images.device.type == "cpu",
     )
 
 
-def kept_by(function: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass through `function`."""
+def _extrapolated(bytes_of: Callable[[int], int], images: int) -> int:
+    """Return `bytes_of(images)`, which grows linearly, from measurements that are themselves small."""
+    if images <= MEASURED:
+        return bytes_of(images)
+    less, more = bytes_of(MEASURED // 2), bytes_of(MEASURED)
+    return more + (images - MEASURED) * (more - less) // (MEASURED - MEASURED // 2)
+
+
+def kept_by(function: Callable[[], Any], besides: Iterable[Tensor] = ()) -> int:
+    """Bytes that autograd keeps for the backward pass through `function`, besides those of given tensors."""
     saved: list[Tensor] = []
 
     def pack(tensor: Tensor) -> int:
@@ -62,36 +80,46 @@ def kept_by(function: Callable[[], Any]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
         function()
     storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in saved)}
+    elsewhere = {tensor.untyped_storage().data_ptr() for tensor in besides}
     saved.clear()  # a graph may keep itself alive through a tensor that it saves
-    return sum(storages.values())
+    return sum(size for pointer, size in storages.items() if pointer not in elsewhere)
 
 
 def free(device: torch.device) -> int | None:
     """Bytes that are free on `device`, or None if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+    return free_memory() if device.type == "cpu" else None
 
 
-def log_memory_estimate(loss: OuterLoss, devices: int) -> int:
+def check_memory(loss: OuterLoss, trainer: Trainer, resumed: bool = False) -> int:
     """Log how much memory the meta-gradient needs and how much is free; return the former in bytes.
 
-    `devices` processes share the networks of an outer step, and the memory of a CPU; the figures are those of
-    one process.
+    The `devices` of `trainer` share the networks of an outer step, and the memory of a CPU; the figures are
+    those of one process.
+
+    resumed: the run has taken outer steps before, on a machine that could hold them.
+
+    Raises ConfigError if more is needed than is free, unless the run is resumed or `trainer.memory` is
+    `ignore`.
     """
-    sizes, engine, networks = measure(loss), loss.unroll, loss.networks
+    sizes, engine, networks, devices = measure(loss), loss.unroll, loss.networks, trainer.devices
     size, available = needed(sizes, engine, networks, loss.together), free(loss.distilled.images.device)
-    line = f"memory: the meta-gradient needs about {_gb(size)}"
+    line = f"the meta-gradient needs about {gigabytes(size)}"
     if devices > 1:
         line += f" in each of {devices} processes"
-        available = available // devices if available and sizes.on_cpu else available
+        if available is not None and sizes.on_cpu:
+            available = (available - (devices - 1) * footprint()) // devices
     if available is None:
-        log.info("%s", line)
+        log.info("memory: %s", line)
     elif size <= available:
-        log.info("%s; %s are free", line, _gb(available))
+        log.info("memory: %s; %s are free", line, gigabytes(available))
     else:
+        line += f", but {gigabytes(max(0, available))} are free"
         remedy = _remedy(sizes, engine, networks, available, devices)
-        log.warning("%s, but %s are free; %s", line, _gb(available), remedy)
+        if not resumed and trainer.memory != "ignore":
+            raise refuse("trainer.memory", trainer.memory, line, f"{remedy}; trainer.memory=ignore tries it")
+        log.warning("memory: %s; %s", line, remedy)
     return size
 
 
@@ -101,9 +129,10 @@ def _remedy(sizes: Memory, engine: Unroll, networks: int, available: int, device
         for change, other in _same_gradient(engine, sizes.on_cpu).items():
             if (size := needed(sizes, other, number)) <= available:
                 fewer = f" init.networks={number * devices}" if number < networks else ""
-                return f"{change}{fewer} needs {_gb(size)}"
+                return f"{change}{fewer} needs {gigabytes(size)}"
     if (size := needed(sizes, window := Truncated(), 1)) <= available:
-        return f"unroll=truncated unroll.window={window.window} init.networks={devices} needs {_gb(size)}"
+        change = f"unroll=truncated unroll.window={window.window} init.networks={devices}"
+        return f"{change} needs {gigabytes(size)}"
     larger = "a smaller outer.batch_size" if sizes.real > sizes.step else "fewer distilled.images_per_class"
     return f"use {larger} or a smaller architecture"
 
@@ -118,7 +147,3 @@ def _same_gradient(engine: Unroll, on_cpu: bool) -> dict[str, Unroll]:
     if not on_cpu:
         engines[f"unroll=recompute unroll.offload=true {one_by_one}"] = Recompute(offload=True)
     return engines
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"

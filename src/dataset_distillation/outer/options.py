@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dataset_distillation.errors import member, one_of, positive, refuse
+from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.run.machine import check_room
 
 
 class Schedule(StrEnum):
@@ -31,6 +32,13 @@ class Strategy(StrEnum):
     ddp = "ddp"
 
 
+class MemoryLimit(StrEnum):
+    """Whether a meta-gradient that needs more memory than is free is refused."""
+
+    free = "free"
+    ignore = "ignore"
+
+
 @dataclass
 class Outer:
     """The optimizer of the distilled data (Algorithm 1): Adam on the images and the learning rates.
@@ -48,19 +56,19 @@ class Outer:
     Raises ConfigError if a value is out of its range.
     """
 
-    steps: int = 2000
-    batch_size: int = 256
+    steps: int = count(2000, most=100_000_000)
+    batch_size: int = count(256, most=1_000_000)
     learning_rate: float = 0.01
     learning_rate_of_rates: float = 0.01
     learning_rate_of_labels: float = 0.01
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
     schedule: Schedule = Schedule.cosine
     clip: float | None = 1.0
-    max_skipped: int = 20
+    max_skipped: int = count(20, most=100_000_000)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "max_skipped"):
-            positive(f"outer.{name}", getattr(self, name))
+        check_counts("outer", self)
+        positive("outer.learning_rate", self.learning_rate)
         for name in ("learning_rate_of_rates", "learning_rate_of_labels"):
             if (rate := getattr(self, name)) < 0:
                 raise refuse(f"outer.{name}", rate, "must be 0 or more")
@@ -69,6 +77,11 @@ class Outer:
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise refuse("outer.betas", self.betas, "must be two numbers in [0, 1)")
         self.schedule = member("outer.schedule", self.schedule, Schedule)
+
+    def check(self, channels: int, size: int) -> None:
+        """Raise ConfigError unless the real images of an outer step, twice, fit the free memory."""
+        needed = 2 * 4 * self.batch_size * channels * size**2
+        check_room("outer.batch_size", self.batch_size, needed, "the real images of an outer step")
 
 
 @dataclass
@@ -83,18 +96,20 @@ class Trainer:
     threads: torch's threads per process; None keeps the present number.
     progress_bar: whether a progress bar is shown.
     checkpoint_seconds: seconds between two checkpoints of a run of the command line; 0: after every step.
+    memory: `free`: what needs more memory than is free is refused; `ignore`: it is tried, with a warning.
 
     Raises ConfigError if a value is not allowed.
     """
 
     accelerator: Accelerator = Accelerator.auto
     precision: str = "32-true"
-    devices: int = 1
+    devices: int = count(1, most=1024)
     strategy: Strategy = Strategy.auto
     deterministic: bool = False
-    threads: int | None = None
+    threads: int | None = count(None, most=1024)
     progress_bar: bool = True
     checkpoint_seconds: float = 30.0
+    memory: MemoryLimit = MemoryLimit.free
 
     def __post_init__(self) -> None:
         self.accelerator = member("trainer.accelerator", self.accelerator, Accelerator)
@@ -105,13 +120,12 @@ class Trainer:
             )
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed"))
         self.strategy = member("trainer.strategy", self.strategy, Strategy)
-        positive("trainer.devices", self.devices)
+        self.memory = member("trainer.memory", self.memory, MemoryLimit)
+        check_counts("trainer", self)
         if self.devices > 1 and self.strategy != "ddp":
             raise refuse(
                 "trainer.devices", self.devices, "each needs its own process", "set trainer.strategy=ddp"
             )
-        if self.threads is not None:
-            positive("trainer.threads", self.threads)
         if self.checkpoint_seconds < 0:
             raise refuse("trainer.checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more")
 

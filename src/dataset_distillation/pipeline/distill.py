@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from dataset_distillation.distilled.artifact import DistilledSet
@@ -12,10 +13,10 @@ from dataset_distillation.evaluation.comparison import Comparison, compare, rows
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
-from dataset_distillation.outer.choice import as_recorded, chosen, recorded
+from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
-from dataset_distillation.outer.memory import log_memory_estimate
+from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.prepare import key_of, origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
@@ -40,11 +41,12 @@ def distill(experiment: Experiment, run: Run) -> Result:
     """
     with Attempts(run) as attempts:
         problem = prepare(experiment)
+        module, memory_estimate = _fitting(experiment, problem, attempts.record, run.folder / CHECKPOINTS)
         pool = pretrain(problem, experiment)
         problem.population("init", 1)  # fails before anything starts if θ0 is not available
         origin = origin_of(problem, run, attempts)
-        result = _run(experiment, problem, run, origin, attempts)
-        result.pool = pool
+        result = _run(experiment, module, run, origin, attempts)
+        result.pool, result.memory_estimate_mb = pool, round(memory_estimate / 1e6)
         attempts.end(result.status)
     result.provenance = attempts.provenance(run.command, origin)
     run.record(result)
@@ -57,6 +59,19 @@ def assist(experiment: Experiment, run: Run) -> None:
     problem = prepare(experiment)
     folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
     fit(_module(experiment, problem, None), experiment.trainer, store=Store(folder, key, newest(folder, key)))
+
+
+def _fitting(
+    e: Experiment, problem: Problem, record: RunRecord, checkpoints: Path
+) -> tuple[DistillationModule, int]:
+    """Return the module and the bytes of its meta-gradient. Raises ConfigError if they do not fit."""
+    problem.check_networks(e.evaluation.networks, e.evaluation.validation_networks)
+    module = _module(e, problem, record)
+    size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
+    advise(e.unroll, module.distilled)
+    number = module.distilled.images.shape[:2].numel()
+    log.info("distilling %s into %s images", problem.data.specification.name, number)
+    return module, size
 
 
 def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> DistillationModule:
@@ -72,17 +87,16 @@ def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> Distil
     return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.trainer)
 
 
-def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], attempts: Attempts) -> Result:
-    artifact, checkpoints, key = run.folder / ARTIFACT, run.folder / CHECKPOINTS, key_of(e, problem)
+def _run(
+    e: Experiment, module: DistillationModule, run: Run, origin: dict[str, Any], attempts: Attempts
+) -> Result:
+    problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
+    key = key_of(e, problem)
     last = newest(checkpoints, key)
     curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
     try:
-        module = _module(e, problem, attempts.record)
-        number = module.distilled.images.shape[:2].numel()
-        log.info("distilling %s into %s images", problem.data.specification.name, number)
-        memory_estimate = log_memory_estimate(module.outer_loss, e.trainer.devices)
         try:
             fitted = fit(
                 module,
@@ -119,7 +133,6 @@ def _run(e: Experiment, problem: Problem, run: Run, origin: dict[str, Any], atte
         skipped_steps=fitted.skipped_steps,
         distillation_seconds=round(fitted.seconds, 2),
         outer_steps_per_second=round(fitted.outer_steps / fitted.seconds, 3),
-        memory_estimate_mb=round(memory_estimate / 1e6),
         selection=e.evaluation.selection,
         evaluation=rows,
         storage=distilled_set.storage if module.global_step else None,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
+
+from dataset_distillation.errors import given, refuse
 
 # A run.
 CONFIG = "config.yaml"  # the resolved config
@@ -30,6 +34,31 @@ TABLE_MARKDOWN = "sweep.md"
 def step_picture(step: int) -> str:
     """The name of the picture of a step's images, in `IMAGES`."""
     return f"step_{step:02}.png"
+
+
+def folder_of(key: str, path: str) -> Path:
+    """Return the folder `path`.
+
+    Raises ConfigError, naming `key`, if it is empty, which would mean the present folder, or if Hydra would
+    take its name for an interpolation.
+    """
+    folder = Path(given(key, path))
+    if "${" in str(folder.absolute()):
+        raise refuse(key, folder, "no run can be in a folder whose name contains ${", "rename the folder")
+    return folder
+
+
+def missing(folder: Path) -> list[Path]:
+    """Return `folder` and those above it that do not exist, the lowest first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def remove(made: list[Path]) -> None:
+    """Remove the folder made[0] and what is in it, and those above it if nothing else is in them."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(made[0])
+        for folder in made[1:]:
+            folder.rmdir()
 
 
 def is_run(folder: Path) -> bool:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     RootModel,
     SerializerFunctionWrapHandler,
@@ -24,20 +23,10 @@ from pydantic import (
 from dataset_distillation import files
 from dataset_distillation.errors import NoFile, damaged, first_problem
 from dataset_distillation.objectives import ACCURACY, Metric
+from dataset_distillation.run.fields import Count, JobId, Record, Seconds, Share
 
 LARGEST = 2**25  # bytes of a record; the confusion matrices of 1,000 classes have about half as many
 MOST_JOBS = 10_000  # of a multirun; the state of each is in files of its own
-
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-Seconds = Annotated[float, Field(ge=0, lt=1e12)]
-Share = Annotated[float, Field(ge=0, le=1)]
-JobId = Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
-
-
-class Record(BaseModel):
-    """Keys and values in a file."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
 
 
 class Spread(Record):

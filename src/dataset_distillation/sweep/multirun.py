@@ -7,24 +7,28 @@ import os
 import shlex
 import sys
 import time
-from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dataset_distillation.errors import ConfigError, program, refuse
+from dataset_distillation.errors import program, refuse
 from dataset_distillation.files import read as read_file
 from dataset_distillation.files import write
-from dataset_distillation.run.folder import SWEEP
+from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing, remove
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
-from dataset_distillation.run.records import LARGEST, MOST_JOBS, Sweep, read
+from dataset_distillation.run.machine import check_room
+from dataset_distillation.run.records import LARGEST, Sweep, read
+from dataset_distillation.sweep.expansion import Expansion
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
+
+NUMBER = "${hydra.job.num}"  # the folder of a job in that of its multirun
+
+WORKER = 300_000_000  # bytes of a process that has imported torch
 
 
 class Multirun:
@@ -32,20 +36,40 @@ class Multirun:
 
     def __init__(self, config: DictConfig) -> None:
         hydra = config.hydra
-        self.folder, self.launcher = Path(hydra.sweep.dir), hydra.launcher._target_
+        self.folder, self.launcher = folder_of("hydra.sweep.dir", hydra.sweep.dir), hydra.launcher._target_
+        sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
+        if (subdir := sweep["subdir"]) != NUMBER:
+            raise refuse("hydra.sweep.subdir", subdir, f"must be {NUMBER}, by which jobs are found")
         overrides = _overrides(hydra)
-        self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         # A search chooses its jobs while it runs, so they cannot be listed in advance.
-        self.announced = _jobs(overrides) if hydra.sweeper._target_.endswith(".BasicSweeper") else None
-        if self.announced and len(self.announced) > MOST_JOBS:
-            raise ConfigError(f"{len(self.announced):,} jobs: must be at most {MOST_JOBS:,}")
+        search = not hydra.sweeper._target_.endswith(".BasicSweeper")
+        self.expansion = None if search else Expansion.of(overrides)
+        self.announced = self.expansion.jobs if self.expansion else None
+        self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         self.path = self.folder / SWEEP
         self.ended = False
+        self.made = missing(self.folder)
         self.before = read_file(self.path, LARGEST) if self.path.exists() else None
         self.starts, self.earlier = self._starts(), submitted(self.folder)
         self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # per job
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time
         self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
+
+    def give(self, config: DictConfig) -> None:
+        """Let Hydra run the jobs that were announced; expanding them itself, it would shuffle again."""
+        if self.expansion is None:
+            return
+        with open_dict(config):
+            config.hydra.sweeper.params = {}
+            config.hydra.overrides.task = self.expansion.arguments
+            if "joblib" in self.launcher:  # it would start more processes than there are jobs
+                config.hydra.launcher.n_jobs = self._processes(config.hydra.launcher.n_jobs)
+
+    def _processes(self, asked: int) -> int:
+        """The number of processes that joblib starts. Raises ConfigError if the memory cannot hold them."""
+        number = min(asked, len(self.announced or []))
+        check_room("hydra.launcher.n_jobs", asked, number * WORKER, f"{number} processes")
+        return number
 
     def _describe(self) -> dict[str, Any]:
         if "Slurm" in self.launcher:
@@ -75,9 +99,12 @@ class Multirun:
                 give_up(self.folder, job, self.tasks)
 
     def _starts(self) -> dict[Path, int]:
-        # Hydra writes these files when a job starts. Their times are only compared with earlier times of the
+        # The files that jobs write when they start. Their times are only compared with earlier times of the
         # same files, so clocks of different machines do not matter.
-        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/.hydra/overrides.yaml")}
+        written = [path for name in (CONFIG, STATUS, RESULT) for path in self.folder.glob(f"*/{name}")]
+        with contextlib.suppress(FileNotFoundError):  # of a job that ends now
+            return {path: path.stat().st_mtime_ns for path in written}
+        return self._starts()
 
     def same_as_before(self) -> None:
         """Raise ConfigError unless the command has all jobs of the sweep that it resumes in this folder."""
@@ -115,15 +142,16 @@ class Multirun:
         self.heartbeat.write()
 
     def withdraw(self) -> None:
-        """Remove the files of a multirun that was refused before its first job."""
+        """Remove the files and folders of a multirun that was refused before its first job."""
         self.heartbeat.stop()
-        with contextlib.suppress(OSError):
-            if self.before is None:
+        if self.made:
+            remove(self.made)
+        elif self.before is not None:
+            write(self.path, self.before)
+        else:
+            with contextlib.suppress(OSError):
                 self.path.unlink()
                 (self.folder / "multirun.yaml").unlink(missing_ok=True)
-                self.folder.rmdir()
-            else:
-                write(self.path, self.before)
 
 
 def _overrides(hydra: DictConfig) -> list[Override]:
@@ -131,18 +159,3 @@ def _overrides(hydra: DictConfig) -> list[Override]:
     params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     return parser.parse_overrides([*params, *hydra.overrides.task])
-
-
-def _jobs(overrides: list[Override]) -> list[list[str]]:
-    """The overrides of each job, by its number: every combination, in the order of Hydra's own sweeper."""
-    values: dict[str, list[str]] = {}  # if a key occurs twice, the later values count
-    for override in overrides:
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            values[key] = [override.get_value_element_as_str()]
-        elif override.is_discrete_sweep():
-            values[key] = list(override.sweep_string_iterator())
-        else:
-            raise HydraException(f"{override.input_line}: only a search can use an interval")
-    combinations = product(*([f"{key}={value}" for value in choices] for key, choices in values.items()))
-    return [[override for override in job if not override.startswith("hydra.")] for job in combinations]

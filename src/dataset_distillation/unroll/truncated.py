@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.architectures import Weights
-from dataset_distillation.errors import positive, refuse
+from dataset_distillation.errors import check_counts, count, refuse
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.randomness import stream
@@ -45,13 +45,13 @@ class Truncated(Unroll):
     Raises ConfigError if a value is not allowed.
     """
 
-    window: int = 10
+    window: int = count(10, most=1_000_000)
     start: str = "last"
     stored: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("unroll.window", self.window)
+        check_counts("unroll", self)
         if self.start not in STARTS and not self.start.isdecimal():
             raise refuse("unroll.start", self.start, f"must be {', '.join(STARTS)} or the number of a step")
 

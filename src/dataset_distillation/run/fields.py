@@ -1,0 +1,18 @@
+"""What the records of a run are made of: numbers within limits, and the behavior that all records share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
+JobId = Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
+
+
+class Record(BaseModel):
+    """Keys and values in a file."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
