@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli.report import main as distill_report
+from dataset_distillation.cli.pages import main as distill_report
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights

@@ -20,13 +20,12 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pandas
 import pytest
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli import hydra_app, status
+from dataset_distillation.cli import hydra_app
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.pipeline import distill as pipeline
@@ -35,7 +34,7 @@ from dataset_distillation.run import heartbeat
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.records import Result, Status, read
 from dataset_distillation.sweep.jobs import jobs_of
-from support.command_line import Ended, distill
+from support.command_line import Ended, distill, distill_status
 from support.experiments import TINY
 from support.waiting import DEADLINE, eventually
 
@@ -265,22 +264,17 @@ def test_a_launcher_that_loses_a_job_does_not_lose_the_others(
     assert rows["status"].tolist() == ["lost", "finished"], ended
 
 
-def test_distill_status_shows_each_job(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+def test_distill_status_shows_each_job(sweep: Sweep) -> None:
     folder = sweep[1]
     made = [folder / name for name in ("sweep.csv", "sweep.md", "report.html")]
     for path in made:
         path.unlink()
-    with mock.patch.object(sys, "argv", ["distill-status", str(folder), "--watch"]):
-        status()
-    out = capsys.readouterr().out
+    out = distill_status(str(folder), "--watch", folder=folder).out
     assert len([line for line in out.splitlines() if "│ finished │ 2 / 2    │" in line]) == 2
     assert len([line for line in out.splitlines() if "│ failed   │" in line]) == 2
     assert "3/distill.log" in out
     assert all(path.exists() for path in made)
-    with mock.patch.object(sys, "argv", ["distill-status", "nowhere"]), pytest.raises(SystemExit) as end:
-        status()
-    assert end.value.code == 1
-    assert capsys.readouterr().err == "distill-status: nowhere: no such folder\n"
+    assert distill_status("nowhere", folder=folder) == (1, "", "distill-status: nowhere: no such folder\n")
 
 
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,20 +23,29 @@ from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
 from dataset_distillation.run.folder import CONFIG
 from dataset_distillation.run.heartbeat import process_in, published
-from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit_code, interruptible
+from dataset_distillation.run.interruption import (
+    INTERRUPTED,
+    Interrupted,
+    ended_by,
+    exit_code,
+    interruptible,
+    nothing_to_keep,
+)
 from dataset_distillation.run.records import Result
 from dataset_distillation.run.run import Run
+
+log = logging.getLogger("distill")
 
 
 def run_job(config: DictConfig) -> float | None:
     """Run one job in the folder that Hydra made; return the validation metric, which sweepers optimize."""
-    from dataset_distillation.pipeline.distill import assist, distill
-    from dataset_distillation.pipeline.evaluate import evaluate
-    from dataset_distillation.report import page
-    from dataset_distillation.report.methods import show_methods
-    from dataset_distillation.run import processes
+    alone = HydraConfig.get().mode == RunMode.RUN
+    with nothing_to_keep() if alone else contextlib.nullcontext():
+        from dataset_distillation.pipeline.distill import assist  # and with it torch, which takes seconds
+        from dataset_distillation.run import processes
 
-    log = logging.getLogger("distill")
+    if signal := ended_by():  # an earlier job in this process, a worker: the multirun ends
+        sys.exit(exit_code(signal))
     run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
         with interruptible():
@@ -45,20 +54,28 @@ def run_job(config: DictConfig) -> float | None:
     check_folder(run.folder, config)  # before anything is written there
     if process := process_in(run.folder):
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
+    if result := finished(run.folder):
+        log.info("the run is finished already: there is nothing to do")
+        return _told(result, run)
+    # Up to its last line: a multirun that is interrupted waits for the jobs that run.
+    with published(run.folder, run.progress, run.overrides):
+        return _told(_result(config, run), run)
+
+
+def _result(config: DictConfig, run: Run) -> Result:
+    """Run the job; record how it ended, however that was."""
+    from dataset_distillation.pipeline.distill import distill
+    from dataset_distillation.pipeline.evaluate import evaluate
+    from dataset_distillation.run import processes
+
     try:
-        if result := finished(run.folder):
-            log.info("the run is finished already: there is nothing to do")
-        else:
+        with interruptible():
             write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
             run.keep_changes()
-            with interruptible(), published(run.folder, run.progress, run.overrides):
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    processes.check(config.trainer.devices)
-                experiment = experiment_config.read(config)
-                if isinstance(experiment, Evaluate):
-                    result = evaluate(experiment, run)
-                else:
-                    result = distill(experiment, run)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                processes.check(config.trainer.devices)
+            experiment = experiment_config.read(config)
+            return evaluate(experiment, run) if isinstance(experiment, Evaluate) else distill(experiment, run)
     except (Interrupted, KeyboardInterrupt, SystemExit) as end:  # SystemExit: submitit
         with contextlib.suppress(UserError):
             run.record(Result(status="interrupted"))
@@ -72,6 +89,13 @@ def run_job(config: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.RUN:
             sys.exit(error.exit_code if isinstance(error, UserError) else 1)
         raise
+
+
+def _told(result: Result, run: Run) -> float | None:
+    """Show the result and make its page; return the validation metric, or exit if a signal ended the run."""
+    from dataset_distillation.report import page
+    from dataset_distillation.report.methods import show_methods
+
     if result.evaluation:
         show_methods(result, run.choices["dataset"])
     make_page(page.write_run, run.folder)
@@ -115,5 +139,4 @@ def make_page(write: Callable[[Path], Path], folder: Path) -> None:
     try:
         write(folder)
     except Exception:  # an error of the page must not spoil the run, whose result is already written
-        log = logging.getLogger("distill")
         log.exception("no page was made; once the cause is repaired, use: distill-report %s", folder)

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,9 +20,11 @@ from omegaconf import DictConfig
 
 from dataset_distillation.errors import program, refuse
 from dataset_distillation.files import write
-from dataset_distillation.run.folder import SWEEP
+from dataset_distillation.run.folder import STATUS, SWEEP
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
-from dataset_distillation.run.records import Sweep, read
+from dataset_distillation.run.interruption import before_the_end
+from dataset_distillation.run.records import Status, Sweep, read
+from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
@@ -43,6 +46,34 @@ class Multirun:
         self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # per job
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time
         self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
+        self._listening = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Show that the multirun goes on, and let a signal reach jobs that are processes of their own."""
+        self.heartbeat.start()
+        if "joblib" in self.launcher:
+            self._listening.enter_context(deaf())  # the thread of the heartbeat receives the signals
+            before_the_end(self._stop_jobs)
+
+    def _stop(self) -> None:
+        self._listening.close()
+        self.heartbeat.stop()
+
+    def _stop_jobs(self, signum: int) -> None:
+        """Send the signal to each job that runs in a worker, and wait until all have saved their state."""
+        told: set[int] = set()
+        while running := self._workers():
+            for pid in running - told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            told |= running
+            time.sleep(0.05)
+
+    def _workers(self) -> set[int]:
+        """The child processes in which a job runs."""
+        children = {child.pid for child in psutil.Process().children()}
+        running = [read(Status, path) for path in self.folder.glob(f"*/{STATUS}")]
+        return children & {status.pid for status in running if status}
 
     def _describe(self) -> dict[str, Any]:
         if "Slurm" in self.launcher:
@@ -107,13 +138,20 @@ class Multirun:
 
     def end(self, interrupted: bool) -> None:
         """Record that no more jobs will start; after Ctrl-C, submitted jobs may still start."""
-        self.heartbeat.stop()
+        self._stop()
         self.ended = not (interrupted and "submitit" in self.launcher)
         self.heartbeat.write()
 
+    def what_next(self) -> str:
+        """What to type after an interruption: what resumes, or what shows the jobs that go on anyway."""
+        if not self.ended:
+            return f"submitted jobs go on: {shlex.join(['distill-status', str(self.folder)])}"
+        typed = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+        return f"to resume: {shlex.join([program(), *typed, f'sweep.resume={self.folder}'])}"
+
     def withdraw(self) -> None:
         """Remove the files of a multirun that was refused before its first job."""
-        self.heartbeat.stop()
+        self._stop()
         with contextlib.suppress(OSError):
             if self.before is None:
                 self.path.unlink()
