@@ -5,7 +5,6 @@ The console programs listen before they import anything that takes time, so this
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -168,7 +167,7 @@ def _obey(signum: int, frame: FrameType | None) -> None:
 
 
 def _obey_later(signum: int) -> None:
-    later = threading.Timer(0.05, _thread.interrupt_main, (signum,))
+    later = threading.Timer(0.05, os.kill, (os.getpid(), signum))
     later.daemon = True
     later.start()
 

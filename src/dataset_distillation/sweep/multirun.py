@@ -23,7 +23,7 @@ from dataset_distillation.files import write
 from dataset_distillation.run.folder import STATUS, SWEEP
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
 from dataset_distillation.run.interruption import before_the_end
-from dataset_distillation.run.records import Status, Sweep, read
+from dataset_distillation.run.records import RecordError, Status, Sweep, read
 from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
@@ -72,8 +72,11 @@ class Multirun:
     def _workers(self) -> set[int]:
         """The child processes in which a job runs."""
         children = {child.pid for child in psutil.Process().children()}
-        running = [read(Status, path) for path in self.folder.glob(f"*/{STATUS}")]
-        return children & {status.pid for status in running if status}
+        running = set()
+        for path in self.folder.glob(f"*/{STATUS}"):
+            with contextlib.suppress(RecordError):
+                running |= {status.pid} if (status := read(Status, path)) else set()
+        return children & running
 
     def _describe(self) -> dict[str, Any]:
         if "Slurm" in self.launcher:
