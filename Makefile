@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint benchmark install clean
+.PHONY: demo test test-all test-lowest lint audit benchmark install clean
 
 install: $(VENV)/.installed
 
@@ -26,10 +26,25 @@ test: install lint
 test-all: install lint
 	$(BIN)/pytest -n 2 --dist loadfile
 
+# The lowest versions that pyproject.toml allows, in a folder of their own (5 GB). They may warn: the packages that
+# they need themselves are the newest ones.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) tools/lowest.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/constraints.txt \
+		-e '.[dev,cluster,search,tensorboard]'
+	$(VENV)-lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=default
+
 lint: install
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Whether a pinned version is known to be vulnerable. It says so if no advisory database can be reached.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(VENV)-audit/bin/python tools/audit.py
 
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py
@@ -37,4 +52,4 @@ benchmark: install
 	$(BIN)/python benchmarks/overhead.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-audit build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

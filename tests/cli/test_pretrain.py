@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import safetensors
 
+from dataset_distillation.networks.pool import Pool
+from dataset_distillation.networks.pretraining import Member
 from support.command_line import distill, distill_evaluate, distill_pretrain
 from support.experiments import TINY
 
@@ -41,6 +45,29 @@ def test_runs_draw_from_its_pool_and_say_how_good_it_is(
         said = f"min {100 * min(accuracies):.2f} %"
         assert said in (tmp_path / run / "report.html").read_text()
         assert said.replace("min", "the worst") in (tmp_path / run / "distill.log").read_text()
+
+
+def test_interrupted_it_keeps_what_was_trained_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = Pool.save, []
+
+    def interrupted(pool: Pool, name: str, member: Member) -> None:
+        save(pool, name, member)
+        saved.append(name)
+        if len(saved) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setenv("POOL_DIR", "pools")
+    monkeypatch.setattr(Pool, "save", interrupted)
+    ended = distill_pretrain(*TINY, *POOL, folder=tmp_path)
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err.splitlines()[-1] == "distill-pretrain: interrupted (SIGINT)"
+    first = {path: path.stat().st_mtime_ns for path in tmp_path.glob("pools/*/*.safetensors")}
+    assert len(first) == 2
+    assert distill_pretrain(*TINY, *POOL, folder=tmp_path).code == 0
+    assert len(saved) == len(set(saved)) == 5
+    assert {path: path.stat().st_mtime_ns for path in first} == first
 
 
 def accuracy(member: Path) -> float:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli.report import main
+from dataset_distillation.cli.pages import main
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.errors import UserError
 from dataset_distillation.outer import checkpoints

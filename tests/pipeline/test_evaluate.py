@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli.report import main as distill_report
+from dataset_distillation.cli.pages import main as distill_report
 from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.experiment.tree import Evaluate, Experiment

@@ -27,6 +27,7 @@ from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.outer import checkpoints
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.fit import Fitted, Store, fit
 from dataset_distillation.outer.loss import OuterLoss
@@ -262,8 +263,15 @@ def test_a_signal_saves_and_the_same_command_goes_on(
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     signal_at(monkeypatch, "training_step", 4, signal.SIGINT, signal.SIGINT)
+    monkeypatch.setattr(checkpoints, "TOGETHER", 0.0)  # they do not come from one key stroke
     assert type_in(*SHORT, folder=tmp_path).code == 130
     assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_a_signal_that_is_received_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal_at(monkeypatch, "training_step", 4, signal.SIGINT, signal.SIGINT)
+    assert type_in(*SHORT, folder=tmp_path).code == 130
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000005.ckpt"]
 
 
 def test_who_listens_already_decides_after_the_checkpoint(

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli.report import main as distill_report
+from dataset_distillation.cli.pages import main as distill_report
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import MOST, visible
 from dataset_distillation.errors import UserError

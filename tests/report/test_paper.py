@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_distillation.cli.report import main
+from dataset_distillation.cli.pages import main
 from dataset_distillation.errors import UserError
 from dataset_distillation.report import paper
 from support.experiments import CONF

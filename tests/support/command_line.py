@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -17,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from dataset_distillation import cli
+from dataset_distillation.run.interruption import SIGNALS
 
 
 class Ended(NamedTuple):
@@ -40,6 +42,11 @@ def distill_evaluate(*arguments: str, folder: Path) -> Ended:
 def distill_pretrain(*arguments: str, folder: Path) -> Ended:
     """`distill-pretrain <arguments>`, typed in `folder`."""
     return _typed("distill-pretrain", cli.pretrain, arguments, folder, keep_environment=False)
+
+
+def distill_status(*arguments: str, folder: Path) -> Ended:
+    """`distill-status <arguments>`, typed in `folder`."""
+    return _typed("distill-status", cli.status, arguments, folder, keep_environment=False)
 
 
 def _typed(
@@ -70,6 +77,8 @@ def _as_in_a_new_process() -> Iterator[None]:
     """Without what an earlier call left behind, and leaving nothing: Hydra keeps global state."""
     root = logging.getLogger()
     handlers, level, threads = root.handlers[:], root.level, torch.get_num_threads()
+    heard = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     GlobalHydra.instance().clear()
     try:
         yield
@@ -80,6 +89,9 @@ def _as_in_a_new_process() -> Iterator[None]:
             handler.close()
         root.handlers[:], root.level = handlers, level
         torch.set_num_threads(threads)
+        for signum, listener in heard.items():
+            signal.signal(signum, listener)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def only_run(folder: Path) -> Path:

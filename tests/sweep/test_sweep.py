@@ -17,16 +17,16 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pandas
 import pytest
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli import hydra_app, status
+from dataset_distillation.cli import hydra_app
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write, write_json
 from dataset_distillation.pipeline import distill as pipeline
@@ -35,7 +35,7 @@ from dataset_distillation.run import heartbeat
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.records import Result, Status, read
 from dataset_distillation.sweep.jobs import jobs_of
-from support.command_line import Ended, distill
+from support.command_line import Ended, distill, distill_status
 from support.experiments import TINY
 from support.waiting import DEADLINE, eventually
 
@@ -265,22 +265,17 @@ def test_a_launcher_that_loses_a_job_does_not_lose_the_others(
     assert rows["status"].tolist() == ["lost", "finished"], ended
 
 
-def test_distill_status_shows_each_job(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+def test_distill_status_shows_each_job(sweep: Sweep) -> None:
     folder = sweep[1]
     made = [folder / name for name in ("sweep.csv", "sweep.md", "report.html")]
     for path in made:
         path.unlink()
-    with mock.patch.object(sys, "argv", ["distill-status", str(folder), "--watch"]):
-        status()
-    out = capsys.readouterr().out
+    out = distill_status(str(folder), "--watch", folder=folder).out
     assert len([line for line in out.splitlines() if "│ finished │ 2 / 2    │" in line]) == 2
     assert len([line for line in out.splitlines() if "│ failed   │" in line]) == 2
     assert "3/distill.log" in out
     assert all(path.exists() for path in made)
-    with mock.patch.object(sys, "argv", ["distill-status", "nowhere"]), pytest.raises(SystemExit) as end:
-        status()
-    assert end.value.code == 1
-    assert capsys.readouterr().err == "distill-status: nowhere: no such folder\n"
+    assert distill_status("nowhere", folder=folder) == (1, "", "distill-status: nowhere: no such folder\n")
 
 
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,33 +328,75 @@ def processes_of(session: int) -> list[str]:
     return [args for sid, stat, args in left if sid == str(session) and "Z" not in stat]
 
 
-def test_sigterm_ends_a_multirun_with_its_workers_and_a_table(tmp_path: Path) -> None:
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "ends"),
+    [
+        (signal.SIGINT, 130, os.killpg),  # as a terminal does
+        pytest.param(signal.SIGINT, 130, os.kill, marks=SLOW),
+        pytest.param(signal.SIGTERM, 75, os.kill, marks=SLOW),
+        pytest.param(signal.SIGUSR1, 75, os.killpg, marks=SLOW),
+    ],
+)
+def test_a_signal_ends_a_multirun_when_its_jobs_have_saved(
+    signum: signal.Signals, code: int, ends: Callable[[int, int], None], tmp_path: Path
+) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+
+    def has_begun(multirun: subprocess.Popen[bytes]) -> bool:
+        assert multirun.poll() is None, (tmp_path / "log").read_text()
+        running = [read(Status, tmp_path / "pair" / job / "status.json") for job in "01"]
+        return all(status and status.step for status in running)
+
+    told = ended(tmp_path, has_begun, code, lambda pid: ends(pid, signum))
+    rows = pandas.read_csv(tmp_path / "pair" / "sweep.csv")
+    assert rows["status"].tolist() == ["interrupted", "interrupted", "missing"]
+    for job in "01":
+        kept = result(tmp_path / "pair" / job)
+        assert (kept["signal"], kept["outer_steps"] > 0) == (signum.name, True)
+        [checkpoint] = (tmp_path / "pair" / job / "checkpoints").iterdir()
+        assert checkpoint.name == f"step_{kept['outer_steps']:08}.ckpt"
+        assert (tmp_path / "pair" / job / "report.html").exists()
+    assert told.splitlines()[-1].endswith("seed=0,1,2 outer.steps=100000 sweep.resume=pair")
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_of_a_multirun_start(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+
+    def has_workers(multirun: subprocess.Popen[bytes]) -> bool:
+        return any("LokyProcess" in command for command in processes_of(session=multirun.pid))
+
+    told = ended(tmp_path, has_workers, 130, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert told.count("interrupted (SIGINT)") == 1
+
+
+def ended(
+    folder: Path, begun: Callable[[subprocess.Popen[bytes]], bool], code: int, end: Callable[[int], None]
+) -> str:
+    """What a multirun of two workers says that is ended as soon as it has `begun`; it leaves no process."""
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=pair"]
     command = [Path(sys.executable).with_name("distill"), "-m", *TINY, *parallel, "seed=0,1,2"]
     with (
-        open(tmp_path / "log", "w") as log,
+        open(folder / "log", "w") as log,
         subprocess.Popen(
-            [*command, "outer.steps=100000"], cwd=tmp_path, start_new_session=True, stdout=log, stderr=log
+            [*command, "outer.steps=100000"], cwd=folder, start_new_session=True, stdout=log, stderr=log
         ) as multirun,
     ):
-
-        def has_begun() -> bool:
-            assert multirun.poll() is None, (tmp_path / "log").read_text()
-            status = read(Status, tmp_path / "pair" / "0" / "status.json")
-            return bool(status and status.step)
-
         try:
-            eventually(has_begun)
-            multirun.terminate()
-            assert multirun.wait(DEADLINE) == 75, (tmp_path / "log").read_text()
+            eventually(lambda: begun(multirun))
+            end(multirun.pid)
+            assert multirun.wait(DEADLINE) == code, (folder / "log").read_text()
         except BaseException:
             os.killpg(multirun.pid, signal.SIGKILL)
             raise
     eventually(lambda: not processes_of(session=multirun.pid))
-    states = pandas.read_csv(tmp_path / "pair" / "sweep.csv")["status"].tolist()
-    assert states == ["lost", "lost", "missing"]
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    told = (folder / "log").read_text()
+    assert "Traceback" not in told
+    assert "leaked" not in told
+    return told
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])

@@ -18,12 +18,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation.cli.help import answer
+from dataset_distillation.cli.help import EVALUATE, answer, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
+from dataset_distillation.experiment import of_artifact
+from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.pipeline.resume import check_folder
 from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
@@ -61,7 +63,7 @@ class SweepGuard(Callback):
                 sweep.same_as_before()
             else:
                 _check_jobs(config, sweep)
-            sweep.heartbeat.start()
+            sweep.start()
         except EXPECTED as error:
             sys.exit(complain(error))
         SweepGuard.sweep = sweep
@@ -97,23 +99,37 @@ def evaluation_job(config: DictConfig) -> Any:
     return run_job(config)
 
 
+def distill() -> None:
+    enter(distill_job, help_page, lambda _: experiment_config.register())
+
+
+def evaluate() -> None:
+    def register(arguments: list[str]) -> None:
+        experiment_config.register(Evaluate)
+        of_artifact.register(arguments)
+
+    enter(evaluation_job, lambda: EVALUATE, register)
+
+
 def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
     """Answer --help with `page`, or `register` the types that the arguments need and call Hydra."""
     answer(page)
     SweepGuard.forget()
+    _prepare(register)
     code: int | str | None = 1
-    try:
-        with interruptible():  # from the start, since importing takes seconds
-            _prepare(register)
+    with interruptible():
+        try:
             code = _hydra(job)
-    except Interrupted as end:
-        print(f"{program()}: interrupted ({end})", file=sys.stderr)
-        code = end.exit_code
-    finally:
-        if SweepGuard.sweep:
-            code = _end_sweep(SweepGuard.sweep, code)
-        elif code == ConfigError.exit_code:
-            _withdraw(SweepGuard.made)
+        except Interrupted as end:
+            if SweepGuard.sweep is None:
+                raise
+            print(f"{program()}: interrupted ({end})", file=sys.stderr)
+            code = end.exit_code
+        finally:
+            if SweepGuard.sweep:
+                code = _end_sweep(SweepGuard.sweep, code)
+            elif code == ConfigError.exit_code:
+                _withdraw(SweepGuard.made)
     sys.exit(code)
 
 
@@ -158,11 +174,13 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
 
     interrupted = code in (INTERRUPTED, TRY_AGAIN)
     if not interrupted:
-        with contextlib.suppress(Interrupted), interruptible():
+        with contextlib.suppress(Interrupted):
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)
     make_page(page.write_sweep, sweep.folder)
+    if interrupted:
+        print(f"{program()}: {sweep.what_next()}", file=sys.stderr)
     return code or int(not finished)
 
 

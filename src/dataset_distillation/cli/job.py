@@ -23,7 +23,14 @@ from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
 from dataset_distillation.run.folder import CONFIG
 from dataset_distillation.run.heartbeat import process_in, published
-from dataset_distillation.run.interruption import INTERRUPTED, Interrupted, exit_code, interruptible
+from dataset_distillation.run.interruption import (
+    INTERRUPTED,
+    Interrupted,
+    ended_by,
+    exit_code,
+    interruptible,
+    nothing_to_keep,
+)
 from dataset_distillation.run.records import Result
 from dataset_distillation.run.run import Run
 
@@ -35,12 +42,13 @@ QUEUED_AGAIN = -1
 
 def run_job(config: DictConfig) -> float | None:
     """Run one job in the folder that Hydra made; return the validation metric, which sweepers optimize."""
-    from dataset_distillation.pipeline.distill import assist, distill
-    from dataset_distillation.pipeline.evaluate import evaluate
-    from dataset_distillation.report import page
-    from dataset_distillation.report.methods import show_methods
-    from dataset_distillation.run import processes
+    alone = HydraConfig.get().mode == RunMode.RUN
+    with nothing_to_keep() if alone else contextlib.nullcontext():
+        from dataset_distillation.pipeline.distill import assist  # and with it torch, which takes seconds
+        from dataset_distillation.run import processes
 
+    if signal := ended_by():  # an earlier job in this process, a worker: the multirun ends
+        sys.exit(exit_code(signal))
     check_folder(Path(HydraConfig.get().runtime.output_dir), config)  # before anything is written there
     run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
@@ -49,20 +57,28 @@ def run_job(config: DictConfig) -> float | None:
         return None
     if process := process_in(run.folder):
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
+    if result := finished(run.folder):
+        log.info("the run is finished already: there is nothing to do")
+        return _told(result, run)
+    # Up to its last line: a multirun that is interrupted waits for the jobs that run.
+    with published(run.folder, run.progress, run.overrides):
+        return _told(_result(config, run), run)
+
+
+def _result(config: DictConfig, run: Run) -> Result:
+    """Run the job; record how it ended, however that was."""
+    from dataset_distillation.pipeline.distill import distill
+    from dataset_distillation.pipeline.evaluate import evaluate
+    from dataset_distillation.run import processes
+
     try:
-        if result := finished(run.folder):
-            log.info("the run is finished already: there is nothing to do")
-        else:
+        with interruptible():
             write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
             run.keep_changes()
-            with interruptible(), published(run.folder, run.progress, run.overrides):
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    processes.check(config.trainer.devices)
-                experiment = experiment_config.read(config)
-                if isinstance(experiment, Evaluate):
-                    result = evaluate(experiment, run)
-                else:
-                    result = distill(experiment, run)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                processes.check(config.trainer.devices)
+            experiment = experiment_config.read(config)
+            return evaluate(experiment, run) if isinstance(experiment, Evaluate) else distill(experiment, run)
     except (Interrupted, KeyboardInterrupt) as end:
         _interrupted(run, end, getattr(end, "exit_code", INTERRUPTED))
     except SystemExit as end:
@@ -71,6 +87,13 @@ def run_job(config: DictConfig) -> float | None:
         _failed(run, UserError(f"the run was ended by sys.exit({end.code!r}) in your own code"))
     except Exception as error:
         _failed(run, error)
+
+
+def _told(result: Result, run: Run) -> float | None:
+    """Show the result and make its page; return the validation metric, or exit if a signal ended the run."""
+    from dataset_distillation.report import page
+    from dataset_distillation.report.methods import show_methods
+
     if result.evaluation:
         show_methods(result, run.choices["dataset"])
     make_page(page.write_run, run.folder)

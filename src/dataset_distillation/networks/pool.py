@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pretraining import Member, check_batch, train_members
 from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
 from dataset_distillation.run.records import PoolReport, Share
+from dataset_distillation.run.workers import deaf
 
 log = logging.getLogger(__name__)
 
@@ -170,13 +171,15 @@ class Pool:
         jobs = (joblib.delayed(self._train_group)(group) for group in groups)
         # Use processes even where joblib would use threads, as in a job of its launcher: `functional_call`
         # swaps the weights of the network in place, so two threads must not share the network.
-        done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
+        with deaf():  # a signal ends this process, which ends its workers
+            done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
         console = Console(stderr=True)  # stdout is reserved for the tables
         hidden = not (self.progress_bar and console.is_terminal)
         progress = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
-        for number, _ in enumerate(progress, 1):
-            if number % max(1, len(groups) // 10) == 0:
-                log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
+        with closing(done):
+            for number, _ in enumerate(progress, 1):
+                if number % max(1, len(groups) // 10) == 0:
+                    log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
 
     def _train_group(self, names: list[str]) -> None:
         members = train_members(

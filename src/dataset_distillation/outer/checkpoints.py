@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, BinaryIO
 
 import pytorch_lightning as pl
@@ -29,7 +30,7 @@ from dataset_distillation.errors import UserError, damaged, first_problem
 from dataset_distillation.files import opened, write
 from dataset_distillation.networks.weights import unpickled
 from dataset_distillation.objectives import Metric
-from dataset_distillation.run.interruption import listeners
+from dataset_distillation.run.interruption import TOGETHER, Handler, listeners
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +131,8 @@ def step_of(checkpoint: Path | None) -> int:
 class Checkpoints(Callback):
     """Writes a checkpoint every `seconds`, when training ends, and before the process obeys a signal.
 
-    A signal waits for the end of the outer step, and of the validation that follows it. A second signal of
-    the same kind does not wait.
+    A signal waits for the end of the outer step, and of the validation that follows it. The same signal, once
+    more after a moment, does not wait.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Checkpoints(Callback):
         self.before = 0.0  # seconds of earlier attempts
         self.listeners = listeners()
         self.received: int | None = None
+        self.noted = 0.0
         self.resumed = False  # whether all of `last` has been restored
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
@@ -173,13 +175,16 @@ class Checkpoints(Callback):
         # Lightning's teardown restores the handlers that were set before.
         self._listen(self._note)
 
-    def _listen(self, listener: Any = None) -> None:
+    def _listen(self, listener: Handler | None = None) -> None:
         for signum, earlier in self.listeners.items():
             signal.signal(signum, listener or earlier)
 
-    def _note(self, signum: int, _: Any) -> None:
-        self.received = signum
-        signal.signal(signum, self.listeners[signum])
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.received != signum:
+            self.received, self.noted = signum, now
+        elif now - self.noted >= TOGETHER:
+            self.listeners[signum](signum, frame)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         # When Lightning resumes in mid-epoch, it counts one step too many, for logs and for validation.
@@ -189,7 +194,6 @@ class Checkpoints(Callback):
         due = self.received is not None or time.monotonic() - self.written >= self.seconds
         if trainer.global_step and trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer)
-            self._listen(self._note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._listen()

@@ -10,18 +10,21 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dataset_distillation.errors import program, refuse
+from dataset_distillation.errors import FileError, program, refuse
 from dataset_distillation.files import read as read_file
 from dataset_distillation.files import write
 from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing, remove
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
+from dataset_distillation.run.interruption import before_the_end
 from dataset_distillation.run.machine import check_room
-from dataset_distillation.run.records import LARGEST, Sweep, read
+from dataset_distillation.run.records import LARGEST, Status, Sweep, read
+from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.expansion import Expansion
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
@@ -54,6 +57,37 @@ class Multirun:
         self.tasks = hydra.launcher.get("tasks_per_node", 1) * hydra.launcher.get("nodes", 1)  # per job
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time
         self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
+        self._listening = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Show that the multirun goes on, and let a signal reach jobs that are processes of their own."""
+        self.heartbeat.start()
+        if "joblib" in self.launcher:
+            self._listening.enter_context(deaf())  # the thread of the heartbeat receives the signals
+            before_the_end(self._stop_jobs)
+
+    def _stop(self) -> None:
+        self._listening.close()
+        self.heartbeat.stop()
+
+    def _stop_jobs(self, signum: int) -> None:
+        """Send the signal to each job that runs in a worker, and wait until all have saved their state."""
+        told: set[int] = set()
+        while running := self._workers():
+            for pid in running - told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+            told |= running
+            time.sleep(0.05)
+
+    def _workers(self) -> set[int]:
+        """The child processes in which a job runs."""
+        children = {child.pid for child in psutil.Process().children()}
+        running = set()
+        for path in self.folder.glob(f"*/{STATUS}"):
+            with contextlib.suppress(FileError):
+                running |= {status.pid} if (status := read(Status, path)) else set()
+        return children & running
 
     def give(self, config: DictConfig) -> None:
         """Let Hydra run the jobs that were announced; expanding them itself, it would shuffle again."""
@@ -137,13 +171,20 @@ class Multirun:
 
     def end(self, interrupted: bool) -> None:
         """Record that no more jobs will start; after Ctrl-C, submitted jobs may still start."""
-        self.heartbeat.stop()
+        self._stop()
         self.ended = not (interrupted and "submitit" in self.launcher)
         self.heartbeat.write()
 
+    def what_next(self) -> str:
+        """What to type after an interruption: what resumes, or what shows the jobs that go on anyway."""
+        if not self.ended:
+            return f"submitted jobs go on: {shlex.join(['distill-status', str(self.folder)])}"
+        typed = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+        return f"to resume: {shlex.join([program(), *typed, f'sweep.resume={self.folder}'])}"
+
     def withdraw(self) -> None:
         """Remove the files and folders of a multirun that was refused before its first job."""
-        self.heartbeat.stop()
+        self._stop()
         if self.made:
             remove(self.made)
         elif self.before is not None:

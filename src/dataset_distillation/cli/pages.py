@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from dataset_distillation.cli.help import version_line
+from dataset_distillation.cli.messages import complain
 from dataset_distillation.errors import FileError, UserError
 from dataset_distillation.run.folder import is_run
+from dataset_distillation.run.interruption import interruptible
 
 log = logging.getLogger(__name__)
+
+
+def print_all() -> None:
+    """Print the files that the arguments ask for, once they are written."""
+    try:
+        for path in main():
+            print(path)
+    except UserError as error:
+        sys.exit(complain(error))
 
 
 def main(arguments: list[str] | None = None) -> list[Path]:
@@ -32,9 +44,11 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     for folder in options.folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-    if options.output:
-        return paper.write_all([run for folder in options.folders for run in below(folder)], options.output)
-    return [file for folder in options.folders for file in pages(folder)]
+    with interruptible():
+        if options.output:
+            runs = [run for folder in options.folders for run in below(folder)]
+            return paper.write_all(runs, options.output)
+        return [file for folder in options.folders for file in pages(folder)]
 
 
 def pages(folder: Path) -> list[Path]:
