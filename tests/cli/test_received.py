@@ -166,14 +166,14 @@ def test_an_artifact_that_was_sealed_again(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_weights_in_an_artifact_are_those_of_the_network(sent: DistilledSet, tmp_path: Path) -> None:
-    weights = {name: weight[:1] for name, weight in sent.initial_weights.items()}
+def test_weights_of_another_precision_judge_in_that_of_the_network(
+    sent: DistilledSet, tmp_path: Path
+) -> None:
+    weights = {name: weight.double() for name, weight in sent.initial_weights.items()}
     replace(sent, initial_weights=weights).save(tmp_path / "sent.safetensors")
     judged = ["artifact=sent.safetensors", "logger=none", "evaluation.networks=1"]
     ended = distill_evaluate(*judged, folder=tmp_path)
-    assert ended.code == 1
-    assert "its weights are not those of the network" in ended.err
-    assert "Traceback" not in ended.err
+    assert ended.code == 0, ended.err
 
 
 def test_what_a_resumed_run_writes_into_lies_in_its_folder(received: Path, tmp_path: Path) -> None:

@@ -272,9 +272,9 @@ VOC_ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no annotation": (
         lambda tree: (tree / "Annotations/test_000003.xml").unlink(),
-        "test_000003.xml: No such file",
+        "test_000003.xml: no such file",
     ),
-    "no list": (lambda tree: (tree / "ImageSets/Main/test.txt").unlink(), "Main/test.txt: No such file"),
+    "no list": (lambda tree: (tree / "ImageSets/Main/test.txt").unlink(), "Main/test.txt: no such file"),
     "empty list": (lambda tree: (tree / "ImageSets/Main/test.txt").write_text("\n"), "test.txt: empty"),
     "half": (lambda tree: halve(tree / "Annotations/test_000003.xml"), "test_000003.xml: not an annotation"),
     "unknown": (lambda tree: rename(tree, "car", "unicorn"), "000006.xml: not an annotation"),
@@ -310,7 +310,7 @@ def test_errors_in_a_cub_tree(file: str, line: str, message: str, cub_tree: Path
     (cub_tree / "CUB_200_2011" / file).write_text(line)
     assert message in error_of(cub(cub_tree))
     (cub_tree / "CUB_200_2011" / file).unlink()
-    assert f"{file}: No such file" in error_of(cub(cub_tree))
+    assert f"{file}: no such file" in error_of(cub(cub_tree))
 
 
 @pytest.mark.parametrize(("dataset", "archive"), [(voc, "VOCtrainval"), (cub, "CUB_200_2011.tgz")])

@@ -263,9 +263,8 @@ class Confusion(RootModel[dict[str, list[list[Share]]]]):
 
     @model_validator(mode="after")
     def _square(self) -> Confusion:
-        for method, matrix in self.root.items():
-            if any(len(row) != len(matrix) for row in matrix):
-                raise ValueError(f"{method}: not a square matrix")
+        if odd := [name for name, rows in self.root.items() if any(len(row) != len(rows) for row in rows)]:
+            raise ValueError(f"{odd[0]}: not a square matrix")
         return self
 
 
