@@ -35,6 +35,7 @@ from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 from dataset_distillation.objectives.adaptation import Adaptation
 from dataset_distillation.objectives.attack import Attack
+from dataset_distillation.outer.choice import chosen
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.pipeline.prepare import prepare
@@ -285,7 +286,9 @@ def two_outer_steps(experiment: Experiment) -> None:
     """Algorithm 1, without what Lightning adds; the images get a gradient, of 0 where all units are dead."""
     problem = prepare(experiment)
     learned = start(experiment.distilled, problem.data.train, experiment.seed)
-    outer_loss = OuterLoss(problem, learned, experiment.outer, experiment.unroll, experiment.init.networks)
+    networks = experiment.init.networks
+    engine = chosen(experiment.unroll, problem, learned, experiment.outer, networks)
+    outer_loss = OuterLoss(problem, learned, experiment.outer, engine, networks)
     optimizer = torch.optim.Adam(learned.parameters())
     for step in range(2):
         population = problem.population("init", experiment.init.networks, step)

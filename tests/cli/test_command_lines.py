@@ -337,7 +337,7 @@ COUNTS = [
     for key, field in counts(kind, group)
 ] + [("", key.removeprefix("."), field) for key, field in counts(Evaluate, "")]
 #: Whole numbers that count nothing, or that have a check of their own.
-OTHERS = {"seed", "init.pretraining.seed", "dataset.channels"}
+OTHERS = {"seed", "init.pretraining.seed", "dataset.split_seed", "dataset.channels"}
 BOUNDED = [(choice, key, field) for choice, key, field in COUNTS if key not in OTHERS]
 
 

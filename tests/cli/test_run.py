@@ -87,7 +87,7 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     assert "storage: 20 images, 2 per class, " in told.out
     assert (folder / "distill.log").read_text() == told.err
     lines = [line.split("] ")[1] for line in told.err.splitlines()]
-    assert lines.pop(1).startswith("memory: the meta-gradient needs about ")
+    assert lines.pop(0).startswith("memory: the meta-gradient needs about ")
     assert lines == [
         "unroll=auto may be faster on this CPU: unroll=traced takes about half the time on LeNet",
         "distilling digits into 20 images",

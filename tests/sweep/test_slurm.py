@@ -1,4 +1,4 @@
-"""A multirun on a real SLURM: jobs fail, are queued again, are cancelled, and the table has them all."""
+"""A multirun on a real SLURM: jobs are queued again and cancelled, and the table has them all."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def interrupt(job: str) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_path: Path) -> None:
+def test_one_of_six_jobs_is_queued_again_and_one_is_cancelled(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     launcher = ["hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"]
     small = ["architecture=mlp", "distilled.steps=1", "evaluation.networks=0"]
-    swept = f"outer.steps={LONG},3,4,5,0,6,7"  # none of 0 steps
+    swept = f"outer.steps={LONG},3,4,5,6,7"
     command = [DISTILL, "-m", *launcher, *TINY, *small, swept, f"hydra.sweep.dir={sweep}"]
     with open(tmp_path / "log", "w") as log:
         multirun = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
@@ -71,15 +71,14 @@ def test_one_of_seven_jobs_fails_one_is_queued_again_and_one_is_cancelled(tmp_pa
 
         eventually(has_begun)
         [array] = {path.name.split("_")[0] for path in sweep.glob(".submitit/*_0")}
-        subprocess.run(["scancel", f"{array}_6"], check=True)  # which has not begun
+        subprocess.run(["scancel", f"{array}_5"], check=True)  # which has not begun
         interrupt(f"{array}_0")
         assert multirun.wait(timeout=600) == 1
     finally:
         multirun.kill()
     rows = pandas.read_csv(sweep / "sweep.csv")
-    assert rows["outer.steps"].tolist() == [LONG, 3, 4, 5, 0, 6, 7]
-    assert rows["status"].tolist() == ["finished"] * 4 + ["failed", "finished", "missing"]
-    assert rows["error"][4] == "outer.steps=0: must be greater than 0"
+    assert rows["outer.steps"].tolist() == [LONG, 3, 4, 5, 6, 7]
+    assert rows["status"].tolist() == ["finished"] * 5 + ["missing"]
     record = read(RunRecord, sweep / "0" / "run.json")
     assert record is not None
     attempts = record.attempts
