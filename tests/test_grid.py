@@ -261,19 +261,20 @@ def test_a_part_of_what_is_accepted_runs_to_the_end(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("traces", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_that_is_accepted_takes_two_outer_steps(
-    grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path
+    traces: bool, grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path
 ) -> None:
-    failed = {}
-    traced: set[str] = (
-        set()
-    )  # architectures, once each: a trace takes seconds, and the data do not matter to it
-    quick, slow = ([pair for pair in engines if (pair[0] in TRACES) == wanted] for wanted in (False, True))
-    turns, turns_of_traces = itertools.cycle(quick), itertools.cycle(slow)
+    """A trace takes seconds, and the data do not matter to it: those engines run each architecture once."""
+    turns = itertools.cycle([pair for pair in engines if (pair[0] in TRACES) == traces])
+    failed: dict[tuple[str, ...], str] = {}
+    done: set[str] = set()
     for combination in forms(grid.accepted):
         architecture = combination[1]
-        engine = next(turns if architecture in traced else turns_of_traces)
-        traced.add(architecture)
+        if traces and architecture in done:
+            continue
+        done.add(architecture)
+        engine = next(turns)
         try:
             experiment = replace(grid.accepted[combination], **engines[engine]._asdict())
             two_outer_steps(with_weights(experiment, tmp_path / "weights"))
