@@ -34,7 +34,7 @@ Make = Callable[..., Experiment]
         ("full", "adam"),
         ("recompute", "adam-decay"),
         ("traced", "sgd"),
-        ("traced", "adam"),
+        pytest.param("traced", "adam", marks=pytest.mark.slow),
     ],
 )
 def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, experiment: Make) -> None:

@@ -235,6 +235,7 @@ def test_sweep_resume_needs_a_sweep(tmp_path: Path) -> None:
     assert ended.err == "distill: sweep.resume=nowhere: not the folder of a multirun (it has no sweep.json)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # submitit leaves a process open

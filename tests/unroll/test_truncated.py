@@ -31,8 +31,9 @@ def test_a_window_of_all_steps_is_recompute(sizes: tuple[int, int, int], optimiz
 
 
 @optimizers
-@pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize(("start", "window"), [(0, 4), (3, 4), (7, 2)])
+@pytest.mark.parametrize(
+    ("start", "window", "stored"), [(0, 4, False), (3, 4, False), (7, 2, False), (3, 4, True)]
+)
 def test_the_window_alone_is_differentiated(
     start: int, window: int, stored: bool, optimizer: InnerOptimizer
 ) -> None:
