@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all test-lowest lint audit benchmark install clean
+.PHONY: demo test test-all test-lowest lint audit results benchmark install clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,10 @@ audit:
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(VENV)-audit/bin/python tools/audit.py
+
+# The tables and figures of the documentation, from results/; RUNS="outputs/a outputs/b" are published there first.
+results: install
+	$(BIN)/python tools/publish.py $(RUNS)
 
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py

@@ -83,7 +83,7 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
 
 
 def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> None:
-    """The mean of the seeds' means; the root of the mean variance within a seed; the std between the means."""
+    """The mean of the seeds' means; the root of the mean variance within them; the std between the means."""
     for seed, (low, high) in enumerate([(0.80, 0.90), (0.70, 0.90), (0.60, 0.60)]):
         rows = [row("distilled", np.array([low, high])), row("random_real", np.array([low]))]
         for again in ("first", "last"):  # of two runs of a seed, one counts

@@ -16,6 +16,7 @@ from dataset_distillation.report import drawing, figures, seeds
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
+from dataset_distillation.report.summary import summary
 
 PUBLISHED = "paper.yaml"
 LEGEND = (
@@ -34,7 +35,7 @@ def published() -> Any:
 
 
 def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
-    """Write `paper.md` and one picture per table and figure to `output`; return the files.
+    """Write `summary.md`, `paper.md` and one picture per table and figure to `output`; return the files.
 
     If several runs belong to one experiment and seed, the latest counts.
     """
@@ -49,8 +50,9 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
         written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
+    write(output / "summary.md", summary(content["summary"], finished).encode())
     write(output / "paper.md", "\n".join(text).encode())
-    return [output / "paper.md", *written]
+    return [output / "summary.md", output / "paper.md", *written]
 
 
 def _picture(output: Path, entry: dict[str, Any], drawn: Figure) -> Path:
@@ -182,9 +184,10 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
     lines = []
     for run in runs:
         where = os.path.relpath(run.path, output)
-        row = run.result.rows.get("distilled")
-        networks = row.networks if row else 0
-        judges = f"{networks} held-out networks" if networks else ""
-        about = [f"`{run.command}`", judges, protocol(run.result)]
+        row, made = run.result.rows.get("distilled"), run.result.provenance
+        judges = f"{row.networks} held-out networks" if row and row.networks else ""
+        minutes = f"{(run.result.distillation_seconds or 0) / 60:.0f} min"
+        commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
+        about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
         lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
     return [*lines, ""] if lines else ["There is no run of ours yet.\n"]

@@ -28,9 +28,13 @@ class Number(NamedTuple):
     seeds: int = 1
 
     def __str__(self) -> str:
-        spread = "" if self.std is None else f" ± {self.std:.1f}"
-        seeds = "" if self.between is None else f" ({self.seeds} seeds: ± {self.between:.1f})"
-        return f"{self.mean:.1f}{spread}{seeds}"
+        return self.text(1)
+
+    def text(self, digits: int) -> str:
+        """Return `84.1 ± 3.3 (3 seeds: ± 0.4)`, as far as there are several networks and several seeds."""
+        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        seeds = "" if self.between is None else f" ({self.seeds} seeds: ± {self.between:.{digits}f})"
+        return f"{self.mean:.{digits}f}{spread}{seeds}"
 
 
 def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
