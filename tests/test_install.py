@@ -75,7 +75,9 @@ def test_it_works_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
 
 
 def test_the_published_sets_come_with_it(unpacked: Path, tmp_path: Path) -> None:
-    code = "from dataset_distillation import load_distilled; print(load_distilled('demo', seed=0).images.shape)"
+    code = (
+        "from dataset_distillation import load_distilled; print(load_distilled('demo', seed=0).images.shape)"
+    )
     assert python(code, path=unpacked, folder=tmp_path) == "torch.Size([1, 10, 1, 28, 28])\n"
 
 
