@@ -82,6 +82,21 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
             assert min(picture.size) > 200
 
 
+def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> None:
+    """The mean of the seeds' means; the root of the mean variance within them; the std between the means."""
+    for seed, (low, high) in enumerate([(0.80, 0.90), (0.70, 0.90), (0.60, 0.60)]):
+        rows = [row("distilled", np.array([low, high])), row("random_real", np.array([low]))]
+        for again in ("first", "last"):  # of two runs of a seed, one counts
+            config = {"seed": seed, "distilled": {"steps": 10}}
+            run(tmp_path / f"{seed} {again}", "mnist_random_100", evaluation=rows, config=config)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    within = np.sqrt(np.mean([np.var([80, 90], ddof=1), np.var([70, 90], ddof=1), 0]))
+    between = np.std([85, 80, 60], ddof=1)
+    found = lines(tmp_path / "out")["MNIST, ours"]
+    assert found[1] == f"**75.0 ± {within:.1f} (3 seeds: ± {between:.1f})**"
+    assert found[2] == f"**70.0 (3 seeds: ± {np.std([80, 70, 60], ddof=1):.1f})**"
+
+
 @pytest.mark.parametrize(
     ("asked", "counts"),
     [

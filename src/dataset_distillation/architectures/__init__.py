@@ -60,7 +60,7 @@ class Architecture:
         """Raise ConfigError if images of `shape` (channels, height, width) do not fit this network."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return a network from images (n, *shape) to logits (n, classes)."""
+        """Return a network from images (n, channels, height, width) to logits (n, classes)."""
         raise NotImplementedError
 
     def number_of_weights(self, shape: tuple[int, int, int], classes: int) -> int:

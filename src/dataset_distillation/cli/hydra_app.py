@@ -170,7 +170,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
     if code != 0 and not sweep.started():
         sweep.withdraw()
         return code
-    from dataset_distillation.report import page, table
+    from dataset_distillation.report import sweep_page, table
 
     interrupted = code in (INTERRUPTED, TRY_AGAIN)
     if not interrupted:
@@ -178,7 +178,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)
-    make_page(page.write_sweep, sweep.folder)
+    make_page(sweep_page.write_sweep, sweep.folder)
     if interrupted:
         print(f"{program()}: {sweep.what_next()}", file=sys.stderr)
     return code or int(not finished)

@@ -73,7 +73,9 @@ def _result(config: DictConfig, run: Run) -> Result:
 
     try:
         with interruptible():
-            write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
+            choices = " ".join(f"{group}={choice}" for group, choice in run.choices.items())
+            text = f"# {choices}\n{OmegaConf.to_yaml(config, resolve=True)}"
+            write(run.folder / CONFIG, text.encode())
             run.keep_changes()
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 processes.check(config.trainer.devices)

@@ -28,6 +28,7 @@ from dataset_distillation import inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.distilled.data import pixels, sequence
+from dataset_distillation.distilled.published import published
 from dataset_distillation.errors import FileError, damaged, first_problem
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
@@ -216,12 +217,17 @@ def _shape(shape: torch.Size | None) -> str:
     return "none" if shape is None else str(tuple(shape))
 
 
-def load_distilled(path: str | Path) -> DistilledSet:
+def load_distilled(path: str | Path, seed: int | None = None) -> DistilledSet:
     """Read the distilled dataset in `path`, a file of `DistilledSet.save`; no code of the file is run.
 
+    With a `seed`, `path` is the name of an experiment, such as `mnist_random_100`, whose result comes with
+    the package.
+
     Raises UserError, with a message of one line, if the file cannot be read, is damaged, or is beyond the
-    limits of the format, which stand at the top of this module.
+    limits of the format, which stand at the top of this module; or if there is no published result.
     """
+    if seed is not None:
+        path = published(str(path), seed)
     with opened(path, LARGEST) as file:
         try:
             metadata = _metadata(safetensors_header(file), iter(lambda: file.read(2**20), b""))

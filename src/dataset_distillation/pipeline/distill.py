@@ -18,7 +18,7 @@ from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.pipeline.prepare import key_of, origin_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import config_of, key_of, origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -93,7 +93,7 @@ def _run(
     problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
     key = key_of(e, problem)
     last = newest(checkpoints, key)
-    curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
+    curves = e.logger.open(run.folder, config_of(run, origin), title_of(run))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
     try:

@@ -20,7 +20,7 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import read, write
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
-from dataset_distillation.pipeline.prepare import origin_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import config_of, origin_of, prepare, pretrain, title_of
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -43,7 +43,7 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         problem = prepare(e, test_only=not e.evaluation.baselines)
         origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
-        e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
+        e.logger.open(run.folder, config_of(run, origin), title_of(run))
         try:
             if distilled:
                 with or_a_line("the picture of real images"):

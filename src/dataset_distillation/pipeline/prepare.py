@@ -53,6 +53,11 @@ def origin_of(problem: Problem, run: Run, attempts: Attempts) -> dict[str, Any]:
     return {"overrides": attempts.record.overrides, **parts}
 
 
+def config_of(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
+    """The config for dashboards: with the choice of each group, and where the results come from."""
+    return {**run.config, "choices": run.choices, "provenance": origin}
+
+
 def title_of(run: Run) -> Title:
     """The title of the run for dashboards: the overrides that its sweep varies, if it is in a sweep."""
     own, parent = swept_overrides(run.folder, run.overrides), run.folder.parent.name

@@ -30,6 +30,8 @@ def show_methods(result: Result, dataset: str) -> None:
         print(INTERVAL)
     if text := beaten(result):
         print(text)
+    if text := advice(result):
+        print(text)
     if result.storage:
         print(storage(result.storage))
 
@@ -44,6 +46,18 @@ def beaten(result: Result) -> str:
         and (row.mean > ours.mean if metric.higher_is_better else row.mean < ours.mean)
     ]  # fmt: skip
     return f"Better than the distilled data: {', '.join(better)}." if better else ""
+
+
+def advice(result: Result) -> str:
+    """Return what to do if random real images are better than the distilled data; nothing if they are not."""
+    ours, real = result.rows.get("distilled"), result.rows.get("random_real")
+    if not ours or not real or ours.mean is None or real.mean is None:
+        return ""
+    worse = ours.mean < real.mean if result.metric.higher_is_better else ours.mean > real.mean
+    if not worse:
+        return ""
+    remedy = "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
+    return f"The distilled data are worse than random real images: {remedy}."
 
 
 def protocol(result: Result) -> str:
