@@ -18,7 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation.cli.help import EVALUATE, answer, help_page
+from dataset_distillation.cli.help import answer, evaluate_page, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
@@ -108,7 +108,7 @@ def evaluate() -> None:
         experiment_config.register(Evaluate)
         of_artifact.register(arguments)
 
-    enter(evaluation_job, lambda: EVALUATE, register)
+    enter(evaluation_job, evaluate_page, register)
 
 
 def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:

@@ -16,7 +16,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import FileError
 from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.statistics import Difference, difference, plain, spread
 from dataset_distillation.files import write
@@ -51,6 +51,7 @@ def compare(
     learning_rates: Tensor | None,
     folder: Path | None = None,
     resumed: bool = False,
+    how: Training | None = None,
 ) -> Comparison:
     """Return the runs of every method on the test split.
 
@@ -60,6 +61,7 @@ def compare(
     folder: if it is set, `evaluation.csv` is written there whenever a method is finished, and the confusion
         matrices are written to `confusion.json`.
     resumed: baselines that `evaluation.csv` already has are not run again.
+    how: how networks are trained on the distilled `sets`, as in `held_out`.
     """
     earlier = _earlier(folder / EVALUATION) if folder and resumed else None
     finished, matrices = [], {}
@@ -67,8 +69,9 @@ def compare(
         if method_sets:
             began = time.perf_counter()
             runs, confusion = held_out(
-                problem, problem.data.test, networks, method_sets, evaluation.batch_norm
-            )
+                problem, problem.data.test, networks, method_sets, evaluation.batch_norm,
+                how if method == "distilled" else None,
+            )  # fmt: skip
             # Different orders of the same images count as one set.
             finished.append(_named(method, runs.assign(set=0), began))
             if confusion is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 
 #: The baselines of `evaluation.baselines=all`. The cheap ones come first, so that their rows can be read
@@ -117,7 +118,12 @@ class Training:
     epochs: passes over the distilled steps; those beyond the learned ones repeat the last learning rates.
     order: the order of the steps in an epoch: `learned`, or `shuffled` anew in each epoch.
     learning_rate: one learning rate for all steps, instead of the learned ones.
-    batch_size: images per step, drawn from all steps; it needs a `learning_rate`.
+    mean_rate: one learning rate for all steps: the mean of the learned ones.
+    batch_size: images per step, drawn from all steps; it needs a `learning_rate`, or `mean_rate`.
+    decay: the factor of the learning rates in the second half of the epochs.
+    optimizer: the optimizer of the networks.
+    running_statistics: whether BatchNorm normalizes test images by moving averages of the statistics of the
+        batches that it was trained on, as in ordinary training.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -125,13 +131,22 @@ class Training:
     epochs: int | None = count(None, most=100_000)
     order: Order = Order.learned
     learning_rate: float | None = None
+    mean_rate: bool = False
     batch_size: int | None = count(None, most=1_000_000)
+    decay: float = 1.0
+    optimizer: InnerOptimizer | None = None
+    running_statistics: bool = False
 
     def __post_init__(self) -> None:
         self.order = member("training.order", self.order, Order)
         check_counts("training", self)
+        positive("training.decay", self.decay)
         if self.learning_rate is not None:
             positive("training.learning_rate", self.learning_rate)
-        if self.batch_size and not self.learning_rate:
+            if self.mean_rate:
+                remedy = "set training.learning_rate=null, or training.mean_rate=false"
+                raise refuse("training.mean_rate", True, "there is a training.learning_rate, too", remedy)
+        if self.batch_size and not self.learning_rate and not self.mean_rate:
             allowed = "the learned rates belong to the distilled steps"
-            raise refuse("training.batch_size", self.batch_size, allowed, "set training.learning_rate too")
+            remedy = "set training.learning_rate too, or training.mean_rate=true"
+            raise refuse("training.batch_size", self.batch_size, allowed, remedy)

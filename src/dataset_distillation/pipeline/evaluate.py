@@ -90,7 +90,7 @@ def _compare(
     same_data.check(e, problem, distilled)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.learning_rates
-    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
+    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training)
 
 
 def _networks(
