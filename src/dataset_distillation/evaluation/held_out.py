@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.augmentation import of_network
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.options import Statistics
 from dataset_distillation.inner_optimizers import Step
@@ -54,10 +55,11 @@ def held_out(
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
-        training.train(network, sets[i], problem.inner_optimizer, objective.training_loss)
-        with by_statistics_of(network, images_of(sets[i], batch_norm)):
+        steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
+        training.train(network, steps, problem.inner_optimizer, objective.training_loss)
+        with by_statistics_of(network, images_of(steps, batch_norm)):
             outputs, labels = training.outputs(network, split)
-        run = {"set": i, "network": j, "steps": len(sets[i])}
+        run = {"set": i, "network": j, "steps": len(steps)}
         rows.append({**run, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))
