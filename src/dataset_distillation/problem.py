@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.architectures import Architecture, Weights, changes, ends_in_softmax
 from dataset_distillation.architectures.given import Given
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+
+log = logging.getLogger(__name__)
 
 FLOAT = 4  # bytes of a weight
 
@@ -117,7 +120,9 @@ class Problem:
         architecture = network if isinstance(network, Architecture) else Given(network)
         init, objective = init or Random(), objective or default
         check_parts(dataset, architecture, init, objective)
-        return cls.load(dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+        problem = cls.load(dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+        problem.tell()
+        return problem
 
     @classmethod
     def load(
@@ -148,6 +153,17 @@ class Problem:
         network = architecture.build(specification.shape, specification.classes).to(device)
         objective = objective.bind(specification.class_names)
         return cls(data, network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
+
+    def tell(self) -> None:
+        """Log the numbers of images, and what the author of the network should know about its use."""
+        for line in self.data.counts():
+            log.info("%s", line)
+        name = type(self.network).__name__
+        if changed := changes(self.network):
+            log.info("%s: %s", name, "; ".join(changed))
+        if ends_in_softmax(self.network, self.data.specification.shape):
+            told = "its outputs are probabilities, and the loss takes logits: remove the softmax at its end"
+            log.warning("%s: %s", name, told)
 
     @property
     def device(self) -> torch.device:
