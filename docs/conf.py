@@ -13,7 +13,7 @@ project = "dataset-distillation"
 author = "the authors of dataset-distillation"
 release = version = dataset_distillation.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx-mathjax-offline"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results/opening.md", "results/summary.md"]  # they stand in results/index.md
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 default_role = "literal"  # docstrings have `code` in single backticks

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import dataset_distillation as dd
 from dataset_distillation.cli import help as help_pages
-from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
 from dataset_distillation.run import folder, records
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def config() -> str:
         _yaml("The whole", CONF / "config.yaml", 2),
         _yaml("What `distill-evaluate` has besides", CONF / "evaluate.yaml", 2),
     ]
-    for group in GROUP_NAMES:
+    for group in EVALUATE_GROUPS:
         parts.append(f"## {group}\n")
         parts += [_yaml(f"{group}={choice}", CONF / group / f"{choice}.yaml", 3) for choice in choices(group)]
     return "\n".join(parts)

@@ -24,7 +24,7 @@ from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, 
 
 ROOT = Path(__file__).parents[1]
 RESULTS, DOCUMENTS, README = ROOT / "results", ROOT / "docs" / "results", ROOT / "README.md"
-SUMMARY = re.compile(r"(?<=<!-- results/summary.md -->\n).*?(?=<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(?<=<!-- results/)(\w+\.md)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def publish(folder: Path) -> Path:
@@ -71,11 +71,9 @@ def anywhere(config: Any) -> Any:
     }
 
 
-def filled(page: str, summary: str) -> str:
-    """Return `page` with `summary` between its marks."""
-    if len(SUMMARY.findall(page)) != 1:
-        sys.exit("README.md: no place for the summary")
-    return SUMMARY.sub(lambda _: summary, page)
+def filled(page: str) -> str:
+    """Return `page` with the content of `docs/results/<name>.md` between the marks that name it."""
+    return PLACE.sub(lambda found: found[1] + found[2] + (DOCUMENTS / found[1]).read_text(), page)
 
 
 def main() -> None:
@@ -83,8 +81,7 @@ def main() -> None:
     for folder in sys.argv[1:]:
         print(publish(Path(folder)))
     report([str(RESULTS), "--output", str(DOCUMENTS)])
-    summary = (DOCUMENTS / "summary.md").read_text()
-    write(README, filled(README.read_text(), summary).encode())
+    write(README, filled(README.read_text()).encode())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ from dataset_distillation.architectures.lenet import LeNet as LeNet
 from dataset_distillation.architectures.linear import Linear as Linear
 from dataset_distillation.architectures.mlp import MLP as MLP
 from dataset_distillation.architectures.torchvision import TorchvisionNetwork as TorchvisionNetwork
+from dataset_distillation.augmentation.dsa import DSA as DSA
+from dataset_distillation.augmentation.flip_rotate import FlipRotate as FlipRotate
+from dataset_distillation.augmentation.none import NoAugmentation as NoAugmentation
+from dataset_distillation.augmentation.shift_rotate import ShiftRotate as ShiftRotate
 from dataset_distillation.datasets.in_memory import InMemory as InMemory
 from dataset_distillation.datasets.in_memory import tensors as tensors
 from dataset_distillation.distilled.artifact import DistilledSet as DistilledSet
@@ -42,6 +46,7 @@ from dataset_distillation.unroll.truncated import Truncated as Truncated
 
 __version__: str
 __all__ = [
+    "DSA",
     "MLP",
     "SGD",
     "Adam",
@@ -58,12 +63,14 @@ __all__ = [
     "Evaluation",
     "Fixed",
     "FixedPretrained",
+    "FlipRotate",
     "Full",
     "Given",
     "InMemory",
     "LeNet",
     "Linear",
     "Momentum",
+    "NoAugmentation",
     "Outer",
     "Pretrained",
     "Pretraining",
@@ -71,6 +78,7 @@ __all__ = [
     "Random",
     "Recompute",
     "Regression",
+    "ShiftRotate",
     "Standard",
     "TorchvisionNetwork",
     "Traced",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -83,6 +86,12 @@ def positive(key: str, value: float) -> None:
         raise refuse(key, value, "must be greater than 0")
 
 
+def at_least(key: str, value: float, least: float) -> None:
+    """Raise ConfigError unless `least` <= `value` < infinity."""
+    if not least <= value < float("inf"):
+        raise refuse(key, value, f"must be {least:g} or more")
+
+
 def given(key: str, value: str) -> str:
     """Return `value`. Raises ConfigError if it is empty, like that of a shell variable that is not set."""
     if not value.strip():
@@ -114,6 +123,24 @@ def check_counts(prefix: str, options: Any) -> None:
 def choice_of(option: object) -> str:
     """Return the name of `option` among the choices of its group, as in `init=random`: its module's name."""
     return type(option).__module__.rpartition(".")[2]
+
+
+def chosen_by_name(
+    package: str, path: Iterable[str], kind: type[T], name: str, options: Mapping[str, Any]
+) -> T:
+    """Return the choice `name` of a group: the dataclass derived from `kind` in that file of `package`.
+
+    Raises ValueError if there is none, or none with such options.
+    """
+    group = package.rpartition(".")[2].rstrip("s").replace("_", " ")
+    if name not in {module.name for module in pkgutil.iter_modules(path)}:
+        raise ValueError(f"unknown {group} {name!r}")
+    importlib.import_module(f"{package}.{name}")
+    [choice] = [choice for choice in kind.__subclasses__() if choice.__module__ == f"{package}.{name}"]
+    known: Any = choice
+    if unknown := options.keys() - {field.name for field in fields(known)}:
+        raise ValueError(f"unknown options of {group} {name!r}: {', '.join(sorted(unknown))}")
+    return choice(**options)
 
 
 def first_problem(error: ValidationError) -> str:

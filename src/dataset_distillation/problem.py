@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dataset_distillation.architectures import Architecture, Weights
 from dataset_distillation.architectures.given import Given
+from dataset_distillation.augmentation import Augmentation
+from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
 from dataset_distillation.datasets.in_memory import InMemory
@@ -32,7 +34,12 @@ FLOAT = 4  # bytes of a weight
 
 
 def check_parts(
-    dataset: Dataset, architecture: Architecture, init: Init, objective: Objective, stored: bool = False
+    dataset: Dataset,
+    architecture: Architecture,
+    init: Init,
+    objective: Objective,
+    augmentation: Augmentation,
+    stored: bool = False,
 ) -> None:
     """Raise ConfigError unless these parts fit each other.
 
@@ -47,6 +54,9 @@ def check_parts(
     if dataset.numbers and not objective.numbers:
         allowed, remedy = f"predicts classes, and {name} has numbers", "use objective=regression"
         raise refuse("objective", choice_of(objective), allowed, remedy)
+    if dataset.numbers and augmentation.numbers:
+        allowed = f"changes images, and {name} has rows of numbers"
+        raise refuse("augmentation", choice_of(augmentation), allowed, "use augmentation=none")
     init.check(dataset, stored)
     if objective.trained_init and not init.trained:
         other = " dataset@init.source=..." if objective.other_source else ""
@@ -74,6 +84,7 @@ class Problem:
     objective: what the distilled data are for, bound to the classes.
     inner_optimizer: how an inner step updates the weights.
     seed: the seed of every random draw.
+    augmentation: how images are changed before networks are trained on them; those of the test are not.
     """
 
     data: Data
@@ -83,6 +94,7 @@ class Problem:
     objective: Objective
     inner_optimizer: InnerOptimizer
     seed: int
+    augmentation: Augmentation = field(default_factory=NoAugmentation)
 
     @classmethod
     def of(
@@ -96,6 +108,7 @@ class Problem:
         init: Init | None = None,
         objective: Objective | None = None,
         inner_optimizer: InnerOptimizer | None = None,
+        augmentation: Augmentation | None = None,
         validation: float = 0.1,
         seed: int = 0,
     ) -> Problem:
@@ -108,6 +121,7 @@ class Problem:
         objective: what the distilled data are for; by default `Standard()`, or `Regression()` if the labels
             are numbers.
         inner_optimizer: how an inner step updates the weights; `SGD()` by default.
+        augmentation: how images are changed before they enter a network; `NoAugmentation()` by default.
         seed: the seed of every draw but the splits: θ0, the real batches and the first pixels.
 
         Raises ConfigError or UserError, with a message of one line, if these do not fit each other.
@@ -116,8 +130,10 @@ class Problem:
         default = Regression() if dataset.numbers else Standard()
         architecture = network if isinstance(network, Architecture) else Given(network)
         init, objective = init or Random(), objective or default
-        check_parts(dataset, architecture, init, objective)
-        return cls.load(dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+        augmentation = augmentation or NoAugmentation()
+        check_parts(dataset, architecture, init, objective, augmentation)
+        parts = (dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+        return cls.load(*parts, augmentation=augmentation)
 
     @classmethod
     def load(
@@ -129,6 +145,7 @@ class Problem:
         inner_optimizer: InnerOptimizer,
         seed: int,
         *,
+        augmentation: Augmentation | None = None,
         device: torch.device | None = None,
         test_only: bool = False,
     ) -> Problem:
@@ -147,7 +164,8 @@ class Problem:
         check_room("architecture", choice_of(architecture), FLOAT * weights, f"{weights} weights")
         network = architecture.build(specification.shape, specification.classes).to(device)
         objective = objective.bind(specification.class_names)
-        return cls(data, network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
+        parts = (network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
+        return cls(data, *parts, augmentation or NoAugmentation())
 
     @property
     def device(self) -> torch.device:

@@ -44,6 +44,7 @@ def test_full_keeps_what_was_estimated(options: tuple[str, ...], experiment: Mak
         ("architecture=convnet", "architecture.width=16", "init.networks=2", "unroll.batch_networks=on"),
         ("architecture=convnet", "architecture.width=16", "unroll=recompute"),
         ("architecture=convnet", "architecture.width=16", "unroll=truncated", "unroll.window=2"),
+        ("architecture=linear", "unroll=recompute", "distilled.epochs=20", "augmentation=flip_rotate"),
     ],
 )
 def test_the_peak_lies_below_the_estimate_and_not_far(options: tuple[str, ...], experiment: Make) -> None:
@@ -137,3 +138,15 @@ def test_large_batches_are_measured_by_small_ones(experiment: Make) -> None:
     found = memory.measure(loss)
     with mock.patch.object(memory, "MEASURED", 200):
         assert found == memory.measure(loss)
+
+
+def test_augmented_images_are_kept_for_each_step(experiment: Make) -> None:
+    options = ("architecture=linear", "distilled.steps=10", "distilled.images_per_class=4")
+    plain = memory.measure(outer_loss_of(experiment(*options)))
+    augmented = memory.measure(outer_loss_of(experiment(*options, "augmentation=flip_rotate")))
+    image = 4 * 28 * 28
+    assert plain.inputs == 0
+    # A copy of the images and its gradient, the mirror image, and from where each pixel comes: two numbers.
+    assert augmented.inputs == pytest.approx(40 * 5 * image, rel=0.05)
+    assert Recompute().memory(augmented) == 10 * (plain.point + augmented.inputs)
+    assert Truncated(window=5).memory(augmented) == 5 * (plain.point + augmented.inputs)

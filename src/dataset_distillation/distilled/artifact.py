@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 from torch import Tensor, nn
 
-from dataset_distillation import inner_optimizers
+from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.distilled.data import pixels, sequence
@@ -69,6 +69,7 @@ class _Metadata(BaseModel):
     init: _Name = ""
     objective: _Name = ""
     loss: _Name = "cross_entropy"
+    augmentation: _Name = "none"
     choices: dict[str, _Name] = {}
     seed: int = 0
     train_images: Count | None = None
@@ -128,6 +129,8 @@ class DistilledSet:
     def train(self, network: nn.Module) -> nn.Module:
         """Run the inner steps on `network`, in place, and return it.
 
+        Images are augmented as those of the distillation were, by draws that are the same each time.
+
         The training starts from `initial_weights` if the set has them (the parameters of `network` must have
         the same names), else from the weights of `network`. As in the distillation, dropout is off in these
         steps, and BatchNorm uses the statistics of each step's images. Afterwards its running statistics are
@@ -159,11 +162,20 @@ class DistilledSet:
         # Files that are older than the choice of a loss do not name it.
         loss = loss_by_name(self.metadata.get("loss", "cross_entropy"))
         copied = stateless(copy.deepcopy(network))
-        training.train(copied, self.steps, optimizer, loss)
+        steps = self._augmented()
+        training.train(copied, steps, optimizer, loss)
         load_weights(network, dict(copied.named_parameters()))
-        batch_norm.fit(copied, [step.images for step in self.steps])
+        batch_norm.fit(copied, [step.images for step in steps])
         batch_norm.hand_over(copied, network)
         return network
+
+    def _augmented(self) -> Sequence[Step]:
+        """The steps with the augmentation that they were made for, as held-out network 0 sees them."""
+        by = augmentation.by_name(
+            self.metadata.get("augmentation", "none"), self.metadata["config"].get("augmentation", {})
+        )
+        seed = self.metadata.get("seed", 0)
+        return by.steps(list(self.steps), seed, augmentation.of_network(0))
 
     def save(self, path: str | Path) -> None:
         """Write the set to `path`, atomically. Raises UserError if that fails."""

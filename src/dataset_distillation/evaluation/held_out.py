@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.augmentation import of_network
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.options import Statistics, Training
 from dataset_distillation.inner_optimizers import Step
@@ -57,13 +58,14 @@ def held_out(
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
+        steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
         if how.running_statistics:
             gather(network)
-        training.train(network, sets[i], optimizer, objective.training_loss)
-        statistics = images_of(sets[i], batch_norm)
+        training.train(network, steps, optimizer, objective.training_loss)
+        statistics = images_of(steps, batch_norm)
         with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
             outputs, labels = training.outputs(network, split)
-        run = {"set": i, "network": j, "steps": len(sets[i])}
+        run = {"set": i, "network": j, "steps": len(steps)}
         rows.append({**run, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.augmentation import of_network
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation.held_out import images_of, pairs
 from dataset_distillation.evaluation.options import Evaluation
@@ -94,15 +95,15 @@ def gradient_trial(
         rows = []
         for rate, (i, j) in product(grid["learning_rate"], pairs(len(sets), len(networks))):
             load_weights(network, networks[j])
-            epochs = [epoch_of(sets[i], rate, epoch) for epoch in range(max(grid["epochs"]))]
-            steps = training.descent(
-                network, chain.from_iterable(epochs), problem.inner_optimizer, objective.training_loss
-            )
+            epochs = range(max(grid["epochs"]))
+            steps = [step for epoch in epochs for step in epoch_of(sets[i], rate, epoch)]
+            seen = problem.augmentation.steps(steps, problem.seed, of_network(j))
+            descent = training.descent(network, seen, problem.inner_optimizer, objective.training_loss)
             # The longest training passes through the end of each shorter one.
-            for done in steps:
-                passes, rest = divmod(done, len(epochs[0]))
+            for done in descent:
+                passes, rest = divmod(done, each := len(sets[i].images))
                 if not rest and passes in grid["epochs"]:
-                    with by_statistics_of(network, images_of(epochs[0], evaluation.batch_norm)):
+                    with by_statistics_of(network, images_of(seen[:each], evaluation.batch_norm)):
                         tested = training.test(network, split, objective)
                     run = {"learning_rate": rate, "epochs": passes, "steps": done, "set": i, "network": j}
                     rows.append({**run, **tested})

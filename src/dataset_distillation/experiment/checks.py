@@ -10,7 +10,7 @@ from dataset_distillation.problem import check_parts
 def check(e: Experiment) -> None:
     """Raise ConfigError unless the groups of `e` fit each other."""
     stored = isinstance(e, Evaluate) and e.artifact is not None  # the artifact may hold θ0
-    check_parts(e.dataset, e.architecture, e.init, e.objective, stored)
+    check_parts(e.dataset, e.architecture, e.init, e.objective, e.augmentation, stored)
     e.distilled.check(e.objective, e.dataset.name)
     e.outer.check(e.dataset.channels, e.dataset.image_size)
     e.unroll.check(e.distilled.inner_steps)

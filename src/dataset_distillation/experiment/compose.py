@@ -22,8 +22,18 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation import architectures, datasets, init, inner_optimizers, loggers, objectives, unroll
+from dataset_distillation import (
+    architectures,
+    augmentation,
+    datasets,
+    init,
+    inner_optimizers,
+    loggers,
+    objectives,
+    unroll,
+)
 from dataset_distillation.architectures import Architecture
+from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import ConfigError, given, refuse
 from dataset_distillation.experiment.checks import check
@@ -42,6 +52,7 @@ GROUPS: dict[str, tuple[ModuleType, type]] = {
     "objective": (objectives, Objective),
     "unroll": (unroll, Unroll),
     "inner_optimizer": (inner_optimizers, InnerOptimizer),
+    "augmentation": (augmentation, Augmentation),
     "logger": (loggers, Logger),
 }
 

@@ -59,7 +59,7 @@ def _values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for field in fields(node):
         key, value = f"{prefix}{field.name}", getattr(node, field.name)
         if is_dataclass(value):
-            yield key, choice_of(value), None
+            yield key, choice_of(value), field.metadata.get("absent")
             yield from _values(value, f"{key}.")
         elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
             for name, child in value.items():
@@ -75,7 +75,7 @@ def _absent(field: Field[Any]) -> Any:
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -18,6 +18,8 @@ from dataset_distillation.experiment.digest import absences
 
 #: What an artifact's config provides: groups with a named choice, and groups that have values only.
 CHOSEN = ("dataset", "architecture", "init", "objective", "inner_optimizer")
+#: A group that artifacts have only since it exists.
+LATER = ("augmentation",)
 VALUES = ("distilled", "evaluation", "seed")
 SOURCE = "dataset@init.source"
 
@@ -76,7 +78,7 @@ def _refuse_unknown_data(path: str, metadata: dict[str, Any], typed: set[str]) -
         raise FileError(f"{path}: its config has no {min(missing)}")
     if missing := {*CHOSEN[1:]} - {*typed, *(name for name in CHOSEN if metadata.get(name))}:
         raise FileError(f"{path}: its metadata have no {min(missing)}")
-    nodes = {key: config[key] for key in (*CHOSEN, "distilled", "evaluation") if key in config}
+    nodes = {key: config[key] for key in (*CHOSEN, *LATER, "distilled", "evaluation") if key in config}
     if isinstance(init := config.get("init"), dict):
         nodes |= {f"init.{key}": init[key] for key in ("source", "pretraining") if init.get(key) is not None}
     if odd := [key for key, node in nodes.items() if not isinstance(node, dict)]:
@@ -85,8 +87,10 @@ def _refuse_unknown_data(path: str, metadata: dict[str, Any], typed: set[str]) -
 
 def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     """Return the choices and values of an artifact, without the groups that the command line sets itself."""
-    known = {group: metadata[group] for group in CHOSEN[1:]} | metadata.get("choices", {})
-    choices = {group: known[group] for group in CHOSEN if group in known and group not in typed}
+    named = {group: metadata[group] for group in (*CHOSEN[1:], *LATER) if group in metadata}
+    known = named | metadata.get("choices", {})
+    groups = [group for group in (*CHOSEN, *LATER) if group in metadata["config"]]
+    choices = {group: known[group] for group in groups if group in known and group not in typed}
     values = {key: copy.deepcopy(metadata["config"][key]) for key in (*choices, *VALUES) if key not in typed}
     if "evaluation" in values:
         values["evaluation"] = absences(Evaluation) | values["evaluation"]

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from dataset_distillation.architectures import Architecture
+from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.evaluation.options import Evaluation, Training
@@ -31,6 +32,7 @@ class Experiment:
     distilled: Distilled = field(default_factory=Distilled)
     unroll: Unroll = MISSING
     inner_optimizer: InnerOptimizer = MISSING
+    augmentation: Augmentation = field(default=MISSING, metadata={"absent": "none"})
     outer: Outer = field(default_factory=Outer)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trainer: Trainer = field(default_factory=Trainer)

@@ -52,7 +52,7 @@ class Recomputed(NamedTuple):
 def run(training: InnerTraining, steps: Sequence[Step], by: Linearization) -> Point:
     """Return the point after `steps` from the start of an inner training, without a graph."""
     point = [tensor.detach() for tensor in training.start()]
-    with _precision(point[0].device):
+    with torch.no_grad(), _precision(point[0].device):  # steps that are made when asked for have no graph
         for t, step in enumerate(steps, 1):
             point, _ = by.there(training, point, detached(step), t)
     return point
@@ -65,6 +65,7 @@ def unrolled(
 
     They are differentiable in `point` and `steps`.
     """
+    steps = list(steps)
     # An image is used in every epoch: `backward` sums its gradients, autograd would first list them all.
     meta = list({id(tensor): tensor for step in steps for tensor in step if tensor.requires_grad}.values())
     return training.weights_at(list(_Unrolled.apply(training, steps, done, by, meta, *point, *meta)))

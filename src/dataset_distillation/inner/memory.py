@@ -12,6 +12,7 @@ class Memory:
     steps: int
     step: int  # the graph of one inner step
     point: int  # the weights and the optimizer's state
+    inputs: int  # the images of one inner step that are made for it alone, and the graph that leads to them
     real: int  # the graph of the real batch
     distilled: int  # the parameters of the distilled data
     on_cpu: bool

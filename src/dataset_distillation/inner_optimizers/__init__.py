@@ -7,14 +7,11 @@ a function that gradients can cross; a test compares the two.
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataset_distillation.errors import refuse
+from dataset_distillation.errors import chosen_by_name, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -74,10 +71,4 @@ class InnerOptimizer:
 
 def by_name(name: str, options: Mapping[str, Any]) -> InnerOptimizer:
     """Return the inner optimizer of the file `name`. Raises ValueError if there is none with such options."""
-    if name not in {module.name for module in pkgutil.iter_modules(__path__)}:
-        raise ValueError(f"unknown inner optimizer {name!r}")
-    importlib.import_module(f"{__name__}.{name}")
-    [kind] = [kind for kind in InnerOptimizer.__subclasses__() if kind.__module__ == f"{__name__}.{name}"]
-    if unknown := options.keys() - {field.name for field in dataclasses.fields(kind)}:
-        raise ValueError(f"unknown options of inner optimizer {name!r}: {', '.join(sorted(unknown))}")
-    return kind(**options)
+    return chosen_by_name(__name__, __path__, InnerOptimizer, name, options)

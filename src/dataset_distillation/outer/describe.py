@@ -34,6 +34,7 @@ def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -
             "objective": choice_of(problem.objective),
             "loss": problem.objective.loss,
             "inner_optimizer": choice_of(problem.inner_optimizer),
+            "augmentation": choice_of(problem.augmentation),
             "train_images": len(problem.data.train) + len(problem.data.validation),
             **more,
         },

@@ -77,6 +77,7 @@ def distill(
         "objective": problem.objective,
         "init": problem.init,
         "inner_optimizer": problem.inner_optimizer,
+        "augmentation": problem.augmentation,
         "distilled": distilled,
         "unroll": unroll,
         "outer": outer,

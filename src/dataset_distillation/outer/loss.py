@@ -18,7 +18,7 @@ from dataset_distillation.errors import ConfigError
 from dataset_distillation.inner import batched
 from dataset_distillation.inner.batched import BatchedTraining
 from dataset_distillation.inner.step import InnerTraining, Linearization, Loss
-from dataset_distillation.inner_optimizers import InnerOptimizer
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import stack, unstack
 from dataset_distillation.outer.options import Outer
@@ -99,17 +99,24 @@ class OuterLoss:
         maximum = math.inf if self.outer.clip is None else self.outer.clip / len(population)
         meta = ClippedGradient.apply(len(population), maximum, self.norms, *self.distilled.parameters())
         unrolled = self._unrolled_together if self.together else self._unrolled_one_by_one
-        final = unrolled(self.engine(step), population, meta)
-        outputs = torch.cat([self._outputs(weights, real.images) for weights in final])
-        return torch.stack([self.problem.objective.outcome(each, real.labels).loss for each in outputs])
+        final = unrolled(step, population, meta)
+        problem, purpose = self.problem, "augmentation of the real batch"
+        images = problem.augmentation.images(real.images, problem.seed, purpose, step)
+        outputs = torch.cat([self._outputs(weights, images) for weights in final])
+        return torch.stack([problem.objective.outcome(each, real.labels).loss for each in outputs])
 
     def engine(self, step: int) -> Unroll:
         """The unroll engine for outer `step`."""
         moment = Moment(step, self.outer.steps, self.distilled.inner_steps, self.problem.seed)
         return self.unroll.at(moment)
 
+    def augmented(self, steps: Sequence[Step], step: int) -> Sequence[Step]:
+        """The inner steps of outer `step`, whose images are augmented alike for all networks."""
+        problem = self.problem
+        return problem.augmentation.steps(steps, problem.seed, f"augmentation in outer step {step}")
+
     def _unrolled_together(
-        self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
+        self, step: int, population: Sequence[Weights], meta: tuple[Tensor, ...]
     ) -> list[Weights]:
         """The final weights of all networks, stacked if they also pass the real batch together."""
         images, rates, *labels = meta
@@ -117,17 +124,20 @@ class OuterLoss:
         steps = list(self.distilled.steps(images.movedim(0, 1), rates.movedim(0, -1), *learned))
         if not learned:
             shape = len(population), *steps[0].labels.shape
-            steps = [step._replace(labels=step.labels.expand(shape)) for step in steps]
+            steps = [one._replace(labels=one.labels.expand(shape)) for one in steps]
         inner = BatchedTraining(self.problem.network, stack(population), *self._how)
-        final = engine.unroll(inner, steps)
+        final = self.engine(step).unroll(inner, self.augmented(steps, step))
         return [final] if self.real_together else unstack(final)
 
     def _unrolled_one_by_one(
-        self, engine: Unroll, population: Sequence[Weights], meta: tuple[Tensor, ...]
+        self, step: int, population: Sequence[Weights], meta: tuple[Tensor, ...]
     ) -> list[Weights]:
-        network = self.problem.network
+        network, engine = self.problem.network, self.engine(step)
         return [
-            engine.unroll(InnerTraining(network, weights, *self._how), list(self.distilled.steps(*own)))
+            engine.unroll(
+                InnerTraining(network, weights, *self._how),
+                self.augmented(list(self.distilled.steps(*own)), step),
+            )
             for weights, *own in zip(population, *meta, strict=True)
         ]
 

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from dataset_distillation.errors import refuse
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner.step import InnerTraining
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.run.machine import footprint, free_memory, gigabytes
@@ -45,8 +46,12 @@ def measure(loss: OuterLoss) -> Memory:
     point, step = training.start(), next(loss.distilled.steps(*loss.distilled.parameters()))
 
     def of_step(images: int) -> int:
-        part = step._replace(images=step.images[:images], labels=step.labels[:images])
+        part = _part(step, images)
         return kept_by(lambda: training.step(point, part, t=1), besides=loss.distilled.parameters())
+
+    def of_inputs(images: int) -> int:
+        kept = kept_by(lambda: loss.augmented([_part(step, images)], 0)[0], besides=step)
+        return kept + 2 * step.images[:images].nbytes  # themselves, and their gradients
 
     def of_batch(images: int) -> int:
         return kept_by(lambda: functional_call(network, weights, (loss.images(images),)))
@@ -55,10 +60,15 @@ def measure(loss: OuterLoss) -> Memory:
         steps=loss.distilled.inner_steps,
         step=_extrapolated(of_step, len(step.images)),
         point=sum(tensor.nbytes for tensor in point),
+        inputs=_extrapolated(of_inputs, len(step.images)) if problem.augmentation.numbers else 0,
         real=_extrapolated(of_batch, loss.outer.batch_size),
         distilled=sum(parameter.nbytes for parameter in loss.distilled.parameters()),
         on_cpu=loss.distilled.images.device.type == "cpu",
     )
+
+
+def _part(step: Step, images: int) -> Step:
+    return step._replace(images=step.images[:images], labels=step.labels[:images])
 
 
 def _extrapolated(bytes_of: Callable[[int], int], images: int) -> int:

@@ -37,7 +37,8 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch requires this on CUDA
     e = experiment
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
-    return Problem.load(*parts, device=_device(e.trainer), test_only=test_only)
+    device = _device(e.trainer)
+    return Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
 
 
 def key_of(experiment: Experiment, problem: Problem) -> str:

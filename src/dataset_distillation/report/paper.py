@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import drawing, figures, seeds
+from dataset_distillation.report import drawing, figures, opening, seeds
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -35,7 +35,7 @@ def published() -> Any:
 
 
 def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
-    """Write `summary.md`, `paper.md` and one picture per table and figure to `output`; return the files.
+    """Write the pages, and one picture per table and figure, to `output`; return the files.
 
     If several runs belong to one experiment and seed, the latest counts.
     """
@@ -50,9 +50,17 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
         written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
-    write(output / "summary.md", summary(content["summary"], finished).encode())
-    write(output / "paper.md", "\n".join(text).encode())
-    return [output / "summary.md", output / "paper.md", *written]
+    pages = {
+        "opening.md": opening.sentence(finished),
+        "summary.md": summary(content["summary"], finished),
+        "paper.md": "\n".join(text),
+    }
+    for name, page in pages.items():
+        write(output / name, page.encode())
+    if picture := opening.picture(finished):
+        write(output / "opening.png", picture)
+        written.append(output / "opening.png")
+    return [*(output / name for name in pages), *written]
 
 
 def _picture(output: Path, entry: dict[str, Any], drawn: Figure) -> Path:

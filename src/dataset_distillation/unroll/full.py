@@ -35,7 +35,7 @@ class Full(Unroll):
             raise refuse("unroll.compile", True, allowed, "use unroll=recompute")
 
     def memory(self, sizes: Memory) -> int:
-        return sizes.steps * sizes.step
+        return sizes.steps * (sizes.step + sizes.inputs)
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         import higher

@@ -26,7 +26,8 @@ class Recompute(Unroll):
     offload: bool = False
 
     def memory(self, sizes: Memory) -> int:
-        return 0 if self.offload and not sizes.on_cpu else sizes.steps * sizes.point
+        point = 0 if self.offload and not sizes.on_cpu else sizes.point
+        return sizes.steps * (point + sizes.inputs)
 
     def linearization(self) -> Linearization:
         from dataset_distillation.inner.adjoint import Recomputed

@@ -32,7 +32,7 @@ class Traced(Unroll):
     """
 
     def memory(self, sizes: Memory) -> int:
-        return sizes.steps * sizes.step
+        return sizes.steps * (sizes.step + sizes.inputs)
 
     def linearization(self) -> Linearization:
         from dataset_distillation.inner.traced import TracedSteps

@@ -79,7 +79,8 @@ class Truncated(Unroll):
         return {"window_start": float(self.start)}
 
     def memory(self, sizes: Memory) -> int:
-        return min(self.window, sizes.steps) * (sizes.step if self.stored else sizes.point)
+        kept = (sizes.step if self.stored else sizes.point) + sizes.inputs
+        return min(self.window, sizes.steps) * kept
 
     @property
     def _within(self) -> Recompute | Traced:

@@ -1,0 +1,90 @@
+"""Augmentations: images before they enter a network, as differentiable functions of the images.
+
+An augmentation is a function of the images and of uniform numbers, which are drawn by name and step. It
+stands outside of the inner step: an engine gets the augmented images, and autograd leads their gradients on
+to the distilled ones. So it is exact in every engine, and no traced or compiled program holds any of it.
+
+To add one: write one file here with a dataclass derived from `Augmentation`, and one YAML in
+`conf/augmentation/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+
+from dataset_distillation.errors import chosen_by_name
+from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.randomness import stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Augmentation:
+    """How images are changed at random before they enter a network; test images never are."""
+
+    #: How many uniform numbers an image needs; 0: images stay as they are.
+    numbers: ClassVar[int] = 0
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the augmented images.
+
+        images: (n, channels, height, width), square and normalized.
+        draws: numbers in [0, 1), (n, `numbers`), or (1, `numbers`) if all images are to be changed alike.
+        """
+        raise NotImplementedError
+
+    def images(self, images: Tensor, seed: int, purpose: str, step: int = 0) -> Tensor:
+        """Return images (..., n, channels, height, width) changed by the draws of this name.
+
+        The dimensions before n are of several networks, whose images are changed alike.
+        """
+        if not self.numbers:
+            return images
+        import torch
+
+        one_of_each = torch.rand(images.shape[-4], self.numbers, generator=stream(seed, purpose, step))
+        flat = images.flatten(0, -4)
+        draws = one_of_each.to(images).repeat(len(flat) // len(one_of_each), 1)
+        return self.apply(flat, draws).view_as(images)
+
+    def steps(self, steps: Sequence[Step], seed: int, purpose: str) -> Sequence[Step]:
+        """Return inner steps whose images are changed, each by draws of its own, when they are asked for."""
+        return Augmented(steps, self, seed, purpose, range(len(steps))) if self.numbers else steps
+
+
+@dataclass(frozen=True)
+class Augmented(Sequence[Step]):
+    """Those of `steps` that `numbers` lists, augmented each time they are asked for, always alike."""
+
+    steps: Sequence[Step]
+    by: Augmentation
+    seed: int
+    purpose: str
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> Augmented: ...
+    def __getitem__(self, index: int | slice) -> Step | Augmented:
+        if isinstance(index, slice):
+            return replace(self, numbers=self.numbers[index])
+        step = self.steps[t := self.numbers[index]]
+        return step._replace(images=self.by.images(step.images, self.seed, self.purpose, t))
+
+
+def of_network(number: int) -> str:
+    """The purpose of the draws with which network `number` is trained outside of the meta-gradient."""
+    return f"augmentation of network {number}"
+
+
+def by_name(name: str, options: Mapping[str, Any]) -> Augmentation:
+    """Return the augmentation of the file `name`. Raises ValueError if there is none with such options."""
+    return chosen_by_name(__name__, __path__, Augmentation, name, options)
