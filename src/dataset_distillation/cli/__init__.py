@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataset_distillation.run.interruption import program_ended_by_signals
 
-__all__ = ["distill", "evaluate", "import_set", "pretrain", "report", "status"]
+__all__ = ["distill", "evaluate", "export_set", "import_set", "pretrain", "report", "status"]
 
 
 def distill() -> None:
@@ -56,3 +56,11 @@ def import_set() -> None:
         from dataset_distillation.cli import exchange
 
         exchange.import_set()
+
+
+def export_set() -> None:
+    """`distill-export`: an artifact as files that need none of our code."""
+    with program_ended_by_signals():
+        from dataset_distillation.cli import exchange
+
+        exchange.export_set()

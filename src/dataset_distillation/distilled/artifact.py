@@ -260,14 +260,19 @@ def _metadata(header: bytes, tensors: Iterable[bytes]) -> dict[str, Any]:
     if not isinstance(texts, dict):
         raise ValueError("it has no metadata")
     metadata = {name: from_json(text) for name, text in texts.items() if isinstance(text, str)}
-    try:
-        known = _Metadata.model_validate(metadata)
-    except ValidationError as error:
-        raise ValueError(f"metadata {first_problem(error)}") from error
+    known = check_metadata(metadata)
     seal = metadata.pop("sha256", None)
     if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(header, tensors):
         raise ValueError("its checksum does not match")
     return metadata
+
+
+def check_metadata(metadata: dict[str, Any]) -> _Metadata:
+    """Return what readers use of the metadata. Raises ValueError unless it is there, and as it should be."""
+    try:
+        return _Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise ValueError(f"metadata {first_problem(error)}") from error
 
 
 def _distilled(tensors: Weights, metadata: dict[str, Any]) -> DistilledSet:

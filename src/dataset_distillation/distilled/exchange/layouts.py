@@ -15,6 +15,7 @@ from torch import Tensor
 from dataset_distillation.datasets.conversion import blank, decoded
 from dataset_distillation.distilled.exchange.files_of_others import saved_by_numpy, saved_by_torch
 from dataset_distillation.distilled.exchange.found import Found, one_step, rate, tensor
+from dataset_distillation.distilled.exchange.pictures import folder_names
 from dataset_distillation.errors import FileError, NoFile, damaged, refuse
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -98,8 +99,8 @@ def folder(path: Path, channels: int, size: int, class_names: Sequence[str]) -> 
         raise refuse("FILE", path, "is no folder", "--format images is one folder of images per class")
     folders = sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
     names = tuple(f.name for f in folders)
-    if set(names) == set(class_names):
-        names = tuple(class_names)
+    if set(names) == set(folder_names(class_names)):
+        names = tuple(folder_names(class_names))
     if class_names and len(names) != len(class_names):
         raise FileError(
             f"{path}: {len(names)} folders of images, and {len(class_names)} classes in the data set"
