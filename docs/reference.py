@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import dataset_distillation as dd
+from dataset_distillation.cli import exchange
 from dataset_distillation.cli import help as help_pages
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
 from dataset_distillation.run import folder, records
@@ -41,6 +42,8 @@ def programs() -> str:
         "distill": help_pages.help_page(),
         "distill-evaluate": help_pages.EVALUATE,
         "distill-pretrain": help_pages.PRETRAIN,
+        "distill-import": exchange.IMPORT,
+        "distill-export": exchange.EXPORT,
     }
     parts = [f"## {program}\n\n```text\n{page}\n```\n" for program, page in pages.items()]
     return "# Programs\n\nThis is what each program prints with `--help`.\n\n" + "\n".join(parts)
