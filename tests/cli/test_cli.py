@@ -45,6 +45,13 @@ def completions(typed: str, folder: Path) -> list[str]:
     return ended.stdout.split()
 
 
+def test_distill_alone_says_what_to_type_first(tmp_path: Path) -> None:
+    ended = distill(folder=tmp_path)
+    assert (ended.code, ended.err, list(tmp_path.iterdir())) == (0, "", [])
+    assert ended.out.splitlines()[2] == "  distill experiment=demo"
+    assert ended.out.endswith(distill("--help", folder=tmp_path).out)
+
+
 def test_help_lists_every_choice_of_every_group(tmp_path: Path) -> None:
     ended = distill("--help", folder=tmp_path)
     assert (ended.code, ended.err) == (0, "")
@@ -64,7 +71,7 @@ def test_every_program_says_its_version_and_that_it_does(program: str, tmp_path:
         command = [COMMAND.with_name(program), question]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
-    assert said("--version") == f"{program} {version('dataset-distillation')}\n"
+    assert said("--version") == f"dataset-distillation {version('dataset-distillation')} ({program})\n"
     assert "--version" in said("--help")
 
 

@@ -150,6 +150,18 @@ d =1                                        -> must be a string
 d ''                                        -> mismatched input
 d seed=1,2                                  -> add --multirun
 d seed=range(0,1000000000)                  -> requires --multirun
+d mnist                                     -> did you mean dataset=mnist? values are given as
+d seed=1 demo                               -> demo: did you mean experiment=demo?
+d minst                                     -> did you mean dataset=mnist?
+d xyz                                       -> xyz: values are given as key=value; distill --help shows
+d --steps 10                                -> --steps 10: did you mean distilled.steps=10 or outer.steps=10?
+d --dataset=usps                            -> did you mean dataset=usps?
+d --learning-rate 0.1                       -> distilled.learning_rate=0.1
+d --zzz                                     -> --zzz: values are given as key=value
+p -m init=pretrained seed=1,2               -> -m: one command trains one pool
+p --resolve init=pretrained                 -> distill-pretrain has no such option
+p mnist                                     -> did you mean dataset=mnist?
+e x.safetensors                             -> did you mean artifact=x.safetensors?
 d dataset=imagenet                          -> dataset=imagenet: must be one of
 d dataset=                                  -> dataset
 d dataset=[digits,mnist]                    -> while composing config
@@ -165,7 +177,7 @@ d "hydra.run.dir=' '"                       -> is empty
 d "hydra.run.dir='a\\${{b}}'"                  -> whose name contains ${{; rename the folder
 d 'resume=a${{b}}'                            -> whose name contains ${{; rename the folder
 d resume=                                   -> resume=: is empty
-1 d resume=nowhere                          -> no run was started here
+d resume=nowhere                            -> no run was started here
 1 d resume=odd.py                           -> odd.py
 d sweep.resume=                             -> sweep.resume=: is empty
 d sweep.resume=nowhere                      -> not the folder of a multirun
@@ -209,7 +221,7 @@ e dataset=digits baselines=nonsense         -> evaluation.baselines=nonsense: mu
 e dataset=digits baselines=all evaluation.networks=0 -> must be greater than 0 to evaluate
 e dataset=digits baselines=all training.batch_size=5 -> set training.learning_rate too
 e artifact=a,b                              -> must be one file
-1 e artifact=nowhere                        -> nowhere
+e artifact=nowhere                          -> nowhere
 1 e artifact=odd.py                         -> odd.py
 """
 

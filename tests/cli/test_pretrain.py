@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import safetensors
+import yaml
 
 from dataset_distillation.networks.pool import Pool
 from dataset_distillation.networks.pretraining import Member
@@ -73,6 +74,12 @@ def test_interrupted_it_keeps_what_was_trained_and_goes_on(
 def accuracy(member: Path) -> float:
     with safetensors.safe_open(member, "pt") as file:
         return float(json.loads(file.metadata()["member"])["accuracy"])
+
+
+def test_the_config_is_shown_and_nothing_is_trained(tmp_path: Path) -> None:
+    ended = distill_pretrain("--cfg", "job", "init=pretrained", "init.pool_size=3", folder=tmp_path)
+    assert (ended.code, ended.err, list(tmp_path.iterdir())) == (0, "", [])
+    assert yaml.safe_load(ended.out)["init"]["pool_size"] == 3
 
 
 def test_an_init_without_a_pool_is_refused(tmp_path: Path) -> None:

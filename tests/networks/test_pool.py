@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from dataset_distillation.networks.pool import Pool
 from dataset_distillation.networks.pretraining import Member
 from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
+from dataset_distillation.run import progress
 from support.waiting import DEADLINE
 
 Make = Callable[..., Experiment]
@@ -363,16 +365,17 @@ def test_a_job_of_joblib_trains_the_same_bits(
     assert all(bits(each) == bits(alone) for each in pools)
 
 
-@pytest.mark.parametrize("bar", [True, False])
-def test_the_bar_is_drawn_where_no_table_is(
-    bar: bool, pool: Pool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_progress_is_told_where_no_table_is(
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    replace(pool, progress_bar=bar).members(["init 0"])
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert ("pretraining" in err) is bar
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "LINE_AFTER", 0.0)
+    replace(pool).members(["init 0", "init 1"])
+    assert any(message.startswith("pretraining networks: 1 of 2, ") for message in caplog.messages)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_run_reports_how_good_its_pool_is(experiment: Make, tmp_path: Path) -> None:

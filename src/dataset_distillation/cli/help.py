@@ -71,6 +71,23 @@ training: how networks are trained on the artifact
 """
 
 
+FIRST = """\
+Type this first; it distills ten images of handwritten digits in less than a minute, and downloads nothing:
+
+  distill experiment=demo
+
+Then, with your own images, in one folder for each class:
+
+  distill dataset=image_folder dataset.path=<folder> architecture=convnet
+
+"""
+
+
+def first_page() -> str:
+    """What `distill` alone answers."""
+    return FIRST + help_page()
+
+
 def help_page() -> str:
     lines = []
     for group in GROUP_NAMES:
@@ -98,4 +115,4 @@ def answer(page: Callable[[], str]) -> None:
 
 
 def version_line() -> str:
-    return f"{program()} {metadata.version('dataset-distillation')}"
+    return f"dataset-distillation {metadata.version('dataset-distillation')} ({program()})"

@@ -18,7 +18,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation.cli.help import answer, evaluate_page, help_page
+from dataset_distillation.cli import arguments
+from dataset_distillation.cli.help import answer, evaluate_page, first_page, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
@@ -100,13 +101,16 @@ def evaluation_job(config: DictConfig) -> Any:
 
 
 def distill() -> None:
+    if not sys.argv[1:]:
+        print(first_page())
+        sys.exit()
     enter(distill_job, help_page, lambda _: experiment_config.register())
 
 
 def evaluate() -> None:
-    def register(arguments: list[str]) -> None:
+    def register(typed: list[str]) -> None:
         experiment_config.register(Evaluate)
-        of_artifact.register(arguments)
+        of_artifact.register(typed)
 
     enter(evaluation_job, evaluate_page, register)
 
@@ -136,6 +140,7 @@ def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[l
 def _prepare(register: Callable[[list[str]], None]) -> None:
     """Make the arguments readable for Hydra, and register the types that they need."""
     try:
+        arguments.check(sys.argv[1:])
         sys.argv[1:] = _resumed(sys.argv[1:])
         register(sys.argv[1:])
     except EXPECTED as error:
@@ -190,13 +195,13 @@ def _withdraw(made: list[Path]) -> None:
         remove(made)
 
 
-def _resumed(arguments: list[str]) -> list[str]:
+def _resumed(typed: list[str]) -> list[str]:
     """Replace `resume=<run folder>` by the command that started the run there."""
-    folders = [argument for argument in arguments if argument.startswith("resume=")]
+    folders = [argument for argument in typed if argument.startswith("resume=")]
     if not folders:
-        return arguments
+        return typed
     folder = folder_of("resume", folders[0].removeprefix("resume="))
-    return resume_command(folder, [a for a in arguments if a != folders[0]])
+    return resume_command(folder, [a for a in typed if a != folders[0]])
 
 
 def _complete(job: Callable[[], Any]) -> None:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dataset_distillation.errors import ConfigError, UserError, program
+from dataset_distillation.errors import ConfigError, NoFile, UserError, program
 
 #: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
@@ -19,6 +19,8 @@ EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueErr
 
 def complain(error: BaseException) -> int:
     print(f"{program()}: {one_line(error)}", file=sys.stderr)
+    if isinstance(error, NoFile):  # the command names a file that does not exist
+        return ConfigError.exit_code
     if isinstance(error, UserError):
         return error.exit_code
     if isinstance(error, OSError) and not isinstance(error, HydraException):

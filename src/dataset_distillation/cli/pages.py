@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataset_distillation.cli.help import version_line
 from dataset_distillation.cli.messages import complain
-from dataset_distillation.errors import FileError, UserError
+from dataset_distillation.errors import FileError, NoFile, UserError
 from dataset_distillation.run.folder import is_run
 from dataset_distillation.run.interruption import interruptible
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
 
     for folder in options.folders:
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
+            raise NoFile(f"{folder}: no such folder")
     with interruptible():
         if options.output:
             runs = [run for folder in options.folders for run in below(folder)]

@@ -33,7 +33,7 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     """
     folder = folder.absolute()
     if (record := read(RunRecord, folder / RUN)) is None:
-        raise UserError(f"resume={folder}: no run was started here (no run.json)")
+        raise refuse("resume", folder, "no run was started here (no run.json)")
     overrides, there = record.overrides, Path(record.cwd)
     importing = _importing(folder / RUN, overrides)
     if needless := [other for other in others if other not in importing]:

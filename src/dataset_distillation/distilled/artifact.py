@@ -28,6 +28,7 @@ from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.distilled.data import pixels, sequence
+from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
 from dataset_distillation.errors import FileError, damaged, first_problem
 from dataset_distillation.files import opened, write
@@ -77,8 +78,8 @@ class _Metadata(BaseModel):
     data_checksum: str | None = None
 
 
-@dataclass(frozen=True)
-class DistilledSet:
+@dataclass(frozen=True, repr=False)
+class DistilledSet(OwnImages):
     """A distilled dataset: x̃, its labels and η̃ (Algorithm 1), with the metadata that describe them.
 
     images: (steps, n, channels, height, width), normalized: (pixel − mean) / std.

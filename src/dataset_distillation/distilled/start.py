@@ -16,6 +16,7 @@ from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.inner_optimizers import STEP
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.machine import check_room
+from dataset_distillation.run.progress import followed
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
@@ -84,7 +85,7 @@ def by_class(
     order. If it returns fewer than `number`, they are repeated.
     """
     number, columns = images_per_class * steps, []
-    for label in range(train.specification.classes):
+    for label in followed("choosing images of each class", range(train.specification.classes)):
         images = train.batch((train.labels == label).nonzero().flatten()).images
         chosen = choose_some(images.flatten(1), number)
         chosen = chosen[torch.arange(number) % len(chosen)]

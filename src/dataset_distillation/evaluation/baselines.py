@@ -31,6 +31,7 @@ from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.progress import followed
 
 # Section 4 and S-6.1.
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -128,7 +129,9 @@ class BaselineContext:
             runs = self.trial([candidate])(judging, judges, chosen)
             return score(runs, grid, problem.objective)
 
-        return sorted(candidates, key=quality, reverse=True)[:SETS]
+        qualities = list(map(quality, followed("judging sets of real images", candidates)))
+        best = sorted(range(len(candidates)), key=qualities.__getitem__, reverse=True)
+        return [candidates[place] for place in best[:SETS]]
 
 
 def full_training(context: BaselineContext) -> pandas.DataFrame:
@@ -158,7 +161,7 @@ def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
     ]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
-    for indices in batches:
+    for indices in followed("training on the full train set", batches):
         images, labels = (tensor.to(device) for tensor in train.batch(indices))
         optimizer.zero_grad()
         objective.training_loss(network(images), objective.relabel(labels)).backward()

@@ -18,6 +18,7 @@ from dataset_distillation.networks import training
 from dataset_distillation.networks.batch_norm import by_gathered, by_statistics_of, gather
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
+from dataset_distillation.run.progress import progress
 
 
 class HeldOutResult(NamedTuple):
@@ -56,19 +57,22 @@ def held_out(
     objective, network, how = problem.objective, problem.network, how or Training()
     optimizer = how.optimizer or problem.inner_optimizer
     rows, matrices = [], []
-    for i, j in pairs(len(sets), len(networks)):
-        load_weights(network, networks[j])
-        steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
-        if how.running_statistics:
-            gather(network)
-        training.train(network, steps, optimizer, objective.training_loss)
-        statistics = images_of(steps, batch_norm)
-        with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
-            outputs, labels = training.outputs(network, split)
-        run = {"set": i, "network": j, "steps": len(steps)}
-        rows.append({**run, **training.measure(outputs, labels, objective)})
-        if not objective.numbers:
-            matrices.append(confusion(outputs, labels))
+    runs = pairs(len(sets), len(networks))
+    with progress("training and testing held-out networks", len(runs)) as advance:
+        for i, j in runs:
+            load_weights(network, networks[j])
+            steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
+            if how.running_statistics:
+                gather(network)
+            training.train(network, steps, optimizer, objective.training_loss)
+            statistics = images_of(steps, batch_norm)
+            with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
+                outputs, labels = training.outputs(network, split)
+            run = {"set": i, "network": j, "steps": len(steps)}
+            rows.append({**run, **training.measure(outputs, labels, objective)})
+            if not objective.numbers:
+                matrices.append(confusion(outputs, labels))
+            advance()
     return HeldOutResult(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.start import by_class, centroids, choose
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.progress import followed
 
 
 class RealSet(NamedTuple):
@@ -50,7 +51,8 @@ def random_real(train: Split, size: Size, seed: int, number: int) -> list[RealSe
 def k_means(train: Split, size: Size, seed: int, number: int) -> list[RealSet]:
     """The centroids of k-means in each class, as many as there are images per class, from `number` starts."""
     seeds = [stream(seed, "k-means", j).initial_seed() for j in range(number)]
-    return [_by_class(train, size, partial(centroids, seed=seed)) for seed in seeds]
+    each = followed("k-means", seeds)
+    return [_by_class(train, size, partial(centroids, seed=seed)) for seed in each]
 
 
 def average_real(train: Split, size: Size) -> RealSet:

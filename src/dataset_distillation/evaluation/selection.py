@@ -27,6 +27,7 @@ from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Objective
 from dataset_distillation.problem import Problem
+from dataset_distillation.run.progress import followed
 
 #: `trial(split, networks, grid)` returns one row per run, with a column for each key of the grid.
 Grid = Mapping[str, Sequence[Any]]
@@ -92,8 +93,8 @@ def gradient_trial(
         return [Step(*step) for step in zip(images, labels, rates, strict=True)]
 
     def trial(split: Split, networks: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
-        rows = []
-        for rate, (i, j) in product(grid["learning_rate"], pairs(len(sets), len(networks))):
+        rows, runs = [], list(product(grid["learning_rate"], pairs(len(sets), len(networks))))
+        for rate, (i, j) in followed("training on real images", runs):
             load_weights(network, networks[j])
             epochs = range(max(grid["epochs"]))
             steps = [step for epoch in epochs for step in epoch_of(sets[i], rate, epoch)]
@@ -117,14 +118,14 @@ def neighbor_trial(problem: Problem, sets: Sequence[RealSet]) -> Trial:
     objective = problem.objective
 
     def trial(split: Split, _: Sequence[Weights], grid: Grid) -> pandas.DataFrame:
-        rows = []
-        for distance, k in product(grid["distance"], grid["k"]):
-            for i, (images, labels) in enumerate(sets):
-                predicted = nearest(RealSet(images, objective.relabel(labels)), distance, k, split)
-                votes = functional.one_hot(predicted, split.specification.classes).float()
-                tested = training.measure(votes, split.labels, objective)
-                run = {"distance": distance, "k": k, "set": i, "network": None}
-                rows.append({**run, **tested, "loss": math.nan})  # votes are not logits
+        rows, runs = [], list(product(grid["distance"], grid["k"], range(len(sets))))
+        for distance, k, i in followed("finding nearest neighbors", runs):
+            images, labels = sets[i]
+            predicted = nearest(RealSet(images, objective.relabel(labels)), distance, k, split)
+            votes = functional.one_hot(predicted, split.specification.classes).float()
+            tested = training.measure(votes, split.labels, objective)
+            run = {"distance": distance, "k": k, "set": i, "network": None}
+            rows.append({**run, **tested, "loss": math.nan})  # votes are not logits
         return pandas.DataFrame(rows)
 
     return trial

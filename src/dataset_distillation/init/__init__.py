@@ -76,7 +76,7 @@ class Init:
         return []
 
     def prepare(
-        self, origin: Origin, members: Sequence[str], progress_bar: bool = False
+        self, origin: Origin, members: Sequence[str]
     ) -> PoolReport | None:
         """Train the `members` that are missing, and return a report on all of them."""
         return None

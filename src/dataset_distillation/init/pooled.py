@@ -61,18 +61,18 @@ class Pooled(Init):
         return sum(image in source for image in images) > len(images) / 2
 
     def prepare(
-        self, origin: Origin, members: Sequence[str], progress_bar: bool = False
+        self, origin: Origin, members: Sequence[str]
     ) -> PoolReport | None:
-        return self.pool(origin, progress_bar).report(members) if members else None
+        return self.pool(origin).report(members) if members else None
 
-    def pool(self, origin: Origin, progress_bar: bool = False) -> Pool:
+    def pool(self, origin: Origin) -> Pool:
         """Return the pool that holds `origin`'s networks; the first call makes it. Raises ConfigError."""
         if "_pool" not in vars(self):
             from dataset_distillation.networks.pool import Pool
 
             assert self.source is not None, "an init must be bound to its dataset before it gives networks"
             device = next(origin.network.parameters()).device
-            pool = Pool(origin.architecture, self.source, self.pretraining, device, progress_bar)
+            pool = Pool(origin.architecture, self.source, self.pretraining, device)
             if (of_source := pool.data.specification.classes) != (classes := origin.specification.classes):
                 name = origin.specification.name
                 allowed = f"has {of_source} classes, and {name} has {classes}: one network cannot have both"

@@ -22,8 +22,6 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 from pydantic_core import from_json
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from dataset_distillation.architectures import Architecture
@@ -34,6 +32,7 @@ from dataset_distillation.files import opened, write, write_json
 from dataset_distillation.networks.options import Pretraining
 from dataset_distillation.networks.pretraining import Member, check_batch, train_members
 from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
+from dataset_distillation.run.progress import progress
 from dataset_distillation.run.records import PoolReport, Share
 from dataset_distillation.run.workers import deaf
 
@@ -64,7 +63,6 @@ class Pool:
     source: Dataset
     pretraining: Pretraining
     device: torch.device
-    progress_bar: bool
 
     @cached_property
     def data(self) -> Data:
@@ -175,13 +173,9 @@ class Pool:
         # swaps the weights of the network in place, so two threads must not share the network.
         with deaf():  # a signal ends this process, which ends its workers
             done = joblib.Parallel(workers, backend="loky", return_as="generator_unordered")(jobs)
-        console = Console(stderr=True)  # stdout is reserved for the tables
-        hidden = not (self.progress_bar and console.is_terminal)
-        progress = track(done, "pretraining", len(groups), console=console, disable=hidden, transient=True)
-        with closing(done):
-            for number, _ in enumerate(progress, 1):
-                if number % max(1, len(groups) // 10) == 0:
-                    log.info("pretrained %d of %d", min(number * size, len(members)), len(members))
+        with closing(done), progress("pretraining networks", len(members)) as advance:
+            for group, _ in zip(groups, done, strict=True):
+                advance(len(group))
 
     def _train_group(self, names: list[str]) -> None:
         members = train_members(

@@ -23,6 +23,7 @@ from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.outer.options import Accelerator, Outer, Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.interruption import interruptible
+from dataset_distillation.run.progress import show_bars
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 
@@ -68,7 +69,7 @@ def distill(
         check_memory(module.outer_loss, trainer)
         advise(unroll, data)
         members = problem.init.members(evaluation.validation_networks)
-        problem.init.prepare(problem.origin, members, trainer.progress_bar)
+        problem.init.prepare(problem.origin, members)
         fitted = fit(module, trainer)
     if fitted.signal:
         done = f"interrupted after {fitted.outer_steps} of {outer.steps} outer steps"
@@ -97,6 +98,7 @@ def _settings(trainer: Trainer) -> Iterator[None]:
     """Set torch's threads and determinism as `trainer` says; restore them, and the generator, afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(trainer.threads or threads)
+    show_bars(trainer.progress_bar)
     torch.use_deterministic_algorithms(trainer.deterministic or deterministic)
     try:
         with torch.random.fork_rng(devices=[]):  # Lightning's loaders draw from the global generator

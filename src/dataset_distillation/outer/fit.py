@@ -21,6 +21,7 @@ from dataset_distillation.outer.options import Trainer
 from dataset_distillation.run import processes
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.interruption import Interrupted
+from dataset_distillation.run.progress import silent
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def fit(
     if options.progress_bar:
         callbacks.append(ProgressBar())
     signal = None
-    with _quiet():
+    with _quiet(), silent():  # Lightning shows the progress of the outer steps
         trainer = _trainer(module, options, callbacks, curves)
         try:
             trainer.fit(module, ckpt_path=last, weights_only=True)

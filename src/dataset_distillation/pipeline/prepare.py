@@ -86,7 +86,7 @@ def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = Fa
     members = problem.init.members(experiment.evaluation.validation_networks)
     if held_out_alone:
         members = [member for member in members if member.startswith(("held-out", "fixed"))]
-    report = problem.init.prepare(problem.origin, members, experiment.trainer.progress_bar)
+    report = problem.init.prepare(problem.origin, members)
     if report is not None:
         std = "" if report.accuracy_std is None else f" ± {100 * report.accuracy_std:.2f}"
         mean, worst = 100 * report.accuracy_mean, 100 * report.accuracy_min

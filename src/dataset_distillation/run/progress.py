@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +59,21 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             step.end()
 
 
+def followed(what: str, items: Sequence[T]) -> Iterator[T]:
+    """Yield `items`, and show how many of them are done."""
+    with progress(what, len(items)) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
 @dataclass
 class _Step:
     what: str
     total: int
     done: int = 0
     began: float = field(default_factory=lambda: time.monotonic())
-    line: float = LINE_AFTER  # when the next line is due, in seconds since the beginning
+    line: float = field(default_factory=lambda: LINE_AFTER)  # seconds until the next line
     on_terminal: bool = False
     close: Callable[[], None] | None = None
     redraw: Callable[[int, str], None] | None = None

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dataset_distillation.errors import FileError, UserError
+from dataset_distillation.errors import FileError, NoFile, UserError
 from dataset_distillation.run.folder import RESULT, STATUS, SWEEP
 from dataset_distillation.run.heartbeat import Progress, alive
 from dataset_distillation.run.records import MOST_JOBS, Result, Status, Sweep, read
@@ -47,7 +47,7 @@ class Job:
 def jobs_of(folder: Path) -> list[Job]:
     """Return the jobs of the multirun in `folder`, including those not yet started. Raises UserError."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise NoFile(f"{folder}: no such folder")
     named = (path for path in folder.iterdir() if re.fullmatch("0|[1-9][0-9]{0,8}", path.name))
     started = sorted(int(path.name) for path in named if path.is_dir())
     if len(started) > MOST_JOBS:

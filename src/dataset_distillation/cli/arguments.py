@@ -1,0 +1,81 @@
+"""Arguments that are not of the form key=value: what was probably meant, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from dataset_distillation.errors import ConfigError, program, short
+from dataset_distillation.experiment.compose import GROUP_NAMES, GROUPS, choices, kinds_of
+from dataset_distillation.experiment.tree import Evaluate
+
+#: Hydra's own flags, and those of them that a value follows.
+FLAGS = {
+    "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
+    "--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn",
+    "--config-dir", "-cd", "--experimental-rerun", "--info", "-i",
+}  # fmt: skip
+VALUED = {
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+    "--experimental-rerun", "--info", "-i",
+}  # fmt: skip
+FORM = "values are given as key=value; {0} --help shows the groups, and {0} --cfg job every key"
+
+
+def check(arguments: list[str]) -> None:
+    """Raise ConfigError for the first argument that is neither key=value nor a flag of Hydra."""
+    before = ""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag = argument.partition("=")[0]
+        if argument.startswith("-") and flag not in FLAGS:
+            raise _option(argument, "" if "=" in argument or after.startswith("-") else after)
+        plain = not argument.startswith(("-", "~")) and "=" not in argument
+        if plain and argument.strip() and before not in VALUED:
+            raise _word(argument)
+        before = argument
+
+
+def _option(argument: str, after: str) -> ConfigError:
+    """`--steps 10` or `--steps=10`."""
+    name, _, value = argument.lstrip("-").partition("=")
+    value, typed = value or after, f"{argument} {after}".strip()
+    key = name.replace("-", "_")
+    keys = dict.fromkeys(_keys())
+    meant = [each for each in keys if key in (each, each.rpartition(".")[2])]
+    if not meant:
+        last = {each.rpartition(".")[2]: each for each in keys}
+        meant = [last[each] for each in difflib.get_close_matches(key, last, 1)]
+    return _refused(typed, [f"{each}={value or '...'}" for each in meant])
+
+
+def _word(argument: str) -> ConfigError:
+    """`mnist`, or the path of something."""
+    named = [f"{group}={argument}" for group in GROUP_NAMES if argument in choices(group)]
+    path = Path(argument)
+    if not named and path.suffix == ".safetensors":
+        judged = f"artifact={argument}"
+        return _refused(argument, [judged if program() != "distill" else f"distill-evaluate {judged}"])
+    if not named and path.is_dir():
+        named = [f"dataset=image_folder dataset.path={argument}"]
+    if not named:
+        known = {choice: group for group in GROUP_NAMES for choice in choices(group)}
+        close = difflib.get_close_matches(argument.lower(), known, 1)
+        named = [f"{known[choice]}={choice}" for choice in close]
+    return _refused(argument, named)
+
+
+def _refused(typed: str, meant: list[str]) -> ConfigError:
+    told = f"did you mean {' or '.join(meant[:3])}? " if meant else ""
+    return ConfigError(f"{short(typed)}: {told}{FORM.format(program())}")
+
+
+def _keys() -> Iterator[str]:
+    """Every key of an experiment, those of `distilled` first, which are asked for most."""
+    kinds = {field.name: field for field in fields(Evaluate)}
+    for name in sorted(kinds, key=lambda name: (name != "distilled", name)):
+        yield name
+        for kind in kinds_of(name) if name in GROUPS else [kinds[name].default_factory]:
+            if isinstance(kind, type) and is_dataclass(kind):
+                yield from (f"{name}.{field.name}" for field in fields(kind))

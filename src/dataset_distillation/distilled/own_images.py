@@ -1,0 +1,83 @@
+"""What a distilled set says about itself, and how it is tested with images of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dataset_distillation.datasets.conversion import convert
+
+CHUNK = 256  # images that are tested at once
+
+
+class OwnImages:
+    """The part of a `DistilledSet` that deals with images which are not its own."""
+
+    if TYPE_CHECKING:
+        images: Tensor
+        labels: Tensor
+        learning_rates: Tensor
+        initial_weights: dict[str, Tensor]
+        metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Return three lines: the images, the training, and what they are made of and for."""
+        metadata, (steps, n, *shape) = self.metadata, self.images.shape
+        labels = "learned" if self.labels.is_floating_point() else "fixed"
+        low, high = self.learning_rates.min().item(), self.learning_rates.max().item()
+        rates = f"rate {low:.3g}" if low == high else f"rates {low:.3g} to {high:.3g}"
+        start = "one known start" if self.initial_weights else f"{metadata.get('init') or 'any'} start"
+        size, classes = "×".join(map(str, shape)), len(metadata["class_names"])
+        return (
+            f"DistilledSet of {steps * n:,} images ({size}) of {classes:,} classes, labels {labels}\n"
+            f"  {steps} steps of {n} images × {len(self.learning_rates)} epochs of "
+            f"{metadata['inner_optimizer']}, {rates}\n"
+            f"  made of {metadata.get('dataset') or 'own data'}, for {metadata['architecture']} from {start}"
+        )
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return images of any size as the networks that these data train see them.
+
+        images: (n, channels, height, width), gray or RGB; uint8 from 0 to 255, or floats from 0 to 1.
+
+        Returns floats (n, channels, size, size), resized to a square and normalized.
+
+        Raises ValueError if the images are not like this.
+        """
+        _, _, channels, size, _ = self.images.shape
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+            raise ValueError(f"images of shape {tuple(images.shape)}: must be (n, 1 or 3, height, width)")
+        if images.is_floating_point():
+            low, high = images.min().item(), images.max().item()
+            if not 0 <= low <= high <= 1:
+                told = "must lie in [0, 1], and are normalized here"
+                raise ValueError(f"images are floats from {low:.3g} to {high:.3g}: {told}")
+            images = (images * 255).round().to(torch.uint8)
+        elif images.dtype != torch.uint8:
+            raise ValueError(f"images are {images.dtype}: must be uint8, or floats from 0 to 1")
+        border = self.metadata["config"].get("dataset", {}).get("border", 0)
+        pixels = convert(images.cpu(), channels, size, border) / 255
+        mean, std = (pixels.new_tensor(self.metadata[key]).view(-1, 1, 1) for key in ("mean", "std"))
+        return (pixels - mean) / std
+
+    @torch.no_grad()
+    def accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+        """Return the share of `images`, as for `normalize`, that `network` classifies as `labels` say.
+
+        labels: integers (n,), the classes in the order of `metadata["class_names"]`.
+
+        The network is tested as in `network.eval()`, and left in the mode that it was in.
+
+        Raises ValueError if images and labels are not like this.
+        """
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} images, and labels of shape {tuple(labels.shape)}")
+        like, mode = next(network.parameters()), network.training
+        network.eval()
+        try:
+            parts = [network(part.to(like)).argmax(1) for part in self.normalize(images).split(CHUNK)]
+        finally:
+            network.train(mode)
+        return float((torch.cat(parts).cpu() == labels.cpu()).float().mean())
