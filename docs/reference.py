@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import dataset_distillation as dd
+from dataset_distillation.cli import exchange
 from dataset_distillation.cli import help as help_pages
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
 from dataset_distillation.run import folder, records
@@ -39,8 +40,10 @@ def programs() -> str:
     """What `--help` prints."""
     pages = {
         "distill": help_pages.help_page(),
-        "distill-evaluate": help_pages.EVALUATE,
+        "distill-evaluate": help_pages.evaluate_page(),
         "distill-pretrain": help_pages.PRETRAIN,
+        "distill-import": exchange.import_parser().format_help(),
+        "distill-export": exchange.export_parser().format_help(),
     }
     parts = [f"## {program}\n\n```text\n{page}\n```\n" for program, page in pages.items()]
     return "# Programs\n\nThis is what each program prints with `--help`.\n\n" + "\n".join(parts)
