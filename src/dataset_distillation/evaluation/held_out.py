@@ -50,15 +50,18 @@ def held_out(
 ) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
-    Two calls with the same networks are paired: run j of both uses the same network. `how` has the optimizer,
-    if it is not the problem's, and whether BatchNorm has running statistics.
+    Two calls with the same networks are paired: run j of both uses the same network. `how` has the optimizer
+    and the augmentation, if they are not the problem's, and whether BatchNorm has running statistics.
     """
     objective, network, how = problem.objective, problem.network, how or Training()
-    optimizer = how.optimizer or problem.inner_optimizer
+    optimizer, augmentation = (
+        how.optimizer or problem.inner_optimizer,
+        how.augmentation or problem.augmentation,
+    )
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
-        steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
+        steps = augmentation.steps(sets[i], problem.seed, of_network(j))
         if how.running_statistics:
             gather(network)
         training.train(network, steps, optimizer, objective.training_loss)

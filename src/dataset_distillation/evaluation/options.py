@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from dataset_distillation.architectures import Architecture
+from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -122,6 +123,7 @@ class Training:
     batch_size: images per step, drawn from all steps; it needs a `learning_rate`, or `mean_rate`.
     decay: the factor of the learning rates in the second half of the epochs.
     optimizer: the optimizer of the networks.
+    augmentation: how the images of each step are changed at random.
     running_statistics: whether BatchNorm normalizes test images by moving averages of the statistics of the
         batches that it was trained on, as in ordinary training.
 
@@ -135,6 +137,7 @@ class Training:
     batch_size: int | None = count(None, most=1_000_000)
     decay: float = 1.0
     optimizer: InnerOptimizer | None = None
+    augmentation: Augmentation | None = None
     running_statistics: bool = False
 
     def __post_init__(self) -> None:
