@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dataset_distillation.datasets.data import title
 from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
@@ -97,7 +98,7 @@ def _told(result: Result, run: Run) -> float | None:
     from dataset_distillation.report.methods import show_methods
 
     if result.evaluation:
-        show_methods(result, run.choices["dataset"])
+        show_methods(result, title(run.config["dataset"]))
     make_page(page.write_run, run.folder)
     if result.signal:
         log.error("interrupted (%s); to resume: %s", result.signal, _resuming(run.folder))

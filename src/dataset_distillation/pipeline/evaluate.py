@@ -21,7 +21,14 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import read, write
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
-from dataset_distillation.pipeline.prepare import config_of, origin_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import (
+    config_of,
+    data_of,
+    origin_of,
+    prepare,
+    pretrain,
+    title_of,
+)
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -42,6 +49,7 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines)
+        problem.tell()
         origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, config_of(run, origin), title_of(run))
@@ -67,6 +75,7 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         selection=e.evaluation.selection,
         evaluation=rows,
         storage=distilled.storage if distilled else None,
+        data=data_of(e.dataset, problem),
         pool=pool,
         provenance=attempts.provenance(run.command, origin),
     )

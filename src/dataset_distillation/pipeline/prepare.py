@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
@@ -17,7 +18,9 @@ from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.fields import DataReport
 from dataset_distillation.run.processes import keep_memory, rank
+from dataset_distillation.run.progress import show_bars
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
@@ -31,6 +34,7 @@ THREADS = torch.get_num_threads()  # torch's own choice, before any job of this 
 def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     """Set up torch, load the data (with `test_only` the test split alone), and build the network."""
     keep_memory()
+    show_bars(experiment.trainer.progress_bar)
     torch.set_num_threads(experiment.trainer.threads or THREADS)
     torch.use_deterministic_algorithms(experiment.trainer.deterministic)
     if experiment.trainer.deterministic:
@@ -39,6 +43,13 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
     device = _device(e.trainer)
     return Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
+
+
+def data_of(dataset: Dataset, problem: Problem) -> DataReport:
+    """The data's part of a run's result."""
+    data = problem.data
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    return DataReport(name=dataset.title, classes=data.specification.classes, skipped=data.skipped, **sizes)
 
 
 def key_of(experiment: Experiment, problem: Problem) -> str:
