@@ -17,8 +17,10 @@ from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Training
+from dataset_distillation.evaluation.presets import PRESETS
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment import compose, of_artifact
+from dataset_distillation.experiment.compose import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training
@@ -46,6 +48,10 @@ def test_dc_is_the_published_training() -> None:
     )  # fmt: skip
     assert preset("dc", "training.epochs=7").epochs == 7
     assert preset("ours") == Training()
+
+
+def test_python_has_the_presets_of_conf() -> None:
+    assert {name: preset(name) for name in choices("training")} == PRESETS
 
 
 def test_dsa_and_mtt_are_the_published_ones() -> None:

@@ -23,7 +23,7 @@ METADATA = {
     "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 1 / 3], "architecture": "mlp", "init": "fixed",
     "initial_weights_sha256": None, "objective": "standard", "loss": "cross_entropy",
     "inner_optimizer": "momentum", "train_images": 300, "config": {"seed": 7}, "choices": {}, "seed": 7,
-    "provenance": {"command": "distill experiment=demo"},
+    "overrides": ["experiment=demo"],
 }  # fmt: skip
 
 
