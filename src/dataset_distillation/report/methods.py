@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dataset_distillation.objectives import Metric
+from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
+from dataset_distillation.objectives import ACCURACY, Metric
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
@@ -31,6 +32,8 @@ def show_methods(result: Result, dataset: str) -> None:
     if text := beaten(result):
         print(text)
     if text := advice(result):
+        print(text)
+    if text := ranking(result):
         print(text)
     if result.storage:
         print(storage(result.storage))
@@ -59,6 +62,18 @@ def advice(result: Result) -> str:
         return ""
     remedy = "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
     return f"The distilled data are worse than random real images: {remedy}."
+
+
+def ranking(result: Result) -> str:
+    """Return the label robust score in one line; nothing without the rows that it is made of."""
+    found = label_robust(result.rows, result.value("distilled.labels") == "learned")
+    if found is None or result.metric != ACCURACY:
+        return ""
+    parts = f"HLR {found.recovery:+.2%} and IOR {found.improvement:+.2%} at w = {WEIGHT:g}".replace("%", " %")
+    return (
+        f"Label robust score (DD-Ranking, hard labels): {100 * found.score:.2f} %, of {parts}; "
+        "it compares these rows, each trained in its own way."
+    )
 
 
 def protocol(result: Result) -> str:
