@@ -40,10 +40,10 @@ def programs() -> str:
     """What `--help` prints."""
     pages = {
         "distill": help_pages.help_page(),
-        "distill-evaluate": help_pages.EVALUATE,
+        "distill-evaluate": help_pages.evaluate_page(),
         "distill-pretrain": help_pages.PRETRAIN,
-        "distill-import": exchange.IMPORT,
-        "distill-export": exchange.EXPORT,
+        "distill-import": exchange.import_parser().format_help(),
+        "distill-export": exchange.export_parser().format_help(),
     }
     parts = [f"## {program}\n\n```text\n{page}\n```\n" for program, page in pages.items()]
     return "# Programs\n\nThis is what each program prints with `--help`.\n\n" + "\n".join(parts)

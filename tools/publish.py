@@ -31,30 +31,48 @@ def publish(folder: Path) -> Path:
     """Copy the files of the run in `folder` that are published; return their folder."""
     run = RecordedRun(folder)
     made, experiment = run.result.provenance, run.result.value("experiment")
-    if run.result.status != "finished" or made.git_dirty or not experiment:
+    if run.result.status != "finished" or made.git_dirty or not (run.judges or experiment):
         sys.exit(f"{folder}: not a finished run of an experiment, from committed code")
-    point = [
-        f"{k}={v}"
-        for k, v in sorted(run.overrides.items())
-        if k.split(".")[0] not in GROUPS and not _place(k)
-    ]
-    target = RESULTS / experiment / ",".join(point) / f"seed_{run.result.value('seed')}"
+    point = ",".join(
+        f"{key}={value}"
+        for key, value in sorted(run.overrides.items())
+        if key.split(".")[0] not in (*GROUPS, "artifact") and not _place(key)
+    )
+    if run.judges:
+        judged = Path(str(run.result.artifact)).parent  # results/<experiment>/seed_<n>
+        target = RESULTS / "judged" / judged.parent.name / judged.name / point
+    else:
+        target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
+        distilled = load_distilled(folder / ARTIFACT)
+        told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
+        replace(distilled, metadata=told).save(target / ARTIFACT)
+        write(target / GRID, (folder / IMAGES / GRID).read_bytes())
     write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
-    distilled = load_distilled(folder / ARTIFACT)
-    told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
-    replace(distilled, metadata=told).save(target / ARTIFACT)
     write(target / EVALUATION, (folder / EVALUATION).read_bytes())
-    write(target / GRID, (folder / IMAGES / GRID).read_bytes())
     return target
 
 
 def portable(result: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a `result.json` without the folders and the host of the machine."""
     overrides = [text for text in result["overrides"] if not _place(text.partition("=")[0])]
-    made = result["provenance"]
-    made |= {"command": shlex.join(["distill", *overrides]), "overrides": overrides}
+    program, made = "distill", result["provenance"]
+    config = anywhere(result["config"])
+    if result.get("artifact"):
+        program = "distill-evaluate"
+        result["artifact"] = config["artifact"] = _in_the_repository(result["artifact"])
+        overrides = [
+            f"artifact={result['artifact']}",
+            *(o for o in overrides if not o.startswith("artifact=")),
+        ]
+    made |= {"command": shlex.join([program, *overrides]), "overrides": overrides}
     made["attempts"] = [attempt | {"host": ""} for attempt in made["attempts"]]
-    return result | {"overrides": overrides, "config": anywhere(result["config"]), "provenance": made}
+    return result | {"overrides": overrides, "config": config, "provenance": made}
+
+
+def _in_the_repository(path: str) -> str:
+    """`results/...` of the path of a published set."""
+    parts = Path(path).parts
+    return str(Path(*parts[parts.index("results") :]))
 
 
 def _place(key: str) -> bool:

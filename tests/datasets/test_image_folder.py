@@ -210,7 +210,7 @@ def test_folders_of_splits(names: list[str], found: list[str] | None, tmp_path: 
         (tmp_path / name).mkdir()
     parts = trees(tmp_path)
     assert sorted(parts) == sorted(found or ["train"])
-    assert (parts["train"] == tmp_path if found is None else tmp_path not in parts.values())
+    assert parts["train"] == tmp_path if found is None else tmp_path not in parts.values()
 
 
 def test_a_folder_for_validation_is_the_validation_split(tree: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import hydra
 import pytest
@@ -10,11 +11,16 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
+from dataset_distillation.augmentation import of_network
+from dataset_distillation.augmentation.dsa import DSA
+from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Training
+from dataset_distillation.evaluation.presets import PRESETS
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment import compose, of_artifact
+from dataset_distillation.experiment.compose import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training
@@ -38,10 +44,44 @@ def preset(name: str, *more: str) -> Training:
 def test_dc_is_the_published_training() -> None:
     assert preset("dc") == Training(
         epochs=300, learning_rate=0.01, batch_size=256, decay=0.1, running_statistics=True,
-        optimizer=Momentum(momentum=0.9, weight_decay=5e-4),
+        optimizer=Momentum(momentum=0.9, weight_decay=5e-4), augmentation=NoAugmentation(),
     )  # fmt: skip
     assert preset("dc", "training.epochs=7").epochs == 7
     assert preset("ours") == Training()
+
+
+def test_python_has_the_presets_of_conf() -> None:
+    assert {name: preset(name) for name in choices("training")} == PRESETS
+
+
+def test_dsa_and_mtt_are_the_published_ones() -> None:
+    dsa = preset("dsa")
+    assert dsa == replace(preset("dc"), epochs=1000, augmentation=DSA())
+    assert preset("mtt") == replace(dsa, learning_rate=None, mean_rate=True)
+    digits = preset("dsa", "training.augmentation.operations=[color,crop,cutout,scale,rotate]").augmentation
+    assert digits == DSA(operations=["color", "crop", "cutout", "scale", "rotate"])
+
+
+def test_images_are_augmented_anew_in_each_step(experiment: Make) -> None:
+    """By hand: the loss of each step's own augmented images."""
+    problem = prepare(experiment("architecture=mlp", "architecture.width=9"))
+    images, labels = problem.data.train.batch(slice(0, 8))
+    distilled = DistilledSet(images[None], labels[None], torch.tensor([[0.1]]), {}, {})
+    how = Training(epochs=5, mean_rate=True, batch_size=8, augmentation=DSA())
+    networks = problem.population("held-out", 2)
+    sets = Schedule(distilled, how, 0, 2)
+    found = held_out(problem, problem.data.test, networks, sets, how=how).runs["loss"].tolist()
+    for j in range(2):
+        network = load_weights(problem.network, networks[j])
+        sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+        for t, step in enumerate(sets[j]):
+            seen = DSA().images(step.images, problem.seed, of_network(j), t)
+            sgd.zero_grad()
+            nn.functional.cross_entropy(network(seen), step.labels).backward()
+            sgd.step()
+        assert found[j] == pytest.approx(training.test(network, problem.data.test, problem.objective)["loss"])
+    plain = held_out(problem, problem.data.test, networks, sets).runs["loss"].tolist()
+    assert plain != pytest.approx(found, rel=1e-3)
 
 
 def test_it_is_torch_s_sgd_with_a_step_of_the_rate_and_running_statistics(experiment: Make) -> None:

@@ -85,9 +85,8 @@ def read_and_write(arguments: list[str]) -> list[str]:
         exported.read_back(options.file).save(options.output)
         return ["layout ours: as it was exported", str(options.output)]
     if options.dataset is None:
-        raise refuse(
-            "--dataset", "", "is missing", "name the data set that it was distilled from, as for distill"
-        )
+        remedy = "name the data set that it was distilled from, as for distill"
+        raise ConfigError(f"--dataset: is missing, and {options.file} is no export of ours; {remedy}")
     one_of("--dataset", options.dataset, experiment_config.choices("dataset"))
     return _of_others(options)
 

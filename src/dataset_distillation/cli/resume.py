@@ -19,7 +19,7 @@ from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
 
 #: Where the values of a choice may go, if not to its group: dataset@init.source.
-PACKAGES = (None, "init.source", "training.optimizer")
+PACKAGES = (None, "init.source", "training.optimizer", "training.augmentation")
 
 #: `${`, unless it is escaped; it could read this machine's environment.
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")

@@ -18,7 +18,7 @@ from dataset_distillation.networks import training
 from dataset_distillation.networks.batch_norm import by_gathered, by_statistics_of, gather
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
-from dataset_distillation.run.progress import progress
+from dataset_distillation.run.progress import followed
 
 
 class HeldOutResult(NamedTuple):
@@ -51,28 +51,28 @@ def held_out(
 ) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
-    Two calls with the same networks are paired: run j of both uses the same network. `how` has the optimizer,
-    if it is not the problem's, and whether BatchNorm has running statistics.
+    Two calls with the same networks are paired: run j of both uses the same network. `how` has the optimizer
+    and the augmentation, if they are not the problem's, and whether BatchNorm has running statistics.
     """
     objective, network, how = problem.objective, problem.network, how or Training()
-    optimizer = how.optimizer or problem.inner_optimizer
+    optimizer, augmentation = (
+        how.optimizer or problem.inner_optimizer,
+        how.augmentation or problem.augmentation,
+    )
     rows, matrices = [], []
-    runs = pairs(len(sets), len(networks))
-    with progress("training and testing held-out networks", len(runs)) as advance:
-        for i, j in runs:
-            load_weights(network, networks[j])
-            steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
-            if how.running_statistics:
-                gather(network)
-            training.train(network, steps, optimizer, objective.training_loss)
-            statistics = images_of(steps, batch_norm)
-            with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
-                outputs, labels = training.outputs(network, split)
-            run = {"set": i, "network": j, "steps": len(steps)}
-            rows.append({**run, **training.measure(outputs, labels, objective)})
-            if not objective.numbers:
-                matrices.append(confusion(outputs, labels))
-            advance()
+    for i, j in followed("training and testing held-out networks", pairs(len(sets), len(networks))):
+        load_weights(network, networks[j])
+        steps = augmentation.steps(sets[i], problem.seed, of_network(j))
+        if how.running_statistics:
+            gather(network)
+        training.train(network, steps, optimizer, objective.training_loss)
+        statistics = images_of(steps, batch_norm)
+        with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
+            outputs, labels = training.outputs(network, split)
+        run = {"set": i, "network": j, "steps": len(steps)}
+        rows.append({**run, **training.measure(outputs, labels, objective)})
+        if not objective.numbers:
+            matrices.append(confusion(outputs, labels))
     return HeldOutResult(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
 
 

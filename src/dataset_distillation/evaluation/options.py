@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from dataset_distillation.architectures import Architecture
+from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -25,6 +26,8 @@ BASELINES = (
     "nearest_neighbour_k_means",
     "full_training",
 )
+#: Later methods, which are no part of `all`.
+MATCHING = ("distribution_matching", "gradient_matching")
 
 
 class Selection(StrEnum):
@@ -59,6 +62,7 @@ class Evaluation:
     baseline_length: with selection=validation, a baseline that trains by gradients stops where the validation
         is best, after at most so many times the inner steps of the distilled data; None: after 1, 3 or 5
         epochs or as many as the distilled data, at one rate, as in runs before this option.
+    matching_steps: steps of SGD that distribution_matching and gradient_matching take on their images.
     validation_networks: networks that validate the distilled data during the optimization.
     validation_images: images of the validation split that they are tested on.
     validation_every: outer steps between two validations.
@@ -73,6 +77,7 @@ class Evaluation:
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     baseline_length: int | None = count(10, most=1000, absent=None)
+    matching_steps: int = count(1000, most=100_000_000)
     validation_networks: int = count(8, most=100_000)
     validation_images: int = count(2000, most=100_000_000)
     validation_every: int = count(200, most=100_000_000)
@@ -84,7 +89,7 @@ class Evaluation:
         self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
-            one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
+            one_of("evaluation.baselines", str(name), ("all", *BASELINES, *MATCHING, "closed_form"))
         self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
 
     def check(
@@ -122,6 +127,7 @@ class Training:
     batch_size: images per step, drawn from all steps; it needs a `learning_rate`, or `mean_rate`.
     decay: the factor of the learning rates in the second half of the epochs.
     optimizer: the optimizer of the networks.
+    augmentation: how the images of each step are changed at random.
     running_statistics: whether BatchNorm normalizes test images by moving averages of the statistics of the
         batches that it was trained on, as in ordinary training.
 
@@ -135,6 +141,7 @@ class Training:
     batch_size: int | None = count(None, most=1_000_000)
     decay: float = 1.0
     optimizer: InnerOptimizer | None = None
+    augmentation: Augmentation | None = None
     running_statistics: bool = False
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
+from dataset_distillation.evaluation.explain import variants
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
@@ -99,7 +100,10 @@ def _compare(
     same_data.check(e, problem, distilled)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.learning_rates
-    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training)
+    changed = variants(problem, distilled, e.training, len(networks)) if e.explain else ()
+    return compare(
+        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, changed
+    )
 
 
 def _networks(

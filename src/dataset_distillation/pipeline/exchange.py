@@ -166,6 +166,7 @@ def _metadata(
         "objective": choice_of(e.objective),
         "loss": e.objective.loss,
         "inner_optimizer": choice_of(e.inner_optimizer),
+        "augmentation": choice_of(e.augmentation),
         "train_images": None,
         "seed": e.seed,
         "choices": choices,

@@ -23,7 +23,7 @@ from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
-from dataset_distillation.report.methods import INTERVAL, advice, beaten, chosen, protocol, storage
+from dataset_distillation.report.methods import INTERVAL, advice, beaten, chosen, protocol, ranking, storage
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, PAGE
@@ -51,6 +51,7 @@ def write_run(folder: Path) -> Path:
         "interval": INTERVAL,
         "beaten": beaten(run.result),
         "advice": advice(run.result),
+        "ranking": ranking(run.result),
         "storage": storage(run.result.storage) if run.result.storage else "",
         "config_text": yaml.safe_dump(run.result.config, sort_keys=False, allow_unicode=True),
         "first_steps": FIRST_STEPS,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import drawing, figures, opening, seeds
+from dataset_distillation.report import drawing, figures, opening, seeds, transfer
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -50,6 +50,8 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
         written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
+    if lines := transfer.table(finished):
+        text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
     pages = {
         "opening.md": opening.sentence(finished),
         "summary.md": summary(content["summary"], finished),

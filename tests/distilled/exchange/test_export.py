@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -18,12 +16,15 @@ from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.exchange.pictures import folder_names
 from support.command_line import distill_export, distill_import
 
+pyarrow = pytest.importorskip("pyarrow", reason="needs the extra huggingface")
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra huggingface")
+
 METADATA = {
     "order": "in order", "dataset": "CIFAR10", "class_names": ["a cat", "a/dog", "Ünïcode"],
     "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 1 / 3], "architecture": "mlp", "init": "fixed",
     "initial_weights_sha256": None, "objective": "standard", "loss": "cross_entropy",
     "inner_optimizer": "momentum", "train_images": 300, "config": {"seed": 7}, "choices": {}, "seed": 7,
-    "provenance": {"command": "distill experiment=demo"},
+    "overrides": ["experiment=demo"],
 }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def test_the_files_are_read_without_our_code(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["images"], ours.images.numpy())
     tensors = torch.load(tmp_path / "set.pt", weights_only=True)
     assert torch.equal(tensors["labels"], ours.labels)
-    table = pyarrow.parquet.read_table(tmp_path / "set.huggingface" / "data")
+    table = parquet.read_table(tmp_path / "set.huggingface" / "data")
     assert table.column_names == ["image", "label", "step"]
     np.testing.assert_array_equal(table["image"].to_pylist(), ours.images.flatten(0, 1).numpy())
     assert table["step"].to_pylist() == [0] * 6 + [1] * 6
@@ -155,7 +156,7 @@ def damage(path: Path, to: str, how: str) -> Path:
         table = {"image": [[1.0], [1.0, 2.0]] if how == "ragged" else [[1.0], [2.0]], "label": [0, 1]}
         table |= {"step": [5, 0]} if how == "steps" else {} if how == "columns" else {"step": [0, 0]}
         buffer = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.table(table), buffer)
+        parquet.write_table(pyarrow.table(table), buffer)
         (source / "data" / "train-00000-of-00001.parquet").write_bytes(buffer.getvalue())
     return source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def card(distilled: DistilledSet) -> str:
         return printable(str(data.get(key) or otherwise))
 
     kind = "classes" if distilled.labels.ndim == 2 else "one weight of the cross-entropy per class"
-    provenance = data.get("provenance")
-    command = provenance.get("command") if isinstance(provenance, dict) else None
+    overrides = data.get("overrides")
+    command = shlex.join(["distill", *map(str, overrides)]) if isinstance(overrides, list) else "not recorded"
     return f"""---
 license: other
 license_name: that-of-the-source-data-set
@@ -113,10 +114,10 @@ Synthetic images that train a network in {rates.numel()} gradient steps:
 - **Order**: {told("order", "step by step")}. The column `step` says which images are one step.
 - **Learning rates**: `learning_rates` (epochs, steps) in `training.npz`,
   from {rates.min():.4g} to {rates.max():.4g}.
-- **Made for**: {told("architecture", "")}, init {told("init", "random")}; trained by
-  {told("inner_optimizer", "")}.
+- **Made for**: {told("architecture", "")}, init {told("init", "random")};
+  trained by {told("inner_optimizer", "")}.
 - **License**: that of the data set that it was distilled from, which distilled images can show.
-- **Command**: `{printable(str(command or "not recorded"))}`
+- **Command**: `{printable(command)}`
 
 `distill-import <this folder> --output set.safetensors` makes an artifact of it again, to the same bits.
 """
