@@ -169,28 +169,30 @@ class Problem:
         return torch.autograd.grad(losses.mean(), (self.images, self.rates))
 
 
-def gradients(problem: Problem, engines: Sequence[str]) -> dict[str, tuple[Callable[[], object], int]]:
+def gradients(
+    problem: Problem, engines: Sequence[str], together: Sequence[int] = (1, 4, 8)
+) -> dict[str, tuple[Callable[[], object], int]]:
     """The methods for the meta-gradient of `problem`; how many networks each computes at once."""
     methods: dict[str, tuple[Callable[[], object], int]] = {KEPT: (problem.authors_scheme, 1)}
-    for engine in engines:
-        methods[engine] = (partial(problem.one, engine), 1)
-    for networks in (4, 8):
+    for networks in together:
         for engine in engines:
-            if engine in BATCHED:
+            if networks == 1:
+                methods[engine] = (partial(problem.one, engine), 1)
+            elif engine in BATCHED:
                 label = f"{engine}, {networks} networks batched"
                 methods[label] = (partial(problem.batched, engine, networks), networks)
     return methods
 
 
-def time_table(name: str, clock: str, repeats: int, engines: Sequence[str]) -> Table:
+def time_table(name: str, clock: str, repeats: int, engines: Sequence[str], together: Sequence[int]) -> Table:
     # In double precision: in single, rounding changes ReLUs, and the error may grow to a percent in 30 steps.
     exact = [engine for engine in engines if not ENGINES[engine].compile]
     first, *others = (
-        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact).values()
+        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact, together).values()
     )
     assert all(_agree(first, other) for other in others), "the rows must give the same meta-gradient"
     problem = Problem(name, steps=10, epochs=3)
-    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines)}
+    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines, together)}
     ours = {row: (partial(spent, function, clock), share) for row, (function, share) in rows.items()}
     with elsewhere(name, clock) as authors:
         methods = {AUTHORS: (authors, 1), **ours}
@@ -318,6 +320,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--network", choices=NETWORKS, help="only this network")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--networks", nargs="+", type=int, default=[1, 4, 8], help="how many at once")
     parser.add_argument("--only", choices=["time", "memory"])
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -329,7 +332,8 @@ def main() -> None:
     console = Console(width=120)
     for name in [arguments.network] if arguments.network else NETWORKS:
         if arguments.only != "memory":
-            console.print(time_table(name, arguments.clock, arguments.repeats, arguments.engines))
+            asked = (arguments.clock, arguments.repeats, arguments.engines, arguments.networks)
+            console.print(time_table(name, *asked))
         if arguments.only != "time" and name != "AlexCifarNet":  # its 300 steps may need 9 GB
             console.print(memory_table(name))
 

@@ -20,6 +20,7 @@ CHOICES = sorted(
 #: What a choice needs beside the defaults.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}", "architecture=convnet"],
+    "dataset=huggingface": [f"dataset.path={CONF}", "architecture=convnet"],
     "dataset=imported": ["dataset.path=support.experiments:never_called", "architecture=convnet"],
     "dataset=torchvision": ["dataset.name=FashionMNIST", "architecture=convnet"],
     "dataset=linear_regression": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from dataset_distillation.datasets.folders import (
     hidden,
     trees,
 )
-from dataset_distillation.datasets.photographs import Photo, Photographs, listed, numbered
+from dataset_distillation.datasets.photographs import Photo, Photographs, Photos, listed, numbered
 from dataset_distillation.errors import UserError, refuse
 from dataset_distillation.files import opened
 
@@ -71,13 +70,13 @@ class ImageFolder(Photographs):
         test = self.developed({"test": self._photos(tree)})["test"]
         return self.alone(*test.labeled, classes(tree)), len(test.unreadable)
 
-    def _photos(self, tree: Path) -> Sequence[Photo]:
+    def _photos(self, tree: Path) -> Photos:
         names = classes(tree)
         found = list(files(tree, names))
         if empty := sorted({*range(len(names))} - {label for _, label in found}):
             folder = tree / names[empty[0]]
             raise UserError(f"{folder}: a class without images; add images or remove the folder")
-        return [
+        photos = [
             Photo(
                 os.path.relpath(file, self.folder),
                 label,
@@ -86,6 +85,7 @@ class ImageFolder(Photographs):
             )
             for file, label in found
         ]
+        return Photos(len(photos), [photos])
 
 
 def _tell(path: Path, parts: dict[str, Path]) -> None:

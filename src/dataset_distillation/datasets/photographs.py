@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dataset_distillation.datasets import MOST_PIXELS, Dataset
@@ -65,6 +66,13 @@ class Photo(NamedTuple):
     expected: bool = True
 
 
+class Photos(NamedTuple):
+    """The images of one split, in chunks whose encoded contents are in memory at once."""
+
+    number: int
+    chunks: Iterable[Sequence[Photo]]
+
+
 class Developed(NamedTuple):
     """The decoded images of one split, uint8 (N, channels, size, size), their labels (N,), and the others."""
 
@@ -108,7 +116,7 @@ class Photographs(Dataset):
         self.background = member("dataset.background", self.background, Background)
         self.on_error = member("dataset.on_error", self.on_error, OnError)
 
-    def raw(self, parts: dict[str, Sequence[Photo]], class_names: list[str]) -> Raw:
+    def raw(self, parts: dict[str, Photos], class_names: list[str]) -> Raw:
         """Return the decoded images of the parts: `train` and, if the source has them, `test`, `validation`.
 
         Without a test part, a share of the train part is cut. Raises UserError naming all unreadable files.
@@ -122,12 +130,12 @@ class Photographs(Dataset):
         raw = cut(*train.labeled, self.test, class_names)
         return raw._replace(validation=validation, skipped=skipped)
 
-    def developed(self, parts: dict[str, Sequence[Photo]]) -> dict[str, Developed]:
+    def developed(self, parts: dict[str, Photos]) -> dict[str, Developed]:
         """Return the decoded images of each part.
 
         Raises UserError naming all unreadable files, unless they are to be left out.
         """
-        with progress("reading images", sum(map(len, parts.values()))) as advance:
+        with progress("reading images", sum(part.number for part in parts.values())) as advance:
             developed = {part: self._develop(photos, advance) for part, photos in parts.items()}
         if several := sum(part.several_frames for part in developed.values()):
             what = numbered(several, "image has", "images have")
@@ -146,11 +154,11 @@ class Photographs(Dataset):
             raise UserError(f"dataset {self.title}: {told}; {remedy}")
         log.warning("dataset.on_error=skip: %s", told)
 
-    def _develop(self, photos: Sequence[Photo], advance: Callable[[], None]) -> Developed:
+    def _develop(self, photos: Photos, advance: Callable[[], None]) -> Developed:
         import torch
         from PIL import Image
 
-        images = blank(len(photos), self.channels, self.image_size)
+        images = blank(photos.number, self.channels, self.image_size)
         bad: list[tuple[str, str]] = []
         others: list[str] = []
         good: list[int] = []
@@ -160,7 +168,8 @@ class Photographs(Dataset):
             # of odd metadata, which are not used.
             warnings.simplefilter("ignore")
             Image.init()  # here, because threads that start together would each find some formats missing
-            for photo, result in zip(photos, pool.map(self._pixels, photos), strict=True):
+            results = (zip(chunk, pool.map(self._pixels, chunk), strict=True) for chunk in photos.chunks)
+            for photo, result in chain.from_iterable(results):
                 if not isinstance(result, str):
                     images[len(good)], frames = result
                     good.append(photo.label)

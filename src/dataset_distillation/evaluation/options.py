@@ -26,6 +26,8 @@ BASELINES = (
     "nearest_neighbour_k_means",
     "full_training",
 )
+#: Later methods, which are no part of `all`.
+MATCHING = ("distribution_matching", "gradient_matching")
 
 
 class Selection(StrEnum):
@@ -60,6 +62,7 @@ class Evaluation:
     baseline_length: with selection=validation, a baseline that trains by gradients stops where the validation
         is best, after at most so many times the inner steps of the distilled data; None: after 1, 3 or 5
         epochs or as many as the distilled data, at one rate, as in runs before this option.
+    matching_steps: steps of SGD that distribution_matching and gradient_matching take on their images.
     validation_networks: networks that validate the distilled data during the optimization.
     validation_images: images of the validation split that they are tested on.
     validation_every: outer steps between two validations.
@@ -74,6 +77,7 @@ class Evaluation:
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     baseline_length: int | None = count(10, most=1000, absent=None)
+    matching_steps: int = count(1000, most=100_000_000)
     validation_networks: int = count(8, most=100_000)
     validation_images: int = count(2000, most=100_000_000)
     validation_every: int = count(200, most=100_000_000)
@@ -85,7 +89,7 @@ class Evaluation:
         self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
-            one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
+            one_of("evaluation.baselines", str(name), ("all", *BASELINES, *MATCHING, "closed_form"))
         self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
 
     def check(
