@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dataset_distillation.distilled.exchange.files_of_others import saved_by_torch
+from dataset_distillation.errors import FileError
 from support import layouts
 from support.command_line import distill_import
 from support.layouts import LABELS, images
@@ -223,6 +225,12 @@ def test_code_is_named_and_not_run(tmp_path: Path) -> None:
         "distill-import: set.pt: not a file of torch.save with tensors alone, or damaged "
         "(it holds code, posix.mkdir, and none is run)\n"
     )
+
+
+def test_one_number_is_no_gigabyte_of_pixels(tmp_path: Path) -> None:
+    huge(tmp_path)
+    with pytest.raises(FileError, match=r"a tensor of shape \(100000, 3, 32, 32\) is larger than the file"):
+        saved_by_torch(tmp_path / "set.pt")
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")  # torch's, about the file that the test itself writes
