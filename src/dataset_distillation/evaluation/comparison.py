@@ -80,7 +80,7 @@ def compare(
             if confusion is not None:
                 matrices[method] = confusion.tolist()
     for variant in variants:
-        log.info("%s", variant.name)
+        log.info("%s", variant.name.replace("_", " "))
         began = time.perf_counter()
         runs, _ = held_out(problem, variant.test, networks, variant.sets, evaluation.batch_norm, variant.how)
         finished.append(_named(variant.name, runs.assign(set=0), began))
