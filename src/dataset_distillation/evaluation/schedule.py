@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dataset_distillation.distilled.artifact import DistilledSet
 
 
-class Schedule(Sequence[list[Step]]):
+class Schedule(Sequence[Sequence[Step]]):
     """The steps of each of `number` networks; they differ between networks if the order is random."""
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
@@ -30,23 +30,27 @@ class Schedule(Sequence[list[Step]]):
         return self.number
 
     @overload
-    def __getitem__(self, j: int) -> list[Step]: ...
+    def __getitem__(self, j: int) -> Sequence[Step]: ...
     @overload
-    def __getitem__(self, j: slice) -> list[list[Step]]: ...
-    def __getitem__(self, j: int | slice) -> list[Step] | list[list[Step]]:
+    def __getitem__(self, j: slice) -> list[Sequence[Step]]: ...
+    def __getitem__(self, j: int | slice) -> Sequence[Step] | list[Sequence[Step]]:
         if isinstance(j, slice):
             return [self[i] for i in range(*j.indices(self.number))]
+        if self.training == Training():
+            return self.distilled.steps_of(j, self.seed)
         return [step for epoch in range(self.epochs) for step in self._epoch(epoch, j)]
 
     @property
     def steps(self) -> int:
         """The number of steps of each network."""
+        if self.training == Training():
+            return self.distilled.batches.number
         steps, n = self.distilled.images.shape[:2]
         return self.epochs * (math.ceil(steps * n / size) if (size := self.training.batch_size) else steps)
 
     @property
     def epochs(self) -> int:
-        return self.training.epochs or len(self.distilled.learning_rates)
+        return self.training.epochs or len(self.distilled.rates_by_epoch)
 
     def _epoch(self, epoch: int, j: int) -> Iterator[Step]:
         images, labels, rates = self.distilled.images, self.distilled.labels, self._rates(epoch)
@@ -62,7 +66,7 @@ class Schedule(Sequence[list[Step]]):
             yield Step(images[step], labels[step], rates[step])
 
     def _rates(self, epoch: int) -> Tensor:
-        learned = self.distilled.learning_rates
+        learned = self.distilled.rates_by_epoch
         if self.training.learning_rate:
             return torch.full_like(learned[0], self.training.learning_rate)
         return learned[min(epoch, len(learned) - 1)]

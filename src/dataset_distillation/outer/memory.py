@@ -43,15 +43,17 @@ def measure(loss: OuterLoss) -> Memory:
     problem, network = loss.problem, loss.problem.network
     weights = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
     training = InnerTraining(network, weights, problem.inner_optimizer, problem.objective.training_loss)
-    point, step = training.start(), next(loss.distilled.steps(*loss.distilled.parameters()))
+    distilled, point = loss.distilled, training.start()
+    step = distilled.steps(*distilled.parameters())[0]
 
     def of_step(images: int) -> int:
         part = _part(step, images)
-        return kept_by(lambda: training.step(point, part, t=1), besides=loss.distilled.parameters())
+        return kept_by(lambda: training.step(point, part, t=1), besides=[*distilled.parameters(), *step])
 
     def of_inputs(images: int) -> int:
         kept = kept_by(lambda: loss.augmented([_part(step, images)], 0)[0], besides=step)
-        return kept + 2 * step.images[:images].nbytes  # themselves, and their gradients
+        copies = bool(problem.augmentation.numbers) + (distilled.batches.size is not None)
+        return kept + 2 * copies * step.images[:images].nbytes  # and their gradients
 
     def of_batch(images: int) -> int:
         return kept_by(lambda: functional_call(network, weights, (loss.images(images),)))
@@ -60,7 +62,7 @@ def measure(loss: OuterLoss) -> Memory:
         steps=loss.distilled.inner_steps,
         step=_extrapolated(of_step, len(step.images)),
         point=sum(tensor.nbytes for tensor in point),
-        inputs=_extrapolated(of_inputs, len(step.images)) if problem.augmentation.numbers else 0,
+        inputs=_extrapolated(of_inputs, len(step.images)),
         real=_extrapolated(of_batch, loss.outer.batch_size),
         distilled=sum(parameter.nbytes for parameter in loss.distilled.parameters()),
         on_cpu=loss.distilled.images.device.type == "cpu",

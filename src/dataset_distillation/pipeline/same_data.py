@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: from the train set; and the names of the classes, which are only shown.
 OTHERS = ("root", "path", "download", "cache", "validation", "split_seed", "class_names")
 #: Options that change what networks see of an image, and not which images are in the test split.
-SEEN_AS = ("name", "channels", "image_size", "border", "mean", "std")
+SEEN_AS = ("name", "channels", "image_size", "border", "mean", "std", "whitening", "regularization")
 
 
 def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:
