@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all test-lowest lint audit benchmark install clean
+.PHONY: demo test test-all test-lowest lint docs audit results benchmark install clean
 
 install: $(VENV)/.installed
 
 # The pinned versions, then the project itself, editable, so that conf/ and src/ are what runs.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,search,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,cluster,search,tensorboard,huggingface]'
 	touch $@
 
 demo: install
@@ -32,19 +32,27 @@ test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(PYTHON) tools/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/constraints.txt \
-		-e '.[dev,cluster,search,tensorboard]'
+		-e '.[dev,cluster,search,tensorboard,huggingface]'
 	$(VENV)-lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=default
 
-lint: install
-	$(BIN)/ruff check src tests benchmarks tools
+lint: install docs
+	$(BIN)/ruff check src tests benchmarks tools docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# The site, into docs/_build/index.html; warnings are errors, so links and references are checked.
+docs: install
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 
 # Whether a pinned version is known to be vulnerable. It says so if no advisory database can be reached.
 audit:
 	$(PYTHON) -m venv $(VENV)-audit
 	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(VENV)-audit/bin/python tools/audit.py
+
+# The tables and figures of the documentation, from results/; RUNS="outputs/a outputs/b" are published there first.
+results: install
+	$(BIN)/python tools/publish.py $(RUNS)
 
 benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py

@@ -8,7 +8,8 @@ rows alternate within a repeat, so that a slow moment of the machine slows all o
 printed, each the median of the repeats' ratios with the smallest and the largest: how many times as fast as
 the authors' scheme, and how many times the same number of plain steps of SGD. The clock `cpu` counts
 processor seconds, without the time that other programs use; it is meant for one thread. Processor seconds
-and page faults are per meta-gradient, with `keep_memory`, as in a run.
+and page faults are per meta-gradient. Our engines run with `keep_memory`, as in a run of ours; the authors'
+scheme runs without it in a process of its own, as their program does, and once more with it.
 
 Memory: the peak above the memory in use before, in a separate process that has made one inner step: that of
 the tensors, as torch's allocator counts them, and that of the whole process (Linux; the distilled data do
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import re
 import resource
@@ -26,10 +28,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from rich.console import Console
@@ -73,6 +77,7 @@ ENGINES: dict[str, Unroll] = {
 BATCHED = ("full", "recompute", "traced", "traced, compiled")
 LENGTHS = (10, 30, 100, 300)
 AUTHORS, PLAIN = "the authors' scheme", "plain steps"
+KEPT = f"{AUTHORS}, memory kept"
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 LIMIT = 4e9  # bytes; the table shows how many steps fit in this memory
 # glibc keeps freed blocks below a threshold that it raises over time, so that the peak of a process depends
@@ -164,40 +169,41 @@ class Problem:
         return torch.autograd.grad(losses.mean(), (self.images, self.rates))
 
 
-def gradients(problem: Problem, engines: Sequence[str]) -> dict[str, tuple[Callable[[], object], int]]:
+def gradients(
+    problem: Problem, engines: Sequence[str], together: Sequence[int] = (1, 4, 8)
+) -> dict[str, tuple[Callable[[], object], int]]:
     """The methods for the meta-gradient of `problem`; how many networks each computes at once."""
-    methods: dict[str, tuple[Callable[[], object], int]] = {AUTHORS: (problem.authors_scheme, 1)}
-    for engine in engines:
-        methods[engine] = (partial(problem.one, engine), 1)
-    for networks in (4, 8):
+    methods: dict[str, tuple[Callable[[], object], int]] = {KEPT: (problem.authors_scheme, 1)}
+    for networks in together:
         for engine in engines:
-            if engine in BATCHED:
+            if networks == 1:
+                methods[engine] = (partial(problem.one, engine), 1)
+            elif engine in BATCHED:
                 label = f"{engine}, {networks} networks batched"
                 methods[label] = (partial(problem.batched, engine, networks), networks)
     return methods
 
 
-def time_table(name: str, clock: str, repeats: int, engines: Sequence[str]) -> Table:
+def time_table(name: str, clock: str, repeats: int, engines: Sequence[str], together: Sequence[int]) -> Table:
     # In double precision: in single, rounding changes ReLUs, and the error may grow to a percent in 30 steps.
     exact = [engine for engine in engines if not ENGINES[engine].compile]
     first, *others = (
-        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact).values()
+        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact, together).values()
     )
     assert all(_agree(first, other) for other in others), "the rows must give the same meta-gradient"
-    problem, now = Problem(name, steps=10, epochs=3), CLOCKS[clock]
-    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines)}
-    for function, _ in rows.values():  # warm up; this also compiles
-        function()
-    measured: dict[str, list[float]] = {row: [] for row in rows}
-    used: dict[str, list[float]] = {row: [] for row in rows}
-    faults: dict[str, list[int]] = {row: [] for row in rows}
-    for _ in range(repeats):
-        for row, (function, share) in rows.items():
-            start, processor, before = now(), time.process_time(), _faults()
-            function()
-            measured[row].append((now() - start) / share)
-            used[row].append((time.process_time() - processor) / share)
-            faults[row].append((_faults() - before) // share)
+    problem = Problem(name, steps=10, epochs=3)
+    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines, together)}
+    ours = {row: (partial(spent, function, clock), share) for row, (function, share) in rows.items()}
+    with elsewhere(name, clock) as authors:
+        methods = {AUTHORS: (authors, 1), **ours}
+        for method, _ in methods.values():  # warm up; this also compiles
+            method()
+        repeated = [
+            {row: (method(), share) for row, (method, share) in methods.items()} for _ in range(repeats)
+        ]
+    measured = {row: [r[row][0].time / r[row][1] for r in repeated] for row in methods}
+    used = {row: [r[row][0].processor / r[row][1] for r in repeated] for row in methods}
+    faults = {row: [r[row][0].faults // r[row][1] for r in repeated] for row in methods}
     how = f"{torch.get_num_threads()} threads, {clock} clock, median of {repeats}, per network"
     columns = ("seconds", "authors / this", "this / plain", "of the processor", "page faults")
     table = Table("", *columns, title=f"{name}, 30 steps; {how}")
@@ -212,8 +218,46 @@ def time_table(name: str, clock: str, repeats: int, engines: Sequence[str]) -> T
     return table
 
 
-def _faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+class Spent(NamedTuple):
+    """Seconds by the clock of the table, seconds of the processor, and page faults."""
+
+    time: float
+    processor: float
+    faults: int
+
+
+def spent(function: Callable[[], object], clock: str) -> Spent:
+    now, before = CLOCKS[clock], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    start, processor = now(), time.process_time()
+    function()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return Spent(now() - start, time.process_time() - processor, faults)
+
+
+@contextmanager
+def elsewhere(name: str, clock: str) -> Iterator[Callable[[], Spent]]:
+    """Yield what runs the authors' scheme in a process of its own, whose malloc is as glibc has it."""
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe()
+    process = processes.Process(target=serve, args=(name, clock, torch.get_num_threads(), there), daemon=True)
+    process.start()
+
+    def run() -> Spent:
+        here.send(True)
+        answer: Spent = here.recv()
+        return answer
+
+    yield run
+    process.terminate()
+    process.join()
+
+
+def serve(name: str, clock: str, threads: int, asked: Connection) -> None:
+    """Run the authors' scheme whenever asked to."""
+    torch.set_num_threads(threads)
+    problem = Problem(name, steps=10, epochs=3)
+    while asked.recv():
+        asked.send(spent(problem.authors_scheme, clock))
 
 
 def _agree(first: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
@@ -276,6 +320,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--network", choices=NETWORKS, help="only this network")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--networks", nargs="+", type=int, default=[1, 4, 8], help="how many at once")
     parser.add_argument("--only", choices=["time", "memory"])
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -287,7 +332,8 @@ def main() -> None:
     console = Console(width=120)
     for name in [arguments.network] if arguments.network else NETWORKS:
         if arguments.only != "memory":
-            console.print(time_table(name, arguments.clock, arguments.repeats, arguments.engines))
+            asked = (arguments.clock, arguments.repeats, arguments.engines, arguments.networks)
+            console.print(time_table(name, *asked))
         if arguments.only != "time" and name != "AlexCifarNet":  # its 300 steps may need 9 GB
             console.print(memory_table(name))
 

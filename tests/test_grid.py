@@ -54,6 +54,7 @@ POOL = ["init.pretraining.batch_size=4", "init.pretraining.folder=pools", "init.
 #: What a choice needs, or needs to be small, whatever it is combined with.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}"],
+    "dataset=huggingface": [f"dataset.path={CONF}"],
     "dataset=imported": ["dataset.path=support.experiments:never_called"],
     "dataset=torchvision": ["dataset.name=FashionMNIST"],
     "architecture=alexnet32": ["architecture.width=4"],

@@ -23,7 +23,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     # Of a copy: setuptools would leave build/ and an egg-info in the checkout.
     source.mkdir()
-    for name in ("src", "conf"):
+    for name in ("src", "conf", "results"):
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
@@ -57,7 +57,8 @@ def test_the_wheel_holds_every_module_and_every_choice(unpacked: Path) -> None:
     ):
         expected = {path.relative_to(source) for path in source.rglob(kind)}
         assert {path.relative_to(target) for path in target.rglob(kind)} - {
-            Path("conf/__init__.py")
+            Path("conf/__init__.py"),
+            Path("results/__init__.py"),
         } == expected
     assert (package / "py.typed").exists()
     assert (package / "report" / "paper.yaml").exists()
@@ -71,6 +72,13 @@ def test_it_works_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
     shown = python(CALL, "--cfg", "job", "experiment=demo", path=unpacked, folder=tmp_path)
     assert "  name: digits" in shown.splitlines()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_published_sets_come_with_it(unpacked: Path, tmp_path: Path) -> None:
+    code = (
+        "from dataset_distillation import load_distilled; print(load_distilled('demo', seed=0).images.shape)"
+    )
+    assert python(code, path=unpacked, folder=tmp_path) == "torch.Size([1, 10, 1, 28, 28])\n"
 
 
 def test_the_import_is_light(unpacked: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: The module that defines each public name. A name is imported at its first use: importing torch takes
 #: seconds, and `distill --help` need not wait for it. `__init__.pyi` has the types; a test compares the two.

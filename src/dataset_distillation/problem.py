@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, Weights
+from dataset_distillation.architectures import Architecture, Weights, changes, ends_in_softmax
 from dataset_distillation.architectures.given import Given
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.augmentation.none import NoAugmentation
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+
+log = logging.getLogger(__name__)
 
 FLOAT = 4  # bytes of a weight
 
@@ -133,7 +136,9 @@ class Problem:
         augmentation = augmentation or NoAugmentation()
         check_parts(dataset, architecture, init, objective, augmentation)
         parts = (dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
-        return cls.load(*parts, augmentation=augmentation)
+        problem = cls.load(*parts, augmentation=augmentation)
+        problem.tell()
+        return problem
 
     @classmethod
     def load(
@@ -166,6 +171,17 @@ class Problem:
         objective = objective.bind(specification.class_names)
         parts = (network, architecture, init.bind(dataset), objective, inner_optimizer, seed)
         return cls(data, *parts, augmentation or NoAugmentation())
+
+    def tell(self) -> None:
+        """Log the numbers of images, and what the author of the network should know about its use."""
+        for line in self.data.counts():
+            log.info("%s", line)
+        name = type(self.network).__name__
+        if changed := changes(self.network):
+            log.info("%s: %s", name, "; ".join(changed))
+        if ends_in_softmax(self.network, self.data.specification.shape):
+            told = "its outputs are probabilities, and the loss takes logits: remove the softmax at its end"
+            log.warning("%s: %s", name, told)
 
     @property
     def device(self) -> torch.device:

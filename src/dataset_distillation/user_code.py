@@ -1,10 +1,13 @@
-"""Imports the user's own code: `path=my_package.my_module:attribute`."""
+"""Imports the user's own code: `path=my_package.my_module:attribute`, or `path=my_file.py:attribute`."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
-import pkgutil
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dataset_distillation.errors import UserError, refuse
@@ -15,24 +18,29 @@ ERRORS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
 
 
 def load(key: str, path: str) -> Any:
-    """Return the object that `path`, package.module:attribute, names; the current folder is importable.
+    """Return the object that `path` names, package.module:attribute or folder/file.py:attribute.
+
+    The current folder is importable, and so is that of the file, as if the file were run.
 
     `key` is the configuration key for error messages. Raises ConfigError, with a message of one line, if
     there is no such object.
     """
-    module_name, _, attribute = path.partition(":")
-    if not module_name or not attribute:
-        raise refuse(key, path, "must be <module>:<attribute>", "for example my_package.my_module:my_name")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    place, _, attribute = path.rpartition(":")
+    if not place or not attribute:
+        example = "for example my_package.my_module:my_name or my_file.py:my_name"
+        raise refuse(key, path, "must be <module>:<attribute> or <file.py>:<attribute>", example)
+    module = _file(key, path, _path_of(place)) if _is_file(place) else _module(key, path, place)
     try:
-        module = pkgutil.resolve_name(f"{module_name}:")
-    except ERRORS as error:
-        raise _not_imported(key, path, module_name, error) from error
-    try:
-        return pkgutil.resolve_name(path)
+        return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        raise refuse(key, path, f"module {module_name} ({module.__file__}) has no {attribute}") from error
+        what = module.__name__ if module.__file__ is None else f"{module.__name__} ({module.__file__})"
+        raise refuse(key, path, f"module {what} has no {attribute}") from error
+
+
+def module_of(path: str) -> str:
+    """Return the name of the module that `load` imports for `path`."""
+    place, _, _ = path.rpartition(":")
+    return _path_of(place).stem if _is_file(place) else place
 
 
 def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
@@ -48,8 +56,43 @@ def describe(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _not_imported(key: str, path: str, module_name: str, error: BaseException) -> UserError:
-    if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-        remedy = f"install it or start in its folder, not {os.getcwd()}"
-        return refuse(key, path, f"no module {error.name}", remedy)
-    return refuse(key, path, f"importing {module_name} raised {describe(error)}")
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place
+
+
+def _path_of(place: str) -> Path:
+    return Path(place).expanduser().absolute()
+
+
+def _module(key: str, path: str, name: str) -> ModuleType:
+    _importable(Path.cwd())
+    return _imported(key, path, name)
+
+
+def _file(key: str, path: str, file: Path) -> ModuleType:
+    """Import a file under its own name, so that worker processes find it, too."""
+    if not file.is_file():
+        raise refuse(key, path, f"no file {file}")
+    if not file.name.endswith(".py") or "." in file.stem:
+        raise refuse(key, path, "must be a file of Python with no other dot in its name, as in nets.py")
+    _importable(file.parent)
+    module = _imported(key, path, file.stem)
+    if module.__file__ is None or not file.samefile(module.__file__):
+        other = f"another module has the name {file.stem}: {module.__file__}"
+        raise refuse(key, path, other, "rename the file")
+    return module
+
+
+def _importable(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _imported(key: str, path: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ERRORS as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            remedy = f"install it or start in its folder, not {os.getcwd()}"
+            raise refuse(key, path, f"no module {error.name}", remedy) from error
+        raise refuse(key, path, f"importing {name} raised {describe(error)}") from error

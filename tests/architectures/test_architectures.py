@@ -202,7 +202,7 @@ REFUSED = {
     "typo": (TorchvisionNetwork(name="resnt18"), RGB, "name=resnt18: .* did you mean .*resnet18"),
     "grey": (TorchvisionNetwork(name="resnet18"), GREY, "dataset.channels=1: .* set dataset.channels=3"),
     "small": (TorchvisionNetwork(name="alexnet"), RGB, "dataset.image_size=32: does not fit .*alexnet"),
-    "fused": (TorchvisionNetwork(name="vit_b_16"), (3, 224, 224), "no gradient of a gradient"),
+    "patches": (TorchvisionNetwork(name="vit_b_16"), (3, 40, 40), "dataset.image_size=40: does not fit"),
     "hard": (TorchvisionNetwork(name="mobilenet_v3_small"), RGB, "no gradient of a gradient"),
 }
 
@@ -268,13 +268,14 @@ def test_the_users_network(name: str) -> None:
 
 @pytest.mark.usefixtures("user_code")
 @pytest.mark.parametrize(("path", "message"), [
-    ("user_networks", "architecture.path=user_networks: must be <module>:<attribute>"),
+    ("user_networks", "architecture.path=user_networks: must be <module>:<attribute> or"),
     ("user_nowhere:Net", "no module user_nowhere; install it or start in its folder"),
     ("user_broken:Net", "importing user_broken raised ModuleNotFoundError.*user_missing_dependency"),
     ("user_networks:Nett", "has no Nett"),
-    ("user_networks:broken", "user_networks:broken raised KeyError: 'lost'"),
+    ("user_networks:broken", r"user_networks:broken\(\) raised KeyError: 'lost'"),
     ("user_networks:narrow", r"have shape \(2, 3\): must be \(2, 10\)"),
     ("user_networks:Pair", r"logits of 2 images have shape tuple: must be \(2, 10\)"),
+    ("user_networks:nn", "must be a class or a function"),
     ("user_networks:number", "returned a int: must return a torch.nn.Module"),
 ])  # fmt: skip
 def test_errors_in_the_users_network_are_one_line(path: str, message: str) -> None:

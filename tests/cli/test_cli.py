@@ -173,7 +173,7 @@ def corrupt_image(path: Path) -> None:
         (one_class, "only one class folder, 'a'"),
         (no_class, "no class folder"),
         (no_image, "a: a class without images"),
-        (corrupt_image, "3.png: not a readable image"),
+        (corrupt_image, "cannot be read: not of a known format: b/3.png"),
     ],
 )
 def test_a_spoilt_folder_of_images_is_told_in_one_line(spoil: Any, told: str, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ d architecture=imported architecture.path=leaves:Net -> importing leaves raised 
 d architecture=imported architecture.path=  -> architecture.path=: is empty
 d architecture=imported                     -> architecture.path=???: must be given
 d architecture=torchvision architecture.name=resnet19 dataset.channels=3 -> no such network
-d architecture=torchvision architecture.name=vit_b_16 dataset.channels=3 -> has no gradient of a gradient
+d architecture=torchvision architecture.name=mobilenet_v3_small dataset.channels=3 -> has no gradient of
 d architecture=torchvision architecture.name=resnet18 -> needs RGB images
 d architecture=convnet architecture.depth=9 -> architecture=convnet halves images 9 times
 d architecture=convnet architecture.norm=group architecture.width=6 -> must be a multiple of 4
@@ -215,7 +215,7 @@ e artifact=a,b                              -> must be one file
 
 #: Command lines whose error is in what the user's code or files hold: exit code 1, and the run says so.
 FAILED = f"""
-d {IMPORTED}:leaves       -> odd:leaves raised SystemExit: 0
+d {IMPORTED}:leaves       -> raised SystemExit: 0
 d {IMPORTED}:presses      -> odd:presses raised KeyboardInterrupt
 d {IMPORTED}:number       -> odd:number raised TypeError
 d {IMPORTED}:far          -> the highest label is 1000000000000, and there are 16 images
@@ -224,7 +224,7 @@ d {IMPORTED}:no_test      -> class '2' has no test image
 d {IMPORTED}:no_train     -> class '1' has no train image
 d {IMPORTED}:empty        -> no train images
 d {IMPORTED}:two {LEAVES} -> the run was ended by sys.exit(0)
-d architecture=imported architecture.path=odd:leaves -> odd:leaves raised SystemExit: 0
+d architecture=imported architecture.path=odd:leaves -> raised SystemExit: 0
 """
 
 #: Those that run to the end: exit code 0.

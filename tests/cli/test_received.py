@@ -74,14 +74,26 @@ def test_only_the_keys_of_an_experiment_are_taken_from_a_record(
     assert not (tmp_path / "ran").exists()
 
 
-def test_code_in_a_record_must_be_typed(received: Path, tmp_path: Path) -> None:
-    record(received, *SMALL, *CODE)
-    again = f"type cd {received}; distill resume={received} {' '.join(CODE)}"
-    for typed, folder in (([], tmp_path), ([], received), (CODE[:1], received), (CODE, tmp_path)):
+@pytest.mark.parametrize("place", ["payload", "payload.py", "./payload.py", "{folder}/payload.py"])
+def test_code_in_a_record_must_be_typed(place: str, received: Path, tmp_path: Path) -> None:
+    code = [*CODE[:1], f"architecture.path={place.format(folder=received)}:Net"]
+    record(received, *SMALL, *code)
+    again = f"type cd {received}; distill resume={received} {' '.join(code)}"
+    for typed, folder in (([], tmp_path), ([], received), (code[:1], received), (code, tmp_path)):
         ended = distill(f"resume={received}", *typed, folder=folder)
         refused(ended, again if folder == tmp_path else again.partition("; ")[2])
     assert not (tmp_path / "ran").exists()
-    assert distill(f"resume={received}", *CODE, folder=received).code == 0
+    if place == "payload.py":
+        assert distill(f"resume={received}", *code, folder=received).code == 0
+        assert (tmp_path / "ran").exists()
+
+
+def test_arguments_of_code_in_a_record_must_be_typed(received: Path, tmp_path: Path) -> None:
+    given = "architecture.arguments={classes: 10}"
+    record(received, *SMALL, *CODE, given)
+    refused(distill(f"resume={received}", *CODE, folder=received), given)
+    assert not (tmp_path / "ran").exists()
+    assert distill(f"resume={received}", *CODE, given, folder=received).code == 0
     assert (tmp_path / "ran").exists()
 
 

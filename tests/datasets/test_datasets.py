@@ -22,7 +22,6 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, convert, moments
 from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
-from dataset_distillation.datasets.image_folder import ImageFolder, _samples
 from dataset_distillation.datasets.imported import Imported
 from dataset_distillation.datasets.splits import stratified
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
@@ -356,121 +355,6 @@ def test_real_data(name: str, capfd: pytest.CaptureFixture) -> None:
     assert data.specification.std == pytest.approx(std, abs=1e-4)
     assert name != "CIFAR10" or data.specification.class_names[6] == "frog"
     assert capfd.readouterr().err == ""
-
-
-# --- image_folder ---
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Ten red images of a cat, ten blue ones of a dog, of unequal sizes and modes."""
-    for name, colour in (("cat", (255, 0, 0)), ("dog", (0, 0, 255))):
-        (tmp_path / "tree" / name).mkdir(parents=True)
-        for index in range(10):
-            image = Image.new("RGB", (20 + index, 12), colour)
-            mode = ("RGB", "RGBA", "P")[index % 3]
-            image.convert(mode).save(tmp_path / "tree" / name / f"{index}.png")
-    return tmp_path / "tree"
-
-
-def test_one_tree_is_split(tree: Path) -> None:
-    given = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    data = ImageFolder(name="pets", path=str(tree), channels=3, image_size=8, **given).load(0)
-    assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
-    assert data.specification.class_names == ("cat", "dog")
-    assert torch.bincount(data.test.labels).tolist() == [2, 2]
-    for split in (data.train, data.validation, data.test):
-        assert torch.equal(split.images[:, 0, 0, 0] == 255, split.labels == 0)
-        assert torch.equal(split.images[:, 2, 7, 7] == 255, split.labels == 1)
-
-
-def test_train_and_test_folders_are_used(tree: Path) -> None:
-    (tree.parent / "both").mkdir()
-    for part in ("train", "test"):
-        (tree.parent / "both" / part).symlink_to(tree)
-    raw = ImageFolder(path=str(tree.parent / "both"), channels=1, image_size=8).read()
-    assert len(raw.train[1]) == len(raw.test[1]) == 20
-    assert raw.train[0].shape == (20, 1, 8, 8)
-    assert raw.train[0][0].unique().tolist() == [76]  # red's luma
-    given = {"mean": [0.5], "std": [0.5], "channels": 1, "image_size": 8}
-    whole = ImageFolder(path=str(tree.parent / "both"), **given).load(0).test
-    (tree.parent / "both" / "train").unlink()
-    alone = ImageFolder(path=str(tree.parent / "both"), **given).load_test(0).test
-    assert torch.equal(alone.labels, whole.labels)
-    assert torch.equal(alone.images, whole.images)
-
-
-def test_errors_of_image_folders(tree: Path) -> None:
-    def message(path: Path = tree) -> str:
-        return error_of(ImageFolder(path=str(path), channels=3, image_size=8))
-
-    with pytest.raises(ConfigError, match="nowhere: no such folder"):
-        ImageFolder(path=str(tree / "nowhere"))
-    assert "no class folder" in message(tree / "cat")
-    (tree / "only" / "cat").mkdir(parents=True)
-    assert "only one class folder, 'cat'" in message(tree / "only")
-    assert f"{tree / 'only'}: a class without images" in message()
-    (tree / "only" / "cat").rmdir()
-    Image.new("RGB", (9, 9)).save(tree / "only" / "one.png")
-    assert "class 'only' has fewer than 2 images" in message()
-    (tree / "only" / "two.png").write_bytes((tree / "only" / "one.png").read_bytes()[:40])
-    assert f"{tree / 'only' / 'two.png'}: not a readable image" in message()
-    with pytest.raises(ConfigError, match=r"dataset\.test=2: must lie between 0 and 1"):
-        ImageFolder(path="x", test=2)
-
-
-def test_train_and_test_must_have_the_same_classes(tree: Path) -> None:
-    (tree.parent / "both").mkdir()
-    (tree.parent / "both" / "train").symlink_to(tree)
-    for name in ("cat", "fox"):
-        (tree.parent / "both" / "test" / name).mkdir(parents=True)
-        Image.new("RGB", (9, 9)).save(tree.parent / "both" / "test" / name / "1.png")
-    message = error_of(ImageFolder(path=str(tree.parent / "both"), channels=3, image_size=8))
-    assert "only one has dog, fox" in message
-
-
-def test_a_link_gives_no_class_the_images_of_another(tree: Path) -> None:
-    def message() -> str:
-        return error_of(ImageFolder(path=str(tree), channels=3, image_size=8))
-
-    for target in (tree, tree.parent, tree / "dog", tree / "cat"):
-        (link := tree / "dog" / "link").symlink_to(target, target_is_directory=True)
-        assert "the same folder as" in message()
-        assert message().endswith("; remove the link")
-        link.unlink()
-    # A folder elsewhere is nobody else's.
-    (tree / "dog").rename(tree.parent / "elsewhere")
-    (tree / "dog").symlink_to(tree.parent / "elsewhere")
-    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "channels": 3, "image_size": 8}
-    assert len(ImageFolder(path=str(tree), **given).read().train[1]) == 16
-
-
-def test_the_images_are_those_of_torchvision_in_its_order(tree: Path) -> None:
-    from torchvision.datasets import ImageFolder as Theirs
-
-    for name in ("a", "b/c", "B"):
-        (tree / "cat" / name).mkdir(parents=True)
-        for image in ("2.PNG", "10.jpg", "x.txt"):
-            (tree / "cat" / name / image).touch()
-    theirs = Theirs(str(tree), allow_empty=True)
-    assert _samples(tree) == (theirs.samples, theirs.classes)
-
-
-def test_a_name_in_another_encoding_is_shown_escaped(tree: Path) -> None:
-    os.rename(tree / "cat", os.fsencode(tree) + b"/caf\xe9")
-    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "channels": 3, "image_size": 8}
-    assert ImageFolder(path=str(tree), **given).load(0).specification.class_names == (r"caf\udce9", "dog")
-
-
-@pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b""])
-def test_only_formats_of_images_are_read(content: bytes, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow would run a program, Ghostscript, for PostScript, whatever a file is called."""
-    monkeypatch.setattr(subprocess, "Popen", None)
-    (tree / "cat" / "0.png").write_bytes(content)
-    told = error_of(ImageFolder(path=str(tree), channels=3, image_size=8))
-    assert (
-        told == f"{tree / 'cat' / '0.png'}: not a readable image (not of a known format); repair or remove it"
-    )
 
 
 # --- imported ---

@@ -24,7 +24,7 @@ from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation import baselines, comparison, real_sets, selection
 from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import confusion, held_out
-from dataset_distillation.evaluation.options import BASELINES, Evaluation
+from dataset_distillation.evaluation.options import BASELINES, MATCHING, Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
@@ -70,7 +70,7 @@ def pixels_of(problem: Problem, label: int) -> Tensor:
 
 
 def test_every_name_has_its_function() -> None:
-    assert tuple(baselines.BASELINES) == (*BASELINES, "closed_form")
+    assert set(baselines.BASELINES) == {*BASELINES, *MATCHING, "closed_form"}
 
 
 def test_k_means_is_that_of_scikit_learn(problem: Problem) -> None:

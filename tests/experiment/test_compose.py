@@ -14,12 +14,13 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("experiment", "hydra", "wandb")
+    if path.parent.name not in ("experiment", "hydra", "training", "wandb")  # training: of distill-evaluate
 )
 
 #: What a choice needs beside the defaults.
 NEEDED = {
     "dataset=image_folder": [f"dataset.path={CONF}", "architecture=convnet"],
+    "dataset=huggingface": [f"dataset.path={CONF}", "architecture=convnet"],
     "dataset=imported": ["dataset.path=support.experiments:never_called", "architecture=convnet"],
     "dataset=torchvision": ["dataset.name=FashionMNIST", "architecture=convnet"],
     "dataset=linear_regression": [

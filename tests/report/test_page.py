@@ -24,7 +24,7 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import MOST, visible
 from dataset_distillation.errors import UserError
 from dataset_distillation.objectives import Metric
-from dataset_distillation.report import charts, drawing, page, table
+from dataset_distillation.report import charts, drawing, page, sweep_page, table
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.numbers import about
 from dataset_distillation.report.runs import RecordedRun
@@ -48,7 +48,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "2").mkdir()
     (folder / "2" / "result.json").write_text(json.dumps(failed))
     (folder / "3").mkdir()
-    page.write_sweep(folder)
+    sweep_page.write_sweep(folder)
     return folder
 
 
@@ -216,17 +216,58 @@ def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
 
 def test_the_page_of_baselines_alone(alone: Path) -> None:
     shown = " ".join(html.unescape(text(alone)).split())
-    assert sections(alone) == {"table", "distribution", "confusion", "cost", "provenance"}
+    assert sections(alone) == {"table", "distribution", "cost", "provenance"}
     assert "No distilled data: other ways to train" in shown
     assert "distilled − this" not in shown
     assert [line[-2:] for line in cells(alone)] == [["rate 0.03 × 3 epochs", "1.5"]] * 2
+
+
+def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path) -> None:
+    ours = np.array([0.3, 0.5])
+    for name, gain in (("worse", 0.1), ("better", -0.1)):
+        rows = [row("distilled", ours), row("random_real", ours + gain, ours)]
+        page.write_run(write_run(tmp_path / name, evaluation=rows))
+    assert '<p class="warn">The distilled data are worse than random real images: distil for more' in text(
+        tmp_path / "worse"
+    )
+    assert 'class="warn"' not in text(tmp_path / "better")
+
+
+def test_one_known_network_has_no_distribution(tmp_path: Path) -> None:
+    page.write_run(write_run(tmp_path, evaluation=[row("distilled", np.array([0.9]))]))
+    assert "distribution" not in sections(tmp_path)
+
+
+def test_a_multirun_says_what_its_jobs_have_in_common(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / "s1" / str(seed), overrides=[f"seed={seed}"])
+    sweep_page.write_sweep(tmp_path / "s1")
+    shown = html.unescape(text(tmp_path / "s1"))
+    assert '<span class="muted">· mnist · lenet · random · standard · s1</span>' in shown
+
+
+def test_a_grid_of_images_and_steps_is_a_heat_map(tmp_path: Path) -> None:
+    """Of means over the seeds; a point that was not run is empty."""
+    runs = [(1, 1, 0.2), (1, 5, 0.4), (2, 1, 0.3), (2, 1, 0.5)]
+    for job, (images, steps, accuracy) in enumerate(runs):
+        asked = [f"distilled.images_per_class={images}", f"distilled.steps={steps}", f"seed={job}"]
+        config = {"distilled": {"images_per_class": images, "steps": steps}}
+        rows = [row("distilled", np.array([accuracy])), row("random_real", np.array([0.1]))]
+        write_run(tmp_path / str(job), overrides=asked, config=config, evaluation=rows)
+    sweep_page.write_sweep(tmp_path)
+    shown = text(tmp_path)
+    [heat] = [
+        chart for chart in re.findall(r"<svg.*?</svg>", shown, re.DOTALL) if "images per class" in chart
+    ]
+    assert 'aria-label="test accuracy, % over images per class and step and steps"' in heat
+    assert re.findall(r">([\d.]+)</text>", heat) == ["1", "2", "1", "5", "20", "40", "40"]
 
 
 def test_a_multirun_of_evaluations_has_its_baselines(tmp_path: Path) -> None:
     for job, architecture in enumerate(("mlp", "linear")):
         overrides = [f"architecture={architecture}"]
         write_run(tmp_path / str(job), **judged(overrides=overrides))
-    page.write_sweep(tmp_path)
+    sweep_page.write_sweep(tmp_path)
     assert [re.sub("<.*?>", "", name) for name in re.findall(r"<th\b.*?>(.*?)</th>", text(tmp_path))] == [
         "job", "architecture", "test", "", "min", "random real", "seconds", "status",
     ]  # fmt: skip
@@ -257,7 +298,7 @@ def test_the_reports_say_how_settings_were_chosen(selection: str, tmp_path: Path
     for job, rows in enumerate(([ours], [ours, row("random_real", np.array([0.4]))])):
         changes = {"selection": selection, "evaluation": rows, "choices": choices}
         write_run(tmp_path / "sweep" / str(job), **changes)
-    page.write_sweep(tmp_path / "sweep")
+    sweep_page.write_sweep(tmp_path / "sweep")
     said = protocol(
         Result.model_validate({"selection": selection, "evaluation": [row("random_real", np.array([0.4]))]})
     )
@@ -342,7 +383,7 @@ def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
     for seed, values in accuracies.items():
         changes = {"evaluation": [row("distilled", values)], "overrides": [f"seed={seed}"]}
         found.append((10, RecordedRun(write_run(tmp_path / str(seed), **changes))))
-    [line] = page._series(found, [], Metric("accuracy"))
+    [line] = sweep_page._series(found, [], Metric("accuracy"))
     together = 100 * np.concatenate(list(accuracies.values()))
     np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std(ddof=1)])
 

@@ -67,7 +67,7 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     run(tmp_path / "b" / "deep" / "fixed", "mnist_fixed_100", evaluation=[row("distilled", ours[:1])])
     run(tmp_path / "other", "mnist_fixed_10", evaluation=[row("distilled", ours)])
     written = main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
-    assert {path.name for path in written} == {"paper.md"} | {
+    assert {path.name for path in written} == {"opening.md", "summary.md", "paper.md"} | {
         f"{name}.png" for name in ("table1", "table2", "table3", "figure4", "figure5", "figure6")
     }
     found = lines(tmp_path / "out")
@@ -77,9 +77,24 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "paper.md").read_text()
     assert "(../a/new)" in text
     assert "(../a/old)" not in text
-    for path in written[1:]:
+    for path in written[3:]:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
+
+
+def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> None:
+    """The mean of the seeds' means; the root of the mean variance within them; the std between the means."""
+    for seed, (low, high) in enumerate([(0.80, 0.90), (0.70, 0.90), (0.60, 0.60)]):
+        rows = [row("distilled", np.array([low, high])), row("random_real", np.array([low]))]
+        for again in ("first", "last"):  # of two runs of a seed, one counts
+            config = {"seed": seed, "distilled": {"steps": 10}}
+            run(tmp_path / f"{seed} {again}", "mnist_random_100", evaluation=rows, config=config)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    within = np.sqrt(np.mean([np.var([80, 90], ddof=1), np.var([70, 90], ddof=1), 0]))
+    between = np.std([85, 80, 60], ddof=1)
+    found = lines(tmp_path / "out")["MNIST, ours"]
+    assert found[1] == f"**75.0 ± {within:.1f} (3 seeds: ± {between:.1f})**"
+    assert found[2] == f"**70.0 (3 seeds: ± {np.std([80, 70, 60], ddof=1):.1f})**"
 
 
 @pytest.mark.parametrize(

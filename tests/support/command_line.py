@@ -44,6 +44,16 @@ def distill_pretrain(*arguments: str, folder: Path) -> Ended:
     return _typed("distill-pretrain", cli.pretrain, arguments, folder, keep_environment=False)
 
 
+def distill_import(*arguments: str, folder: Path) -> Ended:
+    """`distill-import <arguments>`, typed in `folder`."""
+    return _typed("distill-import", cli.import_set, arguments, folder, keep_environment=False)
+
+
+def distill_export(*arguments: str, folder: Path) -> Ended:
+    """`distill-export <arguments>`, typed in `folder`."""
+    return _typed("distill-export", cli.export_set, arguments, folder, keep_environment=False)
+
+
 def distill_status(*arguments: str, folder: Path) -> Ended:
     """`distill-status <arguments>`, typed in `folder`."""
     return _typed("distill-status", cli.status, arguments, folder, keep_environment=False)

@@ -60,7 +60,7 @@ class Architecture:
         """Raise ConfigError if images of `shape` (channels, height, width) do not fit this network."""
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return a network from images (n, *shape) to logits (n, classes)."""
+        """Return a network from images (n, channels, height, width) to logits (n, classes)."""
         raise NotImplementedError
 
     def number_of_weights(self, shape: tuple[int, int, int], classes: int) -> int:
@@ -148,6 +148,33 @@ def stateless(network: nn.Module) -> nn.Module:
         elif isinstance(module, (*dropouts, StochasticDepth)):
             module.p = 0.0
     return network.eval()  # for dropout that is a function, too
+
+
+def changes(network: nn.Module) -> list[str]:
+    """Return what `stateless` has changed in `network`, for its author."""
+    kinds = [type(module) for module in network.modules()]
+    told = []
+    if norms := sum(issubclass(kind, batch_norms()) for kind in kinds):
+        use = "in training the statistics of each batch, in tests those of the images it was trained on"
+        told.append(f"BatchNorm ({norms} layers) uses {use}")
+    if dropouts := sum("Dropout" in kind.__name__ or kind.__name__ == "StochasticDepth" for kind in kinds):
+        told.append(f"dropout ({dropouts} layers) is off")
+    return told
+
+
+def ends_in_softmax(network: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether the outputs for images of `shape` are probabilities: positive, with the sum 1.
+
+    A log-softmax does no harm: the cross-entropy of its outputs is that of its inputs.
+    """
+    import torch
+
+    like = next(network.parameters())
+    images = torch.linspace(-2, 2, 2 * shape[0] * shape[1] * shape[2]).view(2, *shape).to(like)
+    with torch.no_grad():
+        outputs = network(images)
+    sums = outputs.sum(1)
+    return outputs.shape[1] > 1 and bool(outputs.min() >= 0) and torch.allclose(sums, torch.ones_like(sums))
 
 
 def check_logits(name: str, logits: object, classes: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.architectures import Architecture, WeightScheme, stateless
 from dataset_distillation.errors import refuse
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 #: Networks that cannot be unrolled, by the start of their names, and the reason.
 UNFIT = {
-    "vit_": "its fused attention has no gradient of a gradient",
-    "maxvit": "its fused attention has no gradient of a gradient",
     "mobilenet_v3": "its hard sigmoid has no gradient of a gradient",
     "googlenet": "it has several outputs",
     "inception_v3": "it has several outputs",
@@ -79,4 +77,9 @@ class TorchvisionNetwork(Architecture):
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torchvision import models
 
-        return stateless(models.get_model(self.name, weights=None, num_classes=classes))
+        size: dict[str, Any] = {}  # that of the images, where the network depends on it
+        if self.name.startswith("vit_"):
+            size["image_size"] = shape[1]
+        elif self.name.startswith("maxvit"):
+            size["input_size"] = shape[1:]
+        return stateless(models.get_model(self.name, weights=None, num_classes=classes, **size))

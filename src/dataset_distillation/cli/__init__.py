@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataset_distillation.run.interruption import program_ended_by_signals
 
-__all__ = ["distill", "evaluate", "pretrain", "report", "status"]
+__all__ = ["distill", "evaluate", "export_set", "import_set", "pretrain", "report", "status"]
 
 
 def distill() -> None:
@@ -48,3 +48,19 @@ def status() -> None:
         from dataset_distillation.cli import progress
 
         progress.main()
+
+
+def import_set() -> None:
+    """`distill-import`: a set that another project has released, as an artifact."""
+    with program_ended_by_signals():
+        from dataset_distillation.cli import exchange
+
+        exchange.import_set()
+
+
+def export_set() -> None:
+    """`distill-export`: an artifact as files that need none of our code."""
+    with program_ended_by_signals():
+        from dataset_distillation.cli import exchange
+
+        exchange.export_set()

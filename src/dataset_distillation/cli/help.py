@@ -58,6 +58,8 @@ usage: distill-evaluate artifact=<distilled.safetensors> [group=choice] [group.k
 examples:
   distill-evaluate artifact=outputs/demo/distilled.safetensors init=random baselines=all
   distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random architecture=lenet,mlp,convnet
+  distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random training=ours,dc,dsa
+  distill-evaluate artifact=outputs/demo/distilled.safetensors init=random explain=true
   distill-evaluate artifact=outputs/demo/distilled.safetensors training.order=shuffled training.epochs=20
   distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\
       training.learning_rate=0.001 training.batch_size=10 training.epochs=100
@@ -65,16 +67,25 @@ examples:
 The config is the one that the artifact was made with. A group on the command line has its values from conf/
 instead, as trainer and logger always have. Without baselines only the test set is read.
 `distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has the keys that `distill`
-does not have. --version shows the version of the program.\
+does not have. --version shows the version of the program.
+
+training: how networks are trained on the artifact
 """
 
 
 def help_page() -> str:
     lines = []
     for group in GROUP_NAMES:
-        lines.append(f"\n{group}")
-        lines += [f"  {choice:<20} {what}" for choice, what in choices(group).items()]
+        lines += [f"\n{group}", *_described(group)]
     return HEAD + "\n".join(lines) + "\n" + TAIL
+
+
+def evaluate_page() -> str:
+    return EVALUATE + "\n".join(_described("training"))
+
+
+def _described(group: str) -> list[str]:
+    return [f"  {choice:<20} {what}" for choice, what in choices(group).items()]
 
 
 def answer(page: Callable[[], str]) -> None:

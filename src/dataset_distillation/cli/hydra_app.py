@@ -18,7 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dataset_distillation.cli.help import EVALUATE, answer, help_page
+from dataset_distillation.cli.help import answer, evaluate_page, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
@@ -108,7 +108,7 @@ def evaluate() -> None:
         experiment_config.register(Evaluate)
         of_artifact.register(arguments)
 
-    enter(evaluation_job, lambda: EVALUATE, register)
+    enter(evaluation_job, evaluate_page, register)
 
 
 def enter(job: Callable[[], Any], page: Callable[[], str], register: Callable[[list[str]], None]) -> NoReturn:
@@ -170,7 +170,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
     if code != 0 and not sweep.started():
         sweep.withdraw()
         return code
-    from dataset_distillation.report import page, table
+    from dataset_distillation.report import sweep_page, table
 
     interrupted = code in (INTERRUPTED, TRY_AGAIN)
     if not interrupted:
@@ -178,7 +178,7 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
             sweep.wait()
     sweep.end(interrupted)
     finished = table.show_sweep(sweep.folder)
-    make_page(page.write_sweep, sweep.folder)
+    make_page(sweep_page.write_sweep, sweep.folder)
     if interrupted:
         print(f"{program()}: {sweep.what_next()}", file=sys.stderr)
     return code or int(not finished)

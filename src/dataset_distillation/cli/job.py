@@ -15,9 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dataset_distillation.datasets.data import title
 from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
-from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
@@ -73,7 +74,9 @@ def _result(config: DictConfig, run: Run) -> Result:
 
     try:
         with interruptible():
-            write(run.folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
+            choices = " ".join(f"{group}={choice}" for group, choice in run.choices.items())
+            text = f"# {choices}\n{OmegaConf.to_yaml(config, resolve=True)}"
+            write(run.folder / CONFIG, text.encode())
             run.keep_changes()
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 processes.check(config.trainer.devices)
@@ -95,7 +98,7 @@ def _told(result: Result, run: Run) -> float | None:
     from dataset_distillation.report.methods import show_methods
 
     if result.evaluation:
-        show_methods(result, run.choices["dataset"])
+        show_methods(result, title(run.config["dataset"]))
     make_page(page.write_run, run.folder)
     if result.signal:
         log.error("interrupted (%s); to resume: %s", result.signal, _resuming(run.folder))
@@ -157,7 +160,7 @@ def chosen(by_group: Any) -> dict[str, str]:
         if not isinstance(by_group.get(group), str):
             raise ConfigError(f"{group}: must be one of {', '.join(choices(group))}")
     nested = [group for group in by_group if "@" in group]  # dataset@init.source
-    return {group: choice for group in (*GROUP_NAMES, *nested) if (choice := by_group.get(group))}
+    return {group: choice for group in (*EVALUATE_GROUPS, *nested) if (choice := by_group.get(group))}
 
 
 def make_page(write: Callable[[Path], Path], folder: Path) -> None:

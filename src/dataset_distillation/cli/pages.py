@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
 
 def pages(folder: Path) -> list[Path]:
     """Write the page of a run, or the pages of a multirun and its jobs; return the files."""
-    from dataset_distillation.report import page
+    from dataset_distillation.report import page, sweep_page
     from dataset_distillation.report.runs import jobs
 
     if is_run(folder):
@@ -65,7 +65,7 @@ def pages(folder: Path) -> list[Path]:
     except UserError as error:
         hint = "use --output=FOLDER to make the paper's tables from all runs below it"
         raise UserError(f"{folder}: neither a run nor a multirun; {hint}") from error
-    files = [page.write_sweep(folder)]
+    files = [sweep_page.write_sweep(folder)]
     for run in started:
         try:
             files += [page.write_run(run.path)] if is_run(run.path) else []

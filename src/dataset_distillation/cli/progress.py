@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="repeat until the multirun ends")
     parser.add_argument("--version", action="version", version=version_line())
     arguments = parser.parse_args()
-    from dataset_distillation.report import page, table
+    from dataset_distillation.report import sweep_page, table
 
     try:
         with interruptible():
@@ -30,6 +30,6 @@ def main() -> None:
                 time.sleep(5)
                 print("\033[2J\033[H", end="")
             table.sweep(arguments.sweep)
-            page.write_sweep(arguments.sweep)
+            sweep_page.write_sweep(arguments.sweep)
     except UserError as error:
         sys.exit(complain(error))

@@ -13,11 +13,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from dataset_distillation.errors import UserError, program, refuse
-from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
+
+#: Where the values of a choice may go, if not to its group: dataset@init.source.
+PACKAGES = (None, "init.source", "training.optimizer", "training.augmentation")
 
 #: `${`, unless it is escaped; it could read this machine's environment.
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
@@ -74,14 +77,14 @@ def _importing(path: Path, overrides: list[str]) -> list[str]:
 
 def _parsed(path: Path, text: str) -> tuple[str, Any]:
     """Return the place in the config that an override sets, and its value."""
-    known = {*GROUP_NAMES, *(f.name for f in fields(Evaluate))}
+    known = {*EVALUATE_GROUPS, *(f.name for f in fields(Evaluate))}
     try:
         override = OverridesParser.create().parse_override(text)
         group, value = override.key_or_group, override.value()
-        named = group in GROUP_NAMES and value is not None and not isinstance(value, dict)
+        named = group in EVALUATE_GROUPS and value is not None and not isinstance(value, dict)
         if INTERPOLATION.search(text):
             raise ValueError("an interpolation, and files hold values; type the command of the run again")
-        if group.split(".")[0] not in known or override.package not in (None, "init.source"):
+        if group.split(".")[0] not in known or override.package not in PACKAGES:
             raise ValueError("not a key of an experiment")
         if named and value not in choices(group):
             raise ValueError(f"not a choice of {group}")

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import splits
 from dataset_distillation.datasets.conversion import convert, moments
-from dataset_distillation.datasets.data import Data, Identities, Raw, Specification, Split, TensorSplit
+from dataset_distillation.datasets.data import (
+    Data,
+    Identities,
+    Raw,
+    Sets,
+    Specification,
+    Split,
+    TensorSplit,
+    title,
+)
 from dataset_distillation.datasets.whitening import ZCA, Whitening
 from dataset_distillation.errors import UserError, check_counts, count, member, positive, printable, refuse
 from dataset_distillation.randomness import stream
@@ -76,6 +85,11 @@ class Dataset:
         positive("dataset.regularization", self.regularization)
 
     @property
+    def title(self) -> str:
+        """The name in tables and pages."""
+        return title(vars(self))
+
+    @property
     def numbers(self) -> bool:
         """Whether the labels are numbers, float (N, 1), instead of classes."""
         return False
@@ -95,17 +109,21 @@ class Dataset:
     def load(self, seed: int) -> Data:
         """Read, describe and split the dataset; its images are `channels` × `image_size` × `image_size`.
 
-        The validation split is drawn from the train set, stratified by class, as `split_seed` says.
+        The validation split is drawn from the train set, stratified by class, as `split_seed` says, unless
+        the source has one.
 
         Raises UserError if the images or labels cannot be read or are not as they should be.
         """
-        train, test, checksum = self.splits()
+        train, test, checksum, validation, skipped = self.splits()
+        if validation is not None:
+            return Data(train.specification, train, validation, test, checksum, skipped)
         draw = self.split_stream(seed).initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
         remaining, held_out = splits.stratified(
             train.labels, self.validation, draw, "dataset.validation", class_names
         )
-        data = Data(train.specification, train.subset(remaining), train.subset(held_out), test, checksum)
+        held = train.subset(held_out)
+        data = Data(train.specification, train.subset(remaining), held, test, checksum, skipped)
         return self.whitened(data)
 
     def whitened(self, data: Data) -> Data:
@@ -121,7 +139,7 @@ class Dataset:
         train, validation, test = (
             replace(split, specification=specification) for split in (data.train, data.validation, data.test)
         )
-        return Data(specification, train, validation, test, data.checksum)
+        return Data(specification, train, validation, test, data.checksum, data.skipped)
 
     def split_stream(self, seed: int) -> torch.Generator:
         """Return what draws the validation split for a run or a pool of `seed`."""
@@ -136,45 +154,49 @@ class Dataset:
 
         if self.whitening != "none":
             return self.load(seed)
-
-        test = self.test_split()
+        test, skipped = self.test_split()
         if not self.numbers:
             splits.verify_labels(self.name, {"test": test.labels}, test.specification.class_names)
         empty = test.subset(torch.empty(0, dtype=torch.long))
-        return Data(test.specification, empty, empty, test, "")
+        return Data(test.specification, empty, empty, test, "", skipped)
 
-    def test_split(self) -> Split:
-        """Return the test split; a source that can read it without the train set does so."""
-        return self.splits()[1]
+    def test_split(self) -> tuple[Split, int]:
+        """Return the test split, and how many files were left out.
+
+        A source that can read it without the train set does so.
+        """
+        sets = self.splits()
+        return sets.test, sets.skipped
 
     def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
         """Return the test split of uint8 images of any size, if the mean and std need not be measured."""
         pixels = convert(images, self.channels, self.image_size, self.border)
         return TensorSplit(labels, self.specification(self.named(class_names), None), pixels)
 
-    def splits(self) -> tuple[Split, Split, str]:
-        """Return the train split with the validation images, the test split, and a checksum of both.
+    def splits(self) -> Sets:
+        """Return the train split, which has the validation images unless the source does, and the test split.
 
-        The checksum is that of the images and labels that `read` returns. A source whose images stay in their
-        files implements this method (see `image_files.py`) instead of `read`.
+        The checksum is that of the images and labels that `read` returns. A source whose images stay in
+        their files implements this method (see `image_files.py`) instead of `read`.
         """
         raw = self.read()
         raw = raw._replace(class_names=self.named(raw.class_names))
         splits.verify(self.name, raw)
-        images = [
-            convert(split[0], self.channels, self.image_size, self.border) for split in (raw.train, raw.test)
-        ]
-        specification = self.specification(raw.class_names, images[0])
-        train, test = (
-            TensorSplit(labels, specification, pixels)
-            for pixels, (_, labels) in zip(images, (raw.train, raw.test), strict=True)
-        )
-        return train, test, splits.checksum(raw)
+        pixels = {
+            part: convert(images, self.channels, self.image_size, self.border)
+            for part, (images, _) in raw.parts.items()
+        }
+        specification = self.specification(raw.class_names, pixels["train"])
+        parts = {
+            part: TensorSplit(labels, specification, pixels[part]) for part, (_, labels) in raw.parts.items()
+        }
+        return Sets(parts["train"], parts["test"], splits.checksum(raw), parts.get("validation"), raw.skipped)
 
     def identities(self) -> Identities:
         """Return a checksum of each image as `read` returns it; split, border, mean and std change none."""
         raw = self.read()
-        return Identities(splits.identities(raw.train[0]), splits.identities(raw.test[0]))
+        checksums = {part: splits.identities(images) for part, (images, _) in raw.parts.items()}
+        return Identities(checksums["train"] + checksums.get("validation", []), checksums["test"])
 
     def read(self) -> Raw:
         """Return the source's images, of any size. Raises UserError, with a one-line message, if it fails."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dataset_distillation.errors import FileError, short
 from dataset_distillation.files import opened
@@ -123,18 +123,37 @@ def opened_image(
 
     Raises FileError, with a message of one line, also if the image turns out to be damaged while it is used.
     """
-    from PIL import Image
-
     with opened(file, LARGEST) as content:
         try:
-            with Image.open(content, formats=formats) as image:
-                if image.width * image.height > pixels:
-                    raise ValueError(f"{image.width} × {image.height} pixels")
+            with recognized(content, formats, pixels) as image:
                 yield image
-        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            reason = "not of a known format" if isinstance(error, Image.UnidentifiedImageError) else reason
-            raise FileError(f"{file}: not a readable image ({short(reason)}); repair or remove it") from error
+        except Unreadable as error:
+            raise FileError(f"{file}: not a readable image ({error}); repair or remove it") from error
+
+
+class Unreadable(Exception):
+    """The content of a file is no image, or a damaged one; the message is the reason, in one line."""
+
+
+@contextmanager
+def recognized(
+    content: IO[bytes], formats: tuple[str, ...] = FORMATS, pixels: int = MOST_PIXELS
+) -> Iterator[Image.Image]:
+    """Open the image, of at most `pixels` pixels, that a file holds.
+
+    Raises Unreadable, also if the image turns out to be damaged while it is used.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(content, formats=formats) as image:
+            if image.width * image.height > pixels:
+                raise ValueError(f"{image.width} × {image.height} pixels")
+            yield image
+    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more for damaged files
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = "not of a known format" if isinstance(error, Image.UnidentifiedImageError) else reason
+        raise Unreadable(short(reason)) from error
 
 
 def moments(images: torch.Tensor) -> tuple[list[float], list[float]]:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset_distillation.datasets.whitening import ZCA
+from dataset_distillation.errors import printable
 
 if TYPE_CHECKING:
     import torch
 
 
 MOST_CLASSES = 100_000  # of a dataset
+MOST_COUNTED = 20  # classes in one line
+
+UNNAMED = ("images", "imported")  # the names that stand in conf/ for the user's own data
+
+
+def title(dataset: Mapping[str, Any]) -> str:
+    """Return the name of a dataset in tables and pages, from its options.
+
+    Data of the user that have no name have that of their folder, or the path of their function.
+    """
+    name, path = str(dataset.get("name", "")), dataset.get("path")
+    if name not in UNNAMED or not isinstance(path, str):
+        return printable(name)
+    own = path if ":" in path else Path(path).expanduser().absolute().resolve().name
+    return printable(own or name)
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,39 @@ class Data:
     validation: Split
     test: Split
     checksum: str  # SHA-256 of the train and test sets as the source provides them
+    skipped: int = 0  # files that could not be read and were left out
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def counts(self) -> Iterator[str]:
+        """Yield how many images of which classes the splits have, in lines; of many classes, the extremes."""
+        splits = {name: split for name, split in self.splits.items() if len(split)}
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        left_out = f"; {self.skipped:,} files were left out" if self.skipped else ""
+        names = self.specification.class_names
+        if any(split.labels.is_floating_point() for split in splits.values()):
+            yield f"{sizes} images with numbers{left_out}"
+            return
+        yield f"{sizes} images of {len(names):,} classes{left_out}"
+        for split, labeled in splits.items():
+            counts = labeled.labels.bincount(minlength=len(names)).tolist()
+            if len(names) <= MOST_COUNTED:
+                yield f"{split}: " + ", ".join(map("{} {:,}".format, names, counts))
+            else:
+                few, many = min(counts), max(counts)
+                yield f"{split}: {few:,} ({names[counts.index(few)]}) to {many:,} of a class"
+
+
+class Sets(NamedTuple):
+    """What a source is split into, before the validation split is cut from the train set."""
+
+    train: Split
+    test: Split
+    checksum: str  # as in `Data`
+    validation: Split | None = None  # that of the source, which is not cut then
+    skipped: int = 0  # files that could not be read and were left out
 
 
 class Raw(NamedTuple):
@@ -110,6 +161,14 @@ class Raw(NamedTuple):
     train: tuple[torch.Tensor, torch.Tensor]
     test: tuple[torch.Tensor, torch.Tensor]
     class_names: list[str]
+    validation: tuple[torch.Tensor, torch.Tensor] | None = None  # if the source has one
+    skipped: int = 0  # files that could not be read and were left out
+
+    @property
+    def parts(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The splits by their names."""
+        own = {"train": self.train, "test": self.test}
+        return own if self.validation is None else {**own, "validation": self.validation}
 
 
 class Identities(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import LARGEST, decoded, opened_image
-from dataset_distillation.datasets.data import Identities, Split
+from dataset_distillation.datasets.data import Identities, Sets, Split
 from dataset_distillation.datasets.splits import verify_labels
 from dataset_distillation.errors import FileError, NoFile, UserError, damaged, refuse
 from dataset_distillation.files import opened, read
@@ -110,7 +110,7 @@ class Files(Dataset):
         tree = self._tree()
         return self.classes(tree) if tree.is_dir() else []
 
-    def splits(self) -> tuple[Split, Split, str]:
+    def splits(self) -> Sets:
         """Return what `Dataset.splits` returns.
 
         Raises UserError naming the first file that is missing, empty, cut short or not an image.
@@ -120,17 +120,17 @@ class Files(Dataset):
         train, test = self._opened(tree, parts)
         names = train.specification.class_names
         verify_labels(self.name, {"train": train.labels, "test": test.labels}, names)
-        return train, test, _checksum(parts)
+        return Sets(train, test, _checksum(parts))
 
     def identities(self) -> Identities:
         tree = self._folder()
         parts = (self.samples(tree, part) for part in ("train", "test"))
         return Identities(*([f"{file.name} {box}".encode() for file, _, box in part] for part in parts))
 
-    def test_split(self) -> Split:
+    def test_split(self) -> tuple[Split, int]:
         tree = self._folder()
         [test] = self._opened(tree, [self.samples(tree, "test")])
-        return test
+        return test, 0
 
     def _tree(self) -> Path:
         return Path(self.root).expanduser() / self.tree

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Imported(Dataset):
-    """`path`, my_package.my_module:load, is called without arguments.
+    """`path`, my_package.my_module:load or my_file.py:load, is called without arguments.
 
     It returns ((train images, train labels), (test images, test labels)) and, optionally, a list of class
     names as a third item. Images: uint8 arrays or tensors (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3;

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.data import Data, Raw, Split, TensorSplit
+from dataset_distillation.datasets.data import Data, Raw, Sets, TensorSplit
 from dataset_distillation.datasets.splits import check_names, checksum, cut, numbered, verify_labels
 from dataset_distillation.errors import UserError, refuse
 
@@ -88,17 +88,17 @@ class InMemory(Dataset):
     def read(self) -> Raw:
         return self._raw
 
-    def splits(self) -> tuple[Split, Split, str]:
+    def splits(self) -> Sets:
         specification = self.specification(self.class_names, self._raw.train[0])
         train, test = (
             TensorSplit(labels, specification, own) for own, labels in (self._raw.train, self._raw.test)
         )
-        return train, test, checksum(self._raw)
+        return Sets(train, test, checksum(self._raw))
 
     def load(self, seed: int) -> Data:
         if not self.numbers:
             return super().load(seed)
-        train, test, content = self.splits()
+        train, test, content, *_ = self.splits()
         draw = self.split_stream(seed).initial_seed()
         remaining, held_out = _indices(len(train), self.validation, draw)
         return Data(train.specification, train.subset(remaining), train.subset(held_out), test, content)

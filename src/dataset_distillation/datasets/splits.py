@@ -61,19 +61,19 @@ def verify(name: str, raw: Raw) -> None:
     """Raise UserError unless images are uint8 and every label names a class that has images."""
     import torch
 
-    for split, (images, labels) in (("train", raw.train), ("test", raw.test)):
+    for split, (images, labels) in raw.parts.items():
         if len(images) != len(labels):
             numbers = f"{len(images)} {split} images with {len(labels)} labels"
             raise UserError(f"dataset {name}: {numbers}: must be equal")
         if images.dtype != torch.uint8:
             raise UserError(f"dataset {name}: {split} images are {images.dtype}: must be uint8, 0 to 255")
-    verify_labels(name, {"train": raw.train[1], "test": raw.test[1]}, raw.class_names)
+    verify_labels(name, {split: labels for split, (_, labels) in raw.parts.items()}, raw.class_names)
 
 
 def verify_labels(name: str, parts: dict[str, torch.Tensor], class_names: Sequence[str]) -> None:
     """Raise UserError unless every label names a class and every class has images in each part.
 
-    parts: the labels of the `train` and the `test` images, or of one of them.
+    parts: the labels of the images of each part, by the name of the part.
     """
     classes = len(class_names)
     for split, labels in parts.items():
@@ -125,9 +125,9 @@ def identities(images: torch.Tensor) -> list[bytes]:
 
 
 def checksum(raw: Raw) -> str:
-    """SHA-256 over the shapes and bytes of the images and labels of both splits."""
+    """SHA-256 over the shapes and bytes of the images and labels of all splits."""
     digest = hashlib.sha256()
-    for tensor in (*raw.train, *raw.test):
+    for tensor in (tensor for part in raw.parts.values() for tensor in part):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

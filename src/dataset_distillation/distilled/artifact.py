@@ -21,7 +21,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import ValidationError
 from pydantic_core import from_json
 from torch import Tensor, nn
 
@@ -29,8 +28,9 @@ from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.distilled.data import Batches, of_network, pixels
-from dataset_distillation.distilled.metadata import MOST_STEPS, Metadata
-from dataset_distillation.errors import FileError, damaged, first_problem
+from dataset_distillation.distilled.metadata import MOST_STEPS, check_metadata
+from dataset_distillation.distilled.published import published
+from dataset_distillation.errors import FileError, damaged
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import batch_norm, training
@@ -241,12 +241,17 @@ def _shape(shape: torch.Size | None) -> str:
     return "none" if shape is None else str(tuple(shape))
 
 
-def load_distilled(path: str | Path) -> DistilledSet:
+def load_distilled(path: str | Path, seed: int | None = None) -> DistilledSet:
     """Read the distilled dataset in `path`, a file of `DistilledSet.save`; no code of the file is run.
 
+    With a `seed`, `path` is the name of an experiment, such as `mnist_random_100`, whose result comes with
+    the package.
+
     Raises UserError, with a message of one line, if the file cannot be read, is damaged, or is beyond the
-    limits of the format, which stand at the top of this module.
+    limits of the format, which stand at the top of this module; or if there is no published result.
     """
+    if seed is not None:
+        path = published(str(path), seed)
     with opened(path, LARGEST) as file:
         try:
             metadata = _metadata(safetensors_header(file), iter(lambda: file.read(2**20), b""))
@@ -267,10 +272,7 @@ def _metadata(header: bytes, tensors: Iterable[bytes]) -> dict[str, Any]:
     if not isinstance(texts, dict):
         raise ValueError("it has no metadata")
     metadata = {name: from_json(text) for name, text in texts.items() if isinstance(text, str)}
-    try:
-        known = Metadata.model_validate(metadata)
-    except ValidationError as error:
-        raise ValueError(f"metadata {first_problem(error)}") from error
+    known = check_metadata(metadata)
     seal = metadata.pop("sha256", None)
     if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(header, tensors):
         raise ValueError("its checksum does not match")

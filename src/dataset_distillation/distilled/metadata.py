@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from dataset_distillation.datasets.data import MOST_CLASSES
+from dataset_distillation.errors import first_problem
 from dataset_distillation.run.records import Count
 
 MOST_STEPS = 100_000  # and epochs
@@ -57,3 +58,11 @@ class Metadata(BaseModel):
     train_images: Count | None = None
     initial_weights_sha256: str | None = None
     data_checksum: str | None = None
+
+
+def check_metadata(metadata: dict[str, Any]) -> Metadata:
+    """Return what readers use of the metadata. Raises ValueError unless it is there, and as it should be."""
+    try:
+        return Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise ValueError(f"metadata {first_problem(error)}") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
@@ -114,6 +114,20 @@ def panel(pixels: Tensor, labels: Tensor, class_names: Sequence[str]) -> tuple[l
     """All images of all steps, (channels, height, width) in [0, 1], and their names, for a logger."""
     names = [f"step {step}: {name}" for step, own in enumerate(labels) for name in captions(own, class_names)]
     return list(visible(pixels).flatten(0, 1)), names
+
+
+def labeled(images: Sequence[Tensor], names: Sequence[str]) -> np.ndarray:
+    """The first COLUMNS² images (channels, height, width) in [0, 1], each below its name: (h, w, 3) uint8."""
+    columns = min(len(images), COLUMNS)
+    tiles = [np.pad(tile(image), ((18, 4), (4, 4), (0, 0)), constant_values=255) for image in images]
+    tiles = tiles[: COLUMNS**2] + [np.full_like(tiles[0], 255)] * (-min(len(tiles), COLUMNS**2) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    picture = Image.fromarray(np.concatenate(rows))
+    height, width = tiles[0].shape[:2]
+    for number, name in enumerate(names[: COLUMNS**2]):
+        row, column = divmod(number, columns)
+        ImageDraw.Draw(picture).text((column * width + 4, row * height + 3), name[:18], fill="black")
+    return np.asarray(picture)
 
 
 def _name_classes(axis: matplotlib.axes.Axes, distilled: DistilledSet, step: int, width: float) -> None:

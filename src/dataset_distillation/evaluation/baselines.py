@@ -15,6 +15,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation import closed_form, real_sets
 from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.matching import distribution_matching, gradient_matching
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.selection import (
@@ -95,6 +96,10 @@ class BaselineContext:
     @cached_property
     def k_means(self) -> list[RealSet]:
         return real_sets.k_means(self.train, self.size, self.problem.seed, SETS)
+
+    def matched(self, method: Callable[[Problem, Size, int], RealSet]) -> RealSet:
+        """Return the set that a later method makes."""
+        return method(self.problem, self.size, self.evaluation.matching_steps)
 
     def trial(self, real: Sequence[RealSet]) -> Trial:
         return gradient_trial(self.problem, self.evaluation, real, self.learning_rates)
@@ -184,6 +189,8 @@ BASELINES: dict[str, Callable[[BaselineContext], pandas.DataFrame]] = {
     "optimized_real": lambda context: context.by_gradient(context.optimized_real()),
     "nearest_neighbour_random_real": lambda context: context.by_neighbors(context.random_real),
     "nearest_neighbour_k_means": lambda context: context.by_neighbors(context.k_means),
+    "distribution_matching": lambda context: context.by_gradient([context.matched(distribution_matching)]),
+    "gradient_matching": lambda context: context.by_gradient([context.matched(gradient_matching)]),
     "full_training": full_training,
     "closed_form": _closed_form,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from torch import Tensor
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import FileError
 from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
+from dataset_distillation.evaluation.explain import Variant
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.statistics import Difference, difference, plain, spread
 from dataset_distillation.files import write
@@ -51,6 +52,8 @@ def compare(
     learning_rates: Tensor | None,
     folder: Path | None = None,
     resumed: bool = False,
+    how: Training | None = None,
+    variants: Iterable[Variant] = (),
 ) -> Comparison:
     """Return the runs of every method on the test split.
 
@@ -60,6 +63,8 @@ def compare(
     folder: if it is set, `evaluation.csv` is written there whenever a method is finished, and the confusion
         matrices are written to `confusion.json`.
     resumed: baselines that `evaluation.csv` already has are not run again.
+    how: how networks are trained on the distilled `sets`, as in `held_out`.
+    variants: the distilled data with one factor changed, each a row behind theirs.
     """
     earlier = _earlier(folder / EVALUATION) if folder and resumed else None
     finished, matrices = [], {}
@@ -67,12 +72,18 @@ def compare(
         if method_sets:
             began = time.perf_counter()
             runs, confusion = held_out(
-                problem, problem.data.test, networks, method_sets, evaluation.batch_norm
-            )
+                problem, problem.data.test, networks, method_sets, evaluation.batch_norm,
+                how if method == "distilled" else None,
+            )  # fmt: skip
             # Different orders of the same images count as one set.
             finished.append(_named(method, runs.assign(set=0), began))
             if confusion is not None:
                 matrices[method] = confusion.tolist()
+    for variant in variants:
+        log.info("%s", variant.name)
+        began = time.perf_counter()
+        runs, _ = held_out(problem, variant.test, networks, variant.sets, evaluation.batch_norm, variant.how)
+        finished.append(_named(variant.name, runs.assign(set=0), began))
     if folder:
         save(Confusion(matrices), folder / CONFUSION)
     if sets:  # what the networks of the table were trained for, if it is not what the data were made for

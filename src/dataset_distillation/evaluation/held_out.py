@@ -12,10 +12,10 @@ from torch import Tensor
 from dataset_distillation.architectures import Weights
 from dataset_distillation.augmentation import of_network
 from dataset_distillation.datasets.data import Split
-from dataset_distillation.evaluation.options import Statistics
+from dataset_distillation.evaluation.options import Statistics, Training
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
-from dataset_distillation.networks.batch_norm import by_statistics_of
+from dataset_distillation.networks.batch_norm import by_gathered, by_statistics_of, gather
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.problem import Problem
 
@@ -46,18 +46,27 @@ def held_out(
     networks: Sequence[Weights],
     sets: Sequence[Sequence[Step]] = ((),),
     batch_norm: Statistics = Statistics.training,
+    how: Training | None = None,
 ) -> HeldOutResult:
     """Train networks on sets of inner steps, as `pairs` says, and test them on `split`.
 
-    Two calls with the same networks are paired: run j of both uses the same network.
+    Two calls with the same networks are paired: run j of both uses the same network. `how` has the optimizer
+    and the augmentation, if they are not the problem's, and whether BatchNorm has running statistics.
     """
-    objective, network = problem.objective, problem.network
+    objective, network, how = problem.objective, problem.network, how or Training()
+    optimizer, augmentation = (
+        how.optimizer or problem.inner_optimizer,
+        how.augmentation or problem.augmentation,
+    )
     rows, matrices = [], []
     for i, j in pairs(len(sets), len(networks)):
         load_weights(network, networks[j])
-        steps = problem.augmentation.steps(sets[i], problem.seed, of_network(j))
-        training.train(network, steps, problem.inner_optimizer, objective.training_loss)
-        with by_statistics_of(network, images_of(steps, batch_norm)):
+        steps = augmentation.steps(sets[i], problem.seed, of_network(j))
+        if how.running_statistics:
+            gather(network)
+        training.train(network, steps, optimizer, objective.training_loss)
+        statistics = images_of(steps, batch_norm)
+        with by_gathered(network) if how.running_statistics else by_statistics_of(network, statistics):
             outputs, labels = training.outputs(network, split)
         run = {"set": i, "network": j, "steps": len(steps)}
         rows.append({**run, **training.measure(outputs, labels, objective)})

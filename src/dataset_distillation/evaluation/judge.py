@@ -55,9 +55,11 @@ def evaluate(
     problem.check_networks(networks, evaluation.validation_networks)
     _check(problem, distilled)
     population = problem.population("held-out", networks)
-    schedule = Schedule(distilled, training or Training(), problem.seed, len(population))
+    how = training or Training()
+    schedule = Schedule(distilled, how, problem.seed, len(population))
     size = Size(shape.images_per_class, steps)
-    comparison = compare(problem, evaluation, population, schedule, size, distilled.rates_by_epoch)
+    rates = distilled.rates_by_epoch
+    comparison = compare(problem, evaluation, population, schedule, size, rates, how=how)
     first, *others = problem.objective.metrics
     return pandas.DataFrame([flat(row, others, " ") for row in rows_of(comparison.runs, first)])
 

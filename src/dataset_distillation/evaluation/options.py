@@ -7,8 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from dataset_distillation.architectures import Architecture
+from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 
 #: The baselines of `evaluation.baselines=all`. The cheap ones come first, so that their rows can be read
@@ -24,6 +26,8 @@ BASELINES = (
     "nearest_neighbour_k_means",
     "full_training",
 )
+#: Later methods, which are no part of `all`.
+MATCHING = ("distribution_matching", "gradient_matching")
 
 
 class Selection(StrEnum):
@@ -58,6 +62,7 @@ class Evaluation:
     baseline_length: with selection=validation, a baseline that trains by gradients stops where the validation
         is best, after at most so many times the inner steps of the distilled data; None: after 1, 3 or 5
         epochs or as many as the distilled data, at one rate, as in runs before this option.
+    matching_steps: steps of SGD that distribution_matching and gradient_matching take on their images.
     validation_networks: networks that validate the distilled data during the optimization.
     validation_images: images of the validation split that they are tested on.
     validation_every: outer steps between two validations.
@@ -72,6 +77,7 @@ class Evaluation:
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     baseline_length: int | None = count(10, most=1000, absent=None)
+    matching_steps: int = count(1000, most=100_000_000)
     validation_networks: int = count(8, most=100_000)
     validation_images: int = count(2000, most=100_000_000)
     validation_every: int = count(200, most=100_000_000)
@@ -83,7 +89,7 @@ class Evaluation:
         self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
-            one_of("evaluation.baselines", str(name), ("all", *BASELINES, "closed_form"))
+            one_of("evaluation.baselines", str(name), ("all", *BASELINES, *MATCHING, "closed_form"))
         self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
 
     def check(
@@ -117,7 +123,13 @@ class Training:
     epochs: passes over the distilled steps; those beyond the learned ones repeat the last learning rates.
     order: the order of the steps in an epoch: `learned`, or `shuffled` anew in each epoch.
     learning_rate: one learning rate for all steps, instead of the learned ones.
-    batch_size: images per step, drawn from all steps; it needs a `learning_rate`.
+    mean_rate: one learning rate for all steps: the mean of the learned ones.
+    batch_size: images per step, drawn from all steps; it needs a `learning_rate`, or `mean_rate`.
+    decay: the factor of the learning rates in the second half of the epochs.
+    optimizer: the optimizer of the networks.
+    augmentation: how the images of each step are changed at random.
+    running_statistics: whether BatchNorm normalizes test images by moving averages of the statistics of the
+        batches that it was trained on, as in ordinary training.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -125,13 +137,23 @@ class Training:
     epochs: int | None = count(None, most=100_000)
     order: Order = Order.learned
     learning_rate: float | None = None
+    mean_rate: bool = False
     batch_size: int | None = count(None, most=1_000_000)
+    decay: float = 1.0
+    optimizer: InnerOptimizer | None = None
+    augmentation: Augmentation | None = None
+    running_statistics: bool = False
 
     def __post_init__(self) -> None:
         self.order = member("training.order", self.order, Order)
         check_counts("training", self)
+        positive("training.decay", self.decay)
         if self.learning_rate is not None:
             positive("training.learning_rate", self.learning_rate)
-        if self.batch_size and not self.learning_rate:
+            if self.mean_rate:
+                remedy = "set training.learning_rate=null, or training.mean_rate=false"
+                raise refuse("training.mean_rate", True, "there is a training.learning_rate, too", remedy)
+        if self.batch_size and not self.learning_rate and not self.mean_rate:
             allowed = "the learned rates belong to the distilled steps"
-            raise refuse("training.batch_size", self.batch_size, allowed, "set training.learning_rate too")
+            remedy = "set training.learning_rate too, or training.mean_rate=true"
+            raise refuse("training.batch_size", self.batch_size, allowed, remedy)

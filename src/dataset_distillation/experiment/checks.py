@@ -24,5 +24,7 @@ def check(e: Experiment) -> None:
 def _check_evaluate(e: Evaluate) -> None:
     if e.artifact is None and not e.evaluation.baselines:
         raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
+    if e.explain and e.artifact is None:
+        raise refuse("explain", True, "there is no set to explain", "set artifact=<path>")
     if e.evaluation.networks == 0:
         raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")

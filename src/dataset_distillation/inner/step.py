@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -67,7 +68,8 @@ class InnerTraining:
 
     def value(self, weights: Weights, images: Tensor, labels: Tensor) -> Tensor:
         """ℓ(x̃, θ), a scalar."""
-        return self.loss(functional_call(self.network, weights, (images,)), labels)
+        with attention_by_math():
+            return self.loss(functional_call(self.network, weights, (images,)), labels)
 
     def rate(self, learning_rate: Tensor, weight: Tensor) -> Tensor:
         """The learning rate in a shape that broadcasts against `weight`."""
@@ -91,6 +93,27 @@ class InnerTraining:
                 updated.append(weight)
                 remembered += state
         return updated + remembered
+
+
+@contextmanager
+def attention_by_math() -> Iterator[None]:
+    """Compute attention by plain products and a softmax: its fused kernels have no gradient of a gradient.
+
+    torch.nn.attention.sdpa_kernel does the same and takes 20 times as long, which a small step would notice.
+    """
+    switches = torch.backends.cuda
+    before = switches.flash_sdp_enabled(), switches.mem_efficient_sdp_enabled(), switches.cudnn_sdp_enabled()
+    _fused_attention(False, False, False)
+    try:
+        yield
+    finally:
+        _fused_attention(*before)
+
+
+def _fused_attention(flash: bool, memory_efficient: bool, cudnn: bool) -> None:
+    torch.backends.cuda.enable_flash_sdp(flash)  # also the fused kernel of a CPU
+    torch.backends.cuda.enable_mem_efficient_sdp(memory_efficient)
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
 def advance(training: InnerTraining, point: Point, step: Step, t: int) -> Point:

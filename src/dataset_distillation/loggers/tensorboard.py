@@ -32,13 +32,13 @@ class Tensorboard(Logger):
             remedy = "pip install 'dataset-distillation[tensorboard]'"
             raise ConfigError(f"logger=tensorboard: {error}; {remedy}") from error
         self._writer.add_text("config", f"```\n{yaml.safe_dump(config, sort_keys=False)}\n```")
+        self._logger, self._config = logger, config
         return [logger]
 
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
-        import torch
+        from dataset_distillation.distilled.pictures import labeled
 
-        # Side by side; TensorBoard has no captions.
-        self._writer.add_images("distilled", torch.stack(images), step)
+        self._writer.add_image("distilled", labeled(images, captions), step, dataformats="HWC")
 
     def finish(
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool
@@ -46,6 +46,9 @@ class Tensorboard(Logger):
         if evaluation is not None:
             text = evaluation.methods.to_string(index=False)
             self._writer.add_text("evaluation", f"```\n{text}\n```")
+            means = evaluation.methods.set_index("method")["mean"].dropna()
+            metrics = {f"evaluation/{method}/mean": float(mean) for method, mean in means.items()}
+            self._logger.log_hyperparams(self._config, metrics)  # the table of runs, and each as a scalar
             for name, drawn in evaluation.charts().items():
                 self._writer.add_figure(f"evaluation/{name}", drawn)
         lines = "\n".join(f"{key}: {value}" for key, value in cost.items())

@@ -45,10 +45,12 @@ class Wandb(Logger):
         from pytorch_lightning.loggers import WandbLogger
 
         self._run = self._start(folder, config, title)
-        # WandbLogger does this for runs that it starts itself; tables of runs are sorted by the best value.
+        # WandbLogger does this for runs that it starts itself.
         axis = "trainer/global_step"
         self._run.define_metric(axis)
-        self._run.define_metric("*", step_metric=axis, step_sync=True, summary="min,max,last")
+        self._run.define_metric("*", step_metric=axis, step_sync=True)
+        for curves in ("outer/*", "validation/*"):  # tables of runs are sorted by the best value
+            self._run.define_metric(curves, step_metric=axis, step_sync=True, summary="min,max,last")
         return [WandbLogger(experiment=self._run)]
 
     def _start(self, folder: Path, config: dict[str, Any], title: Title) -> Any:

@@ -27,16 +27,24 @@ def fit(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     norms, like = _norms(network), next(network.parameters())
     before = [(norm.training, norm.momentum) for norm in norms]
+    gather(network)
     for norm in norms:
-        norm.track_running_stats, norm.momentum = True, None  # None: the mean, instead of a moving average
-        norm.running_mean = like.new_zeros(norm.num_features)
-        norm.running_var = like.new_ones(norm.num_features)
-        norm.num_batches_tracked = torch.tensor(0, device=like.device)
-        norm.train()
+        norm.momentum = None  # the mean, instead of a moving average
     for images in batches if norms else ():
         network(images.detach().to(like))
     for norm, (mode, norm.momentum) in zip(norms, before, strict=True):
         norm.train(mode)
+
+
+def gather(network: nn.Module) -> None:
+    """From now on each BatchNorm gathers moving averages of the statistics of its batches, as in torch."""
+    like = next(network.parameters())
+    for norm in _norms(network):
+        norm.track_running_stats = True
+        norm.running_mean = like.new_zeros(norm.num_features)
+        norm.running_var = like.new_ones(norm.num_features)
+        norm.num_batches_tracked = torch.tensor(0, device=like.device)
+        norm.train()
 
 
 def hand_over(fitted: nn.Module, network: nn.Module) -> None:
@@ -52,9 +60,18 @@ def by_statistics_of(network: nn.Module, batches: Iterable[Tensor] | None) -> It
 
     None: it uses those of each batch all the time.
     """
-    norms = [] if batches is None else _norms(network)
-    if batches is not None and norms:
-        fit(network, batches)
+    if batches is None:
+        yield
+        return
+    fit(network, batches)
+    with by_gathered(network):
+        yield
+
+
+@contextmanager
+def by_gathered(network: nn.Module) -> Iterator[None]:
+    """While it lasts, BatchNorm uses what it has gathered, and afterwards each batch's statistics again."""
+    norms = _norms(network)
     for norm in norms:
         norm.eval()
     try:

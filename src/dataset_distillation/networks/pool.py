@@ -80,9 +80,11 @@ class Pool:
         """Everything that determines the weights."""
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
+        # Without arguments of the user's network, as in keys of older pools.
+        options = {key: value for key, value in asdict(self.architecture).items() if value is not None}
         return {
             "format": 3,
-            "architecture": {"kind": type(self.architecture).__name__, **asdict(self.architecture)},
+            "architecture": {"kind": type(self.architecture).__name__, **options},
             "network": repr(self.network),
             "code": self._code,
             "source": self._images,

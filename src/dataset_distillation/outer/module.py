@@ -81,8 +81,9 @@ class DistillationModule(pl.LightningModule):
         norms = norms.flatten()  # of the networks of all processes
         self.outer_loss.norms.clear()
         self.log("outer/meta_gradient_norm", norms.mean())
-        self.log("outer/meta_gradient_norm_max", norms.max())
-        self.log("outer/meta_gradient_norm_variance", norms.var(correction=0))  # over the networks
+        if len(norms) > 1:
+            self.log("outer/meta_gradient_norm_max", norms.max())
+            self.log("outer/meta_gradient_norm_variance", norms.var(correction=0))  # over the networks
         finite = bool(norms.isfinite().all())
         self.skipped += not finite
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1

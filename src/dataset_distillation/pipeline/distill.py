@@ -20,7 +20,15 @@ from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.pipeline.prepare import key_of, origin_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import (
+    config_of,
+    data_of,
+    key_of,
+    origin_of,
+    prepare,
+    pretrain,
+    title_of,
+)
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -48,6 +56,7 @@ def distill(experiment: Experiment, run: Run) -> Result:
         problem.population("init", 1)  # fails before anything starts if θ0 is not available
         origin = origin_of(problem, run, attempts)
         result = _run(experiment, module, run, origin, attempts)
+        result.data = data_of(experiment.dataset, problem)
         result.pool, result.memory_estimate_mb = pool, round(memory_estimate / 1e6)
         attempts.end(result.status)
     result.provenance = attempts.provenance(run.command, origin)
@@ -72,8 +81,9 @@ def _fitting(
     module = _module(e, problem, record)
     size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
     advise(e.unroll, module.distilled)
+    problem.tell()
     number = module.distilled.images.shape[:2].numel()
-    log.info("distilling %s into %s images", problem.data.specification.name, number)
+    log.info("distilling %s into %s images", e.dataset.title, number)
     return module, size
 
 
@@ -96,7 +106,7 @@ def _run(
     problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
     key = key_of(e, problem)
     last = newest(checkpoints, key, key_of(e, problem, limits=True))
-    curves = e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
+    curves = e.logger.open(run.folder, config_of(run, origin), title_of(run))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
     try:

@@ -15,13 +15,21 @@ from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
+from dataset_distillation.evaluation.explain import variants
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import read, write
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
-from dataset_distillation.pipeline.prepare import origin_of, prepare, pretrain, title_of
+from dataset_distillation.pipeline.prepare import (
+    config_of,
+    data_of,
+    origin_of,
+    prepare,
+    pretrain,
+    title_of,
+)
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -42,9 +50,10 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines)
+        problem.tell()
         origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
-        e.logger.open(run.folder, {**run.config, "provenance": origin}, title_of(run))
+        e.logger.open(run.folder, config_of(run, origin), title_of(run))
         try:
             if distilled:
                 with or_a_line("the picture of real images"):
@@ -67,6 +76,7 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         selection=e.evaluation.selection,
         evaluation=rows,
         storage=distilled.storage if distilled else None,
+        data=data_of(e.dataset, problem),
         pool=pool,
         provenance=attempts.provenance(run.command, origin),
     )
@@ -93,7 +103,10 @@ def _compare(
         distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
-    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
+    changed = variants(problem, distilled, e.training, len(networks)) if e.explain else ()
+    return compare(
+        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, changed
+    )
 
 
 def _networks(

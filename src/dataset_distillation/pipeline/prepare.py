@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
@@ -17,7 +18,9 @@ from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.fields import DataReport
 from dataset_distillation.run.processes import keep_memory, rank
+from dataset_distillation.run.progress import show_bars
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
@@ -31,6 +34,7 @@ THREADS = torch.get_num_threads()  # torch's own choice, before any job of this 
 def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     """Set up torch, load the data (with `test_only` the test split alone), and build the network."""
     keep_memory()
+    show_bars(experiment.trainer.progress_bar)
     torch.set_num_threads(experiment.trainer.threads or THREADS)
     torch.use_deterministic_algorithms(experiment.trainer.deterministic)
     if experiment.trainer.deterministic:
@@ -39,6 +43,13 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
     device = _device(e.trainer)
     return Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
+
+
+def data_of(dataset: Dataset, problem: Problem) -> DataReport:
+    """The data's part of a run's result."""
+    data = problem.data
+    sizes = {name: len(split) for name, split in data.splits.items()}
+    return DataReport(name=dataset.title, classes=data.specification.classes, skipped=data.skipped, **sizes)
 
 
 def key_of(experiment: Experiment, problem: Problem, limits: bool = False) -> str:
@@ -55,6 +66,11 @@ def origin_of(problem: Problem, run: Run, attempts: Attempts) -> dict[str, Any]:
     """Where the results of a run come from: its overrides, the code, the machine, the data and the seed."""
     parts = provenance(problem.device, problem.data.checksum, problem.seed, run.code)
     return {"overrides": attempts.record.overrides, **parts}
+
+
+def config_of(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
+    """The config for dashboards: with the choice of each group, and where the results come from."""
+    return {**run.config, "choices": run.choices, "provenance": origin}
 
 
 def title_of(run: Run) -> Title:

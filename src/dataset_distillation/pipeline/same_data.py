@@ -20,9 +20,11 @@ log = logging.getLogger(__name__)
 
 #: Options that change neither the test images nor what networks see of them: where files are, what is cut
 #: from the train set; and the names of the classes, which are only shown.
-OTHERS = ("root", "path", "download", "cache", "validation", "split_seed", "class_names")
+OTHERS = ("root", "path", "download", "cache", "validation", "split_seed", "class_names", "on_error")
 #: Options that change what networks see of an image, and not which images are in the test split.
-SEEN_AS = ("name", "channels", "image_size", "border", "mean", "std", "whitening", "regularization")
+SEEN_AS = (
+    "name", "channels", "image_size", "border", "mean", "std", "background", "whitening", "regularization",
+)  # fmt: skip
 
 
 def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:
@@ -60,10 +62,9 @@ def _refuse_seen(dataset: Dataset, chosen: dict[str, Any], distilled: DistilledS
     """Raise ConfigError if test images are among the train images of the `chosen` options."""
     before, metadata = replace(dataset, **chosen), distilled.metadata
     path = getattr(dataset, "path", None)
-    if path != metadata["config"]["dataset"].get("path", path) and "data_checksum" in metadata:
-        _, _, content = before.splits()
-        if content != metadata["data_checksum"]:  # another folder, with other images
-            return
+    moved = path != metadata["config"]["dataset"].get("path", path) and "data_checksum" in metadata
+    if moved and before.splits().checksum != metadata["data_checksum"]:  # another folder, with other images
+        return
     train, test = set(before.identities().train), dataset.identities().test
     if seen := sum(image in train for image in test):
         key, number = next(iter(chosen)), f"{seen:,} of {len(test):,}"

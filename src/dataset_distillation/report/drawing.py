@@ -99,8 +99,9 @@ def png(drawn: Figure) -> bytes:
 
 
 def draw_series(axis: Axes, series: Sequence[Series], colors: Mapping[str, str]) -> None:
-    """Draw means with error bars against x, one line per series; series of one name have one color."""
+    """Draw means with error bars against x, one line per series; one name has one color and one label."""
     names = list(dict.fromkeys(line.name for line in series))
+    labeled: set[str] = set()
     for line in series:
         number = names.index(line.name)
         color, mark = colors[SERIES[number % len(SERIES)]], "osD^v"[number // len(SERIES) % 5]
@@ -109,8 +110,9 @@ def draw_series(axis: Axes, series: Sequence[Series], colors: Mapping[str, str])
         style: dict[str, Any] = dashed if line.dashed else {}
         axis.errorbar(
             line.x, line.mean, errors, color=color, marker=mark, markersize=3.5, linewidth=1.3, capsize=2.5,
-            label="" if line.dashed else line.name, **style,
+            label="" if line.name in labeled else line.name, **style,
         )  # fmt: skip
+        labeled.add(line.name)
     if values := sorted({value for line in series for value in line.x}):
         axis.set_xticks(values, [f"{value:g}" for value in values])
 

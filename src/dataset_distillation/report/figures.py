@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from dataset_distillation.report.drawing import Series, draw_legend, draw_series, figure, label
+from dataset_distillation.report.seeds import Number
 
 
 class Pair(NamedTuple):
-    """A cell of a table: the paper's (mean, std) and ours."""
+    """A cell of a table."""
 
     name: str
-    paper: tuple[float, float | None] | None
-    ours: tuple[float, float | None] | None
+    paper: Number | None
+    ours: Number | None
 
 
 def panels(content: Sequence[tuple[str, str, Sequence[Series]]], colors: Mapping[str, str]) -> Figure:
@@ -46,7 +47,7 @@ def compared(content: Sequence[tuple[str, Sequence[Pair]]], colors: Mapping[str,
                         "markersize": 4,
                         "linewidth": 1.2,
                     }
-                    axis.errorbar(value[0], up - row, xerr=value[1] or 0, **style)
+                    axis.errorbar(value.mean, up - row, xerr=value.std or 0, **style)
         axis.set_yticks([-row for row in range(len(pairs))], [pair.name for pair in pairs])
         axis.set_xlim(0, 101)
         label(axis, title, colors=colors)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dataset_distillation.objectives import Metric
+from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
+from dataset_distillation.objectives import ACCURACY, Metric
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
@@ -30,6 +31,10 @@ def show_methods(result: Result, dataset: str) -> None:
         print(INTERVAL)
     if text := beaten(result):
         print(text)
+    if text := advice(result):
+        print(text)
+    if text := ranking(result):
+        print(text)
     if result.storage:
         print(storage(result.storage))
 
@@ -40,10 +45,35 @@ def beaten(result: Result) -> str:
     better = [
         f"{row.method.replace('_', ' ')} ({mean_and_std(row, metric)})"
         for row in result.evaluation
-        if ours is not None and ours.mean is not None and row.mean is not None
+        if not row.method.startswith("distilled")  # nor the same set under explain=true
+        and ours is not None and ours.mean is not None and row.mean is not None
         and (row.mean > ours.mean if metric.higher_is_better else row.mean < ours.mean)
     ]  # fmt: skip
     return f"Better than the distilled data: {', '.join(better)}." if better else ""
+
+
+def advice(result: Result) -> str:
+    """Return what to do if random real images are better than the distilled data; nothing if they are not."""
+    ours, real = result.rows.get("distilled"), result.rows.get("random_real")
+    if not ours or not real or ours.mean is None or real.mean is None:
+        return ""
+    worse = ours.mean < real.mean if result.metric.higher_is_better else ours.mean > real.mean
+    if not worse:
+        return ""
+    remedy = "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
+    return f"The distilled data are worse than random real images: {remedy}."
+
+
+def ranking(result: Result) -> str:
+    """Return the label robust score in one line; nothing without the rows that it is made of."""
+    found = label_robust(result.rows, result.value("distilled.labels") == "learned")
+    if found is None or result.metric != ACCURACY:
+        return ""
+    parts = f"HLR {found.recovery:+.2%} and IOR {found.improvement:+.2%} at w = {WEIGHT:g}".replace("%", " %")
+    return (
+        f"Label robust score (DD-Ranking, hard labels): {100 * found.score:.2f} %, of {parts}; "
+        "it compares these rows, each trained in its own way."
+    )
 
 
 def protocol(result: Result) -> str:

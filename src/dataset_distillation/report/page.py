@@ -1,4 +1,4 @@
-"""`report.html`: one file that shows a run or a multirun; it needs no network and no scripts.
+"""`report.html`: one file that shows a run; it needs no network and no scripts (sweep_page.py: a multirun).
 
 It is a function of the files in the folder alone, so that it can be made again anywhere.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
-from dataset_distillation.report.methods import INTERVAL, beaten, chosen, protocol, storage
+from dataset_distillation.report.methods import INTERVAL, advice, beaten, chosen, protocol, ranking, storage
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
-from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
-from dataset_distillation.report.table import NO_BASELINES
-from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, PAGE, SWEEP
-from dataset_distillation.run.records import EvaluationRow, Spread
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, PAGE
+from dataset_distillation.run.records import Spread
 
 log = logging.getLogger(__name__)
 
@@ -45,38 +44,24 @@ def write_run(folder: Path) -> Path:
     context = {
         "run": run,
         "images": images,
-        "curves": _safe(folder / HISTORY, lambda: _curves(run)),
-        "distributions": _safe(folder / EVALUATION, lambda: _distributions(run)),
-        "confusion": _safe(folder / CONFUSION, lambda: _confusions(run)),
+        "curves": safe(folder / HISTORY, lambda: _curves(run)),
+        "distributions": safe(folder / EVALUATION, lambda: _distributions(run)),
+        "confusion": safe(folder / CONFUSION, lambda: _confusions(run)),
         "protocol": protocol(run.result),
         "interval": INTERVAL,
         "beaten": beaten(run.result),
+        "advice": advice(run.result),
+        "ranking": ranking(run.result),
         "storage": storage(run.result.storage) if run.result.storage else "",
         "config_text": yaml.safe_dump(run.result.config, sort_keys=False, allow_unicode=True),
         "first_steps": FIRST_STEPS,
         "longest": longest([run]),
     }
-    return _render("run.html", folder, context)
+    return render("run.html", folder, context)
 
 
-def write_sweep(folder: Path) -> Path:
-    """Write the page of the multirun in `folder`, with one row per job; return its path."""
-    runs = jobs(folder)
-    keys = swept_keys(runs)
-    context = {
-        "runs": runs,
-        "keys": keys,
-        "charts": _safe(folder / SWEEP, lambda: _against(runs, keys)),
-        "baselines": list(dict.fromkeys(m for run in runs for m in run.result.rows if m not in NO_BASELINES)),
-        "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
-        "others": list(dict.fromkeys(metric for run in runs for metric in run.result.metrics[1:])),
-        "page": PAGE,
-        "longest": longest(runs),
-    }
-    return _render("sweep.html", folder, context)
-
-
-def _render(template: str, folder: Path, context: dict[str, Any]) -> Path:
+def render(template: str, folder: Path, context: dict[str, Any]) -> Path:
+    """Write the page of `folder`, made of a template; return its path."""
     loader = jinja2.PackageLoader("dataset_distillation.report")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
@@ -170,69 +155,18 @@ def _curves(run: RecordedRun) -> list[str]:
 
 
 def _distributions(run: RecordedRun) -> list[str]:
-    drawn = {} if run.runs is None else charts.distributions(run.runs, run.result.metrics)
+    several = any(row.runs > 1 for row in run.result.evaluation)
+    drawn = charts.distributions(run.runs, run.result.metrics) if several and run.runs is not None else {}
     return [drawing.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 
 def _confusions(run: RecordedRun) -> list[str]:
-    drawn = charts.confusions(run.confusion, run.class_names) if run.class_names else {}
+    trained = "distilled" in run.result.rows  # else there is nothing to compare
+    drawn = charts.confusions(run.confusion, run.class_names) if run.class_names and trained else {}
     return [drawing.svg(f, f"confusion, {method}".replace("_", " ")) for method, f in drawn.items()]
 
 
-def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
-    """Draw the test metric against the number of images and of steps, if jobs differ in it (Figs 4 and 5)."""
-    drawn = []
-    for title, count, parts in (
-        ("distilled images", images_of, ("distilled.images_per_class", "distilled.steps")),
-        (
-            "inner steps",
-            lambda run: run.inner_steps,
-            ("distilled.steps", "distilled.epochs", "training.epochs"),
-        ),
-    ):
-        others = [key for key in keys if key not in ("seed", next((c for c in parts if c in keys), None))]
-        counts = [(x, run) for run in runs if _mean(run) is not None and (x := count(run)) is not None]
-        for metric in dict.fromkeys(run.result.metric for _, run in counts):
-            points = [(x, run) for x, run in counts if run.result.metric == metric]
-            if len({x for x, _ in points}) > 1:
-                drawn.append(charts.against(_series(points, others, metric), charts.on_test(metric), title))
-    return drawn
-
-
-def _mean(run: RecordedRun) -> float | None:
-    row = run.result.rows.get("distilled")
-    return row.mean if row else None
-
-
-def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
-    """One line per combination of the values of `keys`; runs with the same x are one point."""
-    lines: dict[str, dict[int, list[EvaluationRow]]] = {}
-    for x, run in points:
-        name = ", ".join(f"{key.removeprefix('distilled.')}={run.overrides.get(key, '')}" for key in keys)
-        lines.setdefault(name, {}).setdefault(x, []).append(run.result.rows["distilled"])
-    series = []
-    for name, line in lines.items():
-        rows_of = dict(sorted(line.items()))
-        pooled = np.array([_pooled(rows) for rows in rows_of.values()]) * metric.unit
-        series.append(drawing.Series(name, list(rows_of), pooled[:, 0].tolist(), pooled[:, 1].tolist()))
-    return series
-
-
-def _pooled(rows: Sequence[EvaluationRow]) -> tuple[float, float]:
-    """Return the mean and standard deviation of the runs of all `rows` together."""
-    runs, means = np.array([row.runs for row in rows]), np.array([row.mean for row in rows], dtype=float)
-    mean = np.average(means, weights=runs)
-    within = sum((row.runs - 1) * (row.std or 0.0) ** 2 for row in rows)
-    squares = within + (runs * (means - mean) ** 2).sum()
-    return float(mean), float(np.sqrt(squares / max(1, runs.sum() - 1)))
-
-
-def images_of(run: RecordedRun) -> int | None:
-    """Return the number of distilled images, or None."""
-    return None if run.distilled is None else run.distilled.images.shape[:2].numel()
-
-
-def _safe(source: Path, draw: Callable[[], list[str]]) -> list[Markup]:
+def safe(source: Path, draw: Callable[[], list[str]]) -> list[Markup]:
     """Return the charts of a file, or none if they cannot be drawn."""
     drawn: list[str] = []
     with or_a_line(source):

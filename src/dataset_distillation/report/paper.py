@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import drawing, figures
+from dataset_distillation.report import drawing, figures, opening, seeds, transfer
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import Number, measured
+from dataset_distillation.report.summary import summary
 
 PUBLISHED = "paper.yaml"
-
-#: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
-GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
-PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
+LEGEND = (
+    "Ours is the mean over the held-out networks ± the standard deviation between them. Of several seeds of\n"
+    "the distillation it is the mean, and the standard deviation between their means follows in brackets.\n"
+)
 
 #: An x that is not a config key: images per class, in all steps together.
 IMAGES = "images_per_class"
-
-
-class Number(NamedTuple):
-    """A mean and its standard deviation, in percent."""
-
-    mean: float
-    std: float | None
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1f}" + ("" if self.std is None else f" ± {self.std:.1f}")
 
 
 def published() -> Any:
@@ -43,13 +35,13 @@ def published() -> Any:
 
 
 def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
-    """Write `paper.md` and one picture per table and figure to `output`; return the files.
+    """Write the pages, and one picture per table and figure, to `output`; return the files.
 
-    If several runs belong to one experiment, the latest counts.
+    If several runs belong to one experiment and seed, the latest counts.
     """
     finished = [run for run in runs if run.result.evaluation]
     finished.sort(key=lambda run: run.result.provenance.started)
-    text, written = ["# The paper's tables and figures\n"], []
+    text, written = ["# The paper's tables and figures\n", LEGEND], []
     content = published()
     for table in content["tables"]:
         text += [*_heading(table), *_table(table, finished), *_used(_of_table(table, finished), output)]
@@ -58,8 +50,19 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
         written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
-    write(output / "paper.md", "\n".join(text).encode())
-    return [output / "paper.md", *written]
+    if lines := transfer.table(finished):
+        text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
+    pages = {
+        "opening.md": opening.sentence(finished),
+        "summary.md": summary(content["summary"], finished),
+        "paper.md": "\n".join(text),
+    }
+    for name, page in pages.items():
+        write(output / name, page.encode())
+    if picture := opening.picture(finished):
+        write(output / "opening.png", picture)
+        written.append(output / "opening.png")
+    return [*(output / name for name in pages), *written]
 
 
 def _picture(output: Path, entry: dict[str, Any], drawn: Figure) -> Path:
@@ -72,32 +75,14 @@ def _heading(entry: dict[str, Any]) -> list[str]:
     return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
 
 
-def _latest(runs: Sequence[RecordedRun], experiment: str | None) -> RecordedRun | None:
-    matching = [run for run in runs if experiment and _is(run, experiment)]
-    return matching[-1] if matching else None
-
-
-def _is(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
-    """Whether `run` is of `experiment`, except for the values in `where` and the keys in `free`."""
-    if run.judges or run.result.value("experiment") != experiment:
-        return False
-    names = {key: key.split(".") for key in run.overrides}
-    changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
-    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
+def _of(runs: Sequence[RecordedRun], experiment: str | None) -> list[RecordedRun]:
+    """Return the runs of an experiment, one for each seed."""
+    return seeds.latest(run for run in runs if experiment and seeds.is_of(run, experiment))
 
 
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
-    run = _latest(runs, row["runs"].get(column.get("run")))
-    return None if run is None else measured(run, column["method"])
-
-
-def measured(run: RecordedRun, method: str, metric: str = "accuracy") -> Number | None:
-    """Return the mean and standard deviation of a method of a run over its held-out networks."""
-    row = run.result.rows.get(method)
-    values = row and (row.metrics.get(metric) or (row if metric == "accuracy" else None))
-    if not row or not values or values.mean is None:
-        return None
-    return Number(100 * values.mean, 100 * values.std if row.runs > 1 and values.std is not None else None)
+    of_experiment = _of(runs, row["runs"].get(column.get("run")))
+    return measured(of_experiment, column["method"]) if of_experiment else None
 
 
 def number(printed: str | None) -> Number | None:
@@ -140,8 +125,8 @@ def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str,
 
 
 def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    latest = [_latest(runs, experiment) for row in table["rows"] for experiment in row["runs"].values()]
-    return [run for run in latest if run is not None]
+    experiments = [experiment for row in table["rows"] for experiment in row["runs"].values()]
+    return [run for experiment in experiments for run in _of(runs, experiment)]
 
 
 def _x(run: RecordedRun, key: str) -> Any:
@@ -154,19 +139,14 @@ def _axis(key: str) -> str:
     return key.rpartition(".")[2].replace("_", " ")
 
 
-def _runs_of(line: dict[str, Any], runs: Sequence[RecordedRun], x: str) -> dict[Any, RecordedRun]:
-    """Return the latest run at each x of the paper's line."""
+def _runs_of(line: dict[str, Any], runs: Sequence[RecordedRun], x: str) -> dict[Any, list[RecordedRun]]:
+    """Return the runs at each x of the paper's line, one for each seed."""
     free = ("distilled.steps", "distilled.images_per_class") if x == IMAGES else (x,)
-    latest = {
-        _x(run, x): run
-        for run in runs
-        if any(_is(run, experiment, line.get("where", {}), free) for experiment in line["experiments"])
-    }
-    return {value: latest[value] for value in line["paper"] if value in latest}
-
-
-def _point(run: RecordedRun | None, line: dict[str, Any]) -> Number | None:
-    return None if run is None else measured(run, line["method"], line["metric"])
+    at: dict[Any, list[RecordedRun]] = {}
+    for run in runs:
+        if any(seeds.is_of(run, e, line.get("where", {}), free) for e in line["experiments"]):
+            at.setdefault(_x(run, x), []).append(run)
+    return {value: seeds.latest(at[value]) for value in line["paper"] if value in at}
 
 
 def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
@@ -177,13 +157,8 @@ def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
         for line in panel["lines"]:
             lines.append([f"{line['name']}, paper", *line["paper"].values()])
             own = _runs_of(line, runs, panel["x"])
-            cells = [
-                measured(own[value], line["method"], line["metric"]) if value in own else None
-                for value in values
-            ]
-            lines.append(
-                [f"{line['name']}, ours", *("" if cell is None else f"**{cell}**" for cell in cells)]
-            )
+            cells = [measured(own.get(value, []), line["method"], line["metric"]) for value in values]
+            lines.append([f"{line['name']}, ours", *map(_bold, cells)])
         text += [*map(_line, lines), ""]
     return text
 
@@ -193,7 +168,7 @@ def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[drawing.S
     lines = []
     for line in panel["lines"]:
         own = _runs_of(line, runs, panel["x"])
-        points = {x: _point(run, line) for x, run in own.items()}
+        points = {x: measured(at, line["method"], line["metric"]) for x, at in own.items()}
         paper = {x: number(printed) for x, printed in line["paper"].items()}
         for numbers, dashed in ((points, False), (paper, True)):
             present = {x: point for x, point in numbers.items() if point is not None}
@@ -208,7 +183,8 @@ def _of_figure(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[Reco
         run
         for panel in figure["panels"]
         for line in panel["lines"]
-        for run in _runs_of(line, runs, panel["x"]).values()
+        for at in _runs_of(line, runs, panel["x"]).values()
+        for run in at
     ]
     return list({run.path: run for run in used}.values())
 
@@ -218,9 +194,10 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
     lines = []
     for run in runs:
         where = os.path.relpath(run.path, output)
-        row = run.result.rows.get("distilled")
-        networks = row.networks if row else 0
-        judges = f"{networks} held-out networks" if networks else ""
-        about = [f"`{run.command}`", judges, protocol(run.result)]
+        row, made = run.result.rows.get("distilled"), run.result.provenance
+        judges = f"{row.networks} held-out networks" if row and row.networks else ""
+        minutes = f"{(run.result.distillation_seconds or 0) / 60:.0f} min"
+        commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
+        about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
         lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
     return [*lines, ""] if lines else ["There is no run of ours yet.\n"]

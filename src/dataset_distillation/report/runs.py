@@ -13,6 +13,7 @@ import pandas
 from pydantic import TypeAdapter, ValidationError
 
 from dataset_distillation.datasets.conversion import opened_image
+from dataset_distillation.datasets.data import title
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.errors import UserError, damaged, printable
 from dataset_distillation.evaluation.comparison import read_evaluation
@@ -62,6 +63,12 @@ class RecordedRun:
     def judges(self) -> bool:
         """Whether this is a run of `distill-evaluate`."""
         return "artifact" in self.result.config
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set; empty if the run left no result."""
+        options = self.result.config.get("dataset")
+        return title(options) if isinstance(options, dict) else self.result.choices.get("dataset", "")
 
     @property
     def command(self) -> str:

@@ -1,4 +1,4 @@
-"""What the records of a run are made of: numbers within limits, and the behavior that all records share."""
+"""What the records of a run are made of: numbers within limits, their common behavior, and small parts."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ class Record(BaseModel):
     """Keys and values in a file."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
+
+
+class DataReport(Record):
+    """The images of each split, and the files that were left out because they could not be read."""
+
+    name: str
+    classes: Count
+    train: Count
+    validation: Count
+    test: Count
+    skipped: Count = 0

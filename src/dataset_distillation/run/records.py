@@ -23,7 +23,7 @@ from pydantic import (
 from dataset_distillation import files
 from dataset_distillation.errors import NoFile, damaged, first_problem
 from dataset_distillation.objectives import ACCURACY, Metric
-from dataset_distillation.run.fields import Count, JobId, Record, Seconds, Share
+from dataset_distillation.run.fields import Count, DataReport, JobId, Record, Seconds, Share
 
 LARGEST = 2**25  # bytes of a record; the confusion matrices of 1,000 classes have about half as many
 MOST_JOBS = 10_000  # of a multirun; the state of each is in files of its own
@@ -157,6 +157,7 @@ class Result(Record):
     selection: str = "validation"
     evaluation: list[EvaluationRow] = []
     storage: Storage | None = None
+    data: DataReport | None = None
     pool: PoolReport | None = None
     provenance: Provenance = Field(default_factory=Provenance)
     choices: dict[str, str] = {}

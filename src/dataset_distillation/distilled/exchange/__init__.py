@@ -1,0 +1,1 @@
+"""Distilled sets in the files of other projects: read into our artifact, and written from it."""

@@ -1,0 +1,135 @@
+"""An artifact as files that need none of our code: npz, pt, or a data set folder of Hugging Face; and back.
+
+Beside the arrays stands a JSON file of how to use them, with the artifact's metadata. What is written is read
+back to the same bits. Of bfloat16, which NumPy does not have, the numbers stay and the type becomes float32.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic_core import from_json
+from torch import Tensor
+
+from dataset_distillation.distilled import artifact
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.exchange import parquet
+from dataset_distillation.distilled.exchange.files_of_others import saved_by_numpy, saved_by_torch
+from dataset_distillation.errors import FileError, damaged
+from dataset_distillation.files import read, write, write_json
+
+JSON = "distilled.json"  # of a folder; beside a file it has the file's name
+LARGEST_JSON = 2**26  # bytes
+INITIAL = "initial_weights/"
+
+USE = [
+    "images (steps, n, channels, height, width) are normalized: (pixel − mean) / std, pixels in [0, 1]",
+    "labels are classes (steps, n), or one weight of the cross-entropy per class (steps, n, classes)",
+    "learning_rates (epochs, steps): for each epoch, for each step: one gradient step on all its images",
+    "initial_weights, if there are any, are those of the one network that the set was made for",
+    "normalize test images by the same mean and std",
+]
+
+
+def tensors_of(distilled: DistilledSet) -> dict[str, Tensor]:
+    tensors = {name: getattr(distilled, name) for name in ("images", "labels", "learning_rates")}
+    return tensors | {INITIAL + name: weight for name, weight in distilled.initial_weights.items()}
+
+
+def to_npz(distilled: DistilledSet, path: Path) -> list[Path]:
+    """Write plain arrays, and the JSON beside them; return the files."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: _numpy(tensor) for name, tensor in tensors_of(distilled).items()})  # type: ignore[arg-type]
+    write(path, buffer.getvalue())
+    return [path, described(distilled, path.with_suffix(".json"))]
+
+
+def to_pt(distilled: DistilledSet, path: Path) -> list[Path]:
+    """Write a dictionary of tensors, as torch.save does, and the JSON beside it; return the files."""
+    buffer = io.BytesIO()
+    torch.save(tensors_of(distilled), buffer)
+    write(path, buffer.getvalue())
+    return [path, described(distilled, path.with_suffix(".json"))]
+
+
+def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
+    """Write a folder: images and labels as parquet, a card, the JSON, and the other tensors as npz."""
+    rest = {name: _numpy(tensor) for name, tensor in tensors_of(distilled).items()}
+    both = rest.pop("images"), rest.pop("labels")
+    buffer = io.BytesIO()
+    np.savez(buffer, **rest)  # type: ignore[arg-type]
+    write(path / parquet.FILE, parquet.rows(*both))
+    write(path / "training.npz", buffer.getvalue())
+    write(path / "README.md", parquet.card(distilled).encode())
+    files = [path / parquet.FILE, path / "training.npz", path / "README.md"]
+    return [*files, described(distilled, path / JSON)]
+
+
+def described(distilled: DistilledSet, path: Path) -> Path:
+    """Write how to use the arrays, and the metadata."""
+    own = {name: value for name, value in distilled.metadata.items() if name != "config"}
+    shown = {"how_to_use": USE, "metadata": {**own, "config": distilled.metadata["config"]}}
+    write_json(path, {"made_by": "dataset-distillation", **shown})
+    return path
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def json_of(path: Path) -> Path | None:
+    """Return the JSON file beside an export of ours, if there is one."""
+    beside = path / JSON if path.is_dir() else path.with_suffix(".json")
+    return beside if path.suffix != ".json" and beside.is_file() else None
+
+
+def read_back(path: Path) -> DistilledSet:
+    """Return the set that one of this module's functions has written to `path`.
+
+    Raises FileError, with a message of one line, if it cannot be read or its parts do not fit each other.
+    """
+    if (beside := json_of(path)) is None:
+        raise FileError(f"{path}: no export of distill-export (there is no JSON file beside it)")
+    try:
+        content = from_json(read(beside, LARGEST_JSON))
+        if not isinstance(content, dict) or not isinstance(metadata := content.get("metadata"), dict):
+            raise ValueError(f"{beside.name} has no metadata")
+        artifact.check_metadata({**metadata, "format": artifact.FORMAT})
+        tensors = _tensors(path)
+        own = {name: tensors.pop(name) for name in ("images", "labels", "learning_rates")}
+        if odd := [name for name in tensors if not name.startswith(INITIAL)]:
+            raise ValueError(f"it has {odd[0]}, too")
+        initial = {name.removeprefix(INITIAL): tensor for name, tensor in tensors.items()}
+        distilled = DistilledSet(**own, initial_weights=initial, metadata=metadata)
+        distilled.check()
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, "a set of distill-export", error) from error
+    if not distilled.images.isfinite().all():
+        raise damaged(path, "a set of distill-export", "its images are not all finite")
+    return distilled
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.is_dir():
+        images, labels = parquet.read(path / parquet.FILE)
+        return {"images": images, "labels": labels, **_arrays(path / "training.npz")}
+    if path.suffix == ".npz":
+        return _arrays(path)
+    content = saved_by_torch(path)
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise ValueError("not a dictionary of tensors")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in saved_by_numpy(path).items()}
+
+
+WRITERS: dict[str, Callable[[DistilledSet, Path], list[Path]]] = {
+    "npz": to_npz, "pt": to_pt, "huggingface": to_huggingface,
+}  # fmt: skip

@@ -1,0 +1,183 @@
+"""What the numbers of a set mean, which its file does not say: told by the command, or found out and said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dataset_distillation.errors import ConfigError, check_counts, count, member, positive, refuse
+
+#: Mean and std by which the DC family (DC, DSA, DM, MTT, DATM, IDC, ...) normalizes, from utils.py of
+#: github.com/VICO-UoE/DatasetCondensation and of mtt-distillation, and from data.py of IDC.
+OF_DC = {
+    "MNIST": ((0.1307,), (0.3081,)),
+    "FashionMNIST": ((0.2861,), (0.3530,)),
+    "SVHN": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "CIFAR10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "CIFAR100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+}
+#: Those of Wang et al., from datasets/__init__.py of github.com/ssnl/dataset-distillation.
+OF_DD = {
+    "MNIST": ((0.1307,), (0.3081,)),
+    "USPS": ((0.15972736477851868,), (0.25726667046546936,)),
+    "SVHN": ((0.4379104971885681, 0.44398033618927, 0.4729299545288086),
+             (0.19803012907505035, 0.2010156363248825, 0.19703614711761475)),
+    "CIFAR10": ((0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)),
+}  # fmt: skip
+CONSTANTS = {"dc": OF_DC, "mtt": OF_DC, "datm": OF_DC, "idc": OF_DC, "dd": OF_DD}
+
+
+class Labels(StrEnum):
+    """How float labels are read; `weights`: as they are, one weight of the cross-entropy per class."""
+
+    auto = "auto"
+    classes = "classes"
+    probabilities = "probabilities"
+    logits = "logits"
+    centred = "centred"
+    weights = "weights"
+
+
+class Range(StrEnum):
+    """What the images are: normalized, pixels in [0, 1], or pixels in [0, 255]."""
+
+    auto = "auto"
+    normalized = "normalized"
+    pixels = "pixels"
+    bytes = "bytes"
+
+
+class Zca(StrEnum):
+    """Whether images are whitened (ZCA): no; as MTT does, by kornia; or per image first (RaT-BPTT, KIP)."""
+
+    auto = "auto"
+    none = "none"
+    kornia = "kornia"
+    per_image = "per_image"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the command says about the numbers of a file; `auto` and None: what can be found out.
+
+    factor: each image holds factor × factor smaller ones, which are enlarged (the multi-formation of IDC).
+    learning_rate: the rate at which networks are trained on it, if the file has none.
+    epochs: the passes over it.
+
+    Raises ConfigError if a value is not allowed.
+    """
+
+    labels: str = Labels.auto
+    range: str = Range.auto
+    zca: str = Zca.auto
+    factor: int | None = count(None, most=64)
+    learning_rate: float | None = None
+    epochs: int | None = count(None, most=100_000)
+
+    def __post_init__(self) -> None:
+        check_counts("--", self)
+        for key, kind in (("labels", Labels), ("range", Range), ("zca", Zca)):
+            member(f"--{key}", getattr(self, key), kind)
+        if self.learning_rate is not None:
+            positive("--learning-rate", self.learning_rate)
+
+
+def labels_of(labels: Tensor, classes: int, reading: str, layout: str) -> tuple[Tensor, str]:
+    """Return labels (steps, n) of classes or (steps, n, classes) of weights, and how they were read.
+
+    Raises ValueError if they do not fit `classes`, and ConfigError if the command must say what they mean.
+    """
+    if labels.ndim == 2 and reading in (Labels.auto, Labels.classes):
+        rounded = labels.round().long()
+        if (
+            not labels.equal(rounded.to(labels.dtype))
+            or not 0 <= int(rounded.min()) <= int(rounded.max()) < classes
+        ):
+            raise ValueError(f"its labels are not numbers of the {classes} classes")
+        return rounded, "classes"
+    if labels.ndim != 3 or labels.shape[-1] != classes:
+        raise ValueError(f"labels {tuple(labels.shape[1:])} for {classes} classes, to be read as {reading}")
+    reading = _found_out(labels.float(), layout) if reading == Labels.auto else reading
+    labels = labels.float()
+    if reading == Labels.classes:
+        return labels.argmax(dim=-1), "classes, those of the largest number"
+    if reading == Labels.logits:
+        return labels.softmax(dim=-1), "logits, through a softmax"
+    if reading == Labels.centred:
+        return labels + 1 / classes, f"centred: 1/{classes} was added"
+    if reading == Labels.probabilities and not _sums(labels, 1):
+        raise ConfigError("--labels=probabilities: these do not sum to 1; use --labels weights or logits")
+    return labels, f"{reading}, as they are"
+
+
+def _found_out(labels: Tensor, layout: str) -> str:
+    if labels.min() >= 0 and _sums(labels, 1):
+        return Labels.probabilities
+    if layout == "datm":
+        return Labels.logits
+    if _sums(labels, 0) and labels.abs().max() <= 1:
+        return Labels.centred
+    low, high = labels.min().item(), labels.max().item()
+    remedy = "add --labels logits, centred, weights or classes"
+    raise refuse(
+        "--labels", "auto", f"the labels, from {low:.3g} to {high:.3g}, could mean several things", remedy
+    )
+
+
+def _sums(labels: Tensor, total: float) -> bool:
+    return bool(((labels.sum(dim=-1) - total).abs() < 1e-3).all())
+
+
+def range_of(images: Tensor, asked: str, layout: str) -> str:
+    """Return the range: `normalized`, `pixels` or `bytes`. Raises ConfigError if they look otherwise."""
+    low, high = images.min().item(), images.max().item()
+    if asked != Range.auto:
+        return asked
+    usual = Range.pixels if layout in ("idc", "images") else Range.normalized
+    looks = Range.bytes if high > 30 else Range.pixels if low >= 0 and high <= 1 else usual
+    if usual == Range.pixels and (low < -1 or high > 2) and looks != Range.bytes:
+        looks = Range.normalized
+    if looks != usual:
+        told = f"values from {low:.3g} to {high:.3g} look like {looks}, and this layout has {usual}"
+        raise refuse("--range", "auto", told, f"add --range {looks}, or --range {usual}")
+    return usual
+
+
+def neighbors(images: Tensor) -> float:
+    """The correlation of horizontally adjacent pixels of an image: about 0.9 in photographs, 0 in noise."""
+    centered = images - images.mean(dim=(-2, -1), keepdim=True)
+    left, right = centered[..., :-1].flatten().double(), centered[..., 1:].flatten().double()
+    return float(left @ right / (left.norm() * right.norm()).clamp(min=1e-12))
+
+
+def check_whitening(images: Tensor, asked: str, layout: str) -> str:
+    """Return what is known about whitening. Raises ConfigError for images that are, or may be, whitened."""
+    alike = f"neighboring pixels correlate by {neighbors(images):.2f}"
+    if asked == Zca.none:
+        return f"not whitened, as you say ({alike})"
+    if asked != Zca.auto:
+        allowed = "test images are not whitened here yet, so that such a set cannot be judged as it was made"
+        raise refuse("--zca", asked, allowed, "import one that was made without ZCA")
+    if layout in ("mtt", "datm", "kip") and neighbors(images) < 0.6:
+        allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
+        raise refuse("--zca", "auto", allowed, "add --zca none, kornia or per_image")
+    return f"taken as not whitened ({alike})"
+
+
+def formed(images: Tensor, labels: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Cut images (n, c, h, w) into factor × factor parts, and enlarge each to h × w: IDC's multi-formation.
+
+    Sides that are no multiple of `factor` are padded by gray, 0.5. The labels are repeated.
+    """
+    height, width = images.shape[-2:]
+    part = math.ceil(height / factor), math.ceil(width / factor)
+    padded = functional.pad(images, (0, part[1] * factor - width, 0, part[0] * factor - height), value=0.5)
+    parts = padded.unfold(2, part[0], part[0]).unfold(3, part[1], part[1])  # n, c, row, column, h, w
+    parts = parts.permute(2, 3, 0, 1, 4, 5).flatten(0, 2)
+    enlarged = functional.interpolate(parts, size=(height, width), mode="bilinear", align_corners=False)
+    return enlarged, torch.cat([labels] * factor**2)

@@ -1,0 +1,64 @@
+"""`explain=true`: how much a number depends on what the file of a set does not say, one factor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.exchange.meaning import OF_DC, OF_DD
+from dataset_distillation.evaluation.options import Training
+from dataset_distillation.evaluation.presets import PRESETS
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.problem import Problem
+
+Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std, by channel
+
+
+class Variant(NamedTuple):
+    """The distilled data with one factor changed: their steps, how networks are trained, the test images."""
+
+    name: str
+    sets: Schedule
+    how: Training
+    test: Split
+
+
+def variants(problem: Problem, distilled: DistilledSet, how: Training, number: int) -> Iterator[Variant]:
+    """Yield the set with one factor changed, for `number` networks; all else is as the command says.
+
+    Normalization: test images are normalized by other constants than the set, which is the usual mistake.
+    Labels: learned ones are read as classes, or as logits through a softmax. Training: each other preset.
+    Whitening is no factor: test images are never whitened here.
+    """
+    as_asked = Schedule(distilled, how, problem.seed, number)
+    for whose, (mean, std) in _normalizations(problem.data.test).items():
+        specification = replace(problem.data.test.specification, mean=mean, std=std)
+        test = replace(problem.data.test, specification=specification)
+        yield Variant(f"distilled_normalized_{whose}", as_asked, how, test)
+    if distilled.labels.ndim == 3 and not problem.objective.numbers:
+        readings = {"classes": distilled.labels.argmax(dim=-1), "logits": distilled.labels.softmax(dim=-1)}
+        for reading, labels in readings.items():
+            sets = Schedule(replace(distilled, labels=labels), how, problem.seed, number)
+            yield Variant(f"distilled_with_labels_as_{reading}", sets, how, problem.data.test)
+    for name, preset in PRESETS.items():
+        if preset != how:
+            sets = Schedule(distilled, preset, problem.seed, number)
+            yield Variant(f"distilled_with_training_{name}", sets, preset, problem.data.test)
+
+
+def _normalizations(test: Split) -> dict[str, Constants]:
+    """The other constants that sets of this data are normalized by, by project; and none at all."""
+    here, channels = test.specification, test.specification.shape[0]
+    found = {"by_dc": OF_DC.get(here.name), "by_dd": OF_DD.get(here.name)}
+    known: dict[str, Constants] = {whose: both for whose, both in found.items() if both}
+    known["not_at_all"] = ((0.0,) * channels, (1.0,) * channels)
+    return {whose: both for whose, both in known.items() if _apart(both, (here.mean, here.std))}
+
+
+def _apart(one: Constants, other: Constants) -> bool:
+    if len(one[0]) != len(other[0]):  # the project has another number of channels
+        return False
+    return any(abs(a - b) > 1e-3 for a, b in zip(one[0] + one[1], other[0] + other[1], strict=True))

@@ -1,0 +1,49 @@
+"""What the README opens with: how good distilled sets are, in a sentence, and how they look."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from dataset_distillation.distilled.pictures import mosaic, visible
+from dataset_distillation.report import seeds
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import measured
+
+#: The experiments, the upper row of the picture first, and what each says.
+SENTENCES = {
+    "mnist_random_100": "A hundred images bring LeNets that they have never met to",
+    "mnist_fixed_10": "Ten images bring one known LeNet to",
+}
+
+
+def sentence(runs: Sequence[RecordedRun]) -> str:
+    """Return how many per cent of MNIST's test images, and of full training, the experiments reach."""
+    said = []
+    for experiment, text in SENTENCES.items():
+        own = _of(runs, experiment)
+        ours, full = measured(own, "distilled"), measured(own, "full_training")
+        if ours and full:
+            share = f"{100 * ours.mean / full.mean:.0f} % of what the whole training set gives"
+            said.append(f"{text} {ours.mean:.1f} % on MNIST's test set: {share} ({full.mean:.1f} %).")
+    return "\n".join(said[::-1]) + "\n"
+
+
+def picture(runs: Sequence[RecordedRun]) -> bytes | None:
+    """Return a PNG of the first ten images of each experiment, one row for each; None if a run is missing."""
+    rows = []
+    for experiment in SENTENCES:
+        sets = [run.distilled for run in _of(runs, experiment) if run.distilled]
+        if not sets:
+            return None
+        rows.append(mosaic(visible(sets[0].pixels[0, :10])))
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _of(runs: Sequence[RecordedRun], experiment: str) -> list[RecordedRun]:
+    return seeds.latest(run for run in runs if seeds.is_of(run, experiment))

@@ -1,0 +1,68 @@
+"""Which runs are of an experiment, and what they have measured over its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from dataset_distillation.report.runs import RecordedRun
+
+#: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
+GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
+PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
+
+
+class Number(NamedTuple):
+    """A result in percent.
+
+    mean: over the seeds, of the mean over each one's held-out networks.
+    std: between the networks of one seed, pooled over the seeds; None if there is one network.
+    between: between the means of the seeds; None if there is one seed.
+    """
+
+    mean: float
+    std: float | None = None
+    between: float | None = None
+    seeds: int = 1
+
+    def __str__(self) -> str:
+        return self.text(1)
+
+    def text(self, digits: int) -> str:
+        """Return `84.1 ± 3.3 (3 seeds: ± 0.4)`, as far as there are several networks and several seeds."""
+        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        seeds = "" if self.between is None else f" ({self.seeds} seeds: ± {self.between:.{digits}f})"
+        return f"{self.mean:.{digits}f}{spread}{seeds}"
+
+
+def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
+    """Whether `run` is of `experiment`, except for the values in `where` and the keys in `free`."""
+    if run.judges or run.result.value("experiment") != experiment:
+        return False
+    names = {key: key.split(".") for key in run.overrides}
+    changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
+    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
+
+
+def latest(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
+    """Return the last run of each seed, in the order of the seeds, from runs in the order of their start."""
+    of_seed = {run.result.value("seed") or 0: run for run in runs}
+    return [of_seed[seed] for seed in sorted(of_seed)]
+
+
+def measured(runs: Sequence[RecordedRun], method: str, metric: str = "accuracy") -> Number | None:
+    """Return the result of a method in the runs of an experiment, one for each seed, that have the method."""
+    rows = [row for run in runs if (row := run.result.rows.get(method))]
+    spreads = [row.metrics.get(metric) or (row if metric == "accuracy" else None) for row in rows]
+    means = [100 * spread.mean for spread in spreads if spread and spread.mean is not None]
+    if not means:
+        return None
+    stds = [
+        100 * spread.std
+        for row, spread in zip(rows, spreads, strict=True)
+        if row.runs > 1 and spread and spread.std is not None
+    ]
+    within = math.sqrt(fmean(std**2 for std in stds)) if stds else None
+    return Number(fmean(means), within, stdev(means) if len(means) > 1 else None, len(means))

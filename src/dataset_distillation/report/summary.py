@@ -1,0 +1,73 @@
+"""One line for each experiment that has runs: what was distilled, the paper's number, and ours over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from dataset_distillation.report import seeds
+from dataset_distillation.report.numbers import number
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import Number, measured
+
+COLUMNS = (
+    "experiment", "distilled data", "paper", "**ours**", "worst network", "random real images",
+    "before training", "full training", "distillation",
+)  # fmt: skip
+LEGEND = (
+    "Test accuracy in percent: the mean over seeds of the distillation ± the standard deviation between the\n"
+    "networks of one seed, and in brackets that between the means of the seeds. The duration is of one seed."
+)
+
+
+def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -> str:
+    """Return the table as Markdown, of the `entries` (experiment, paper) that have runs."""
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    used: list[RecordedRun] = []
+    for entry in entries:
+        own = seeds.latest(run for run in runs if seeds.is_of(run, entry["experiment"]))
+        lines += [_row(entry, own)] if own else []
+        used += own
+    text = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([*text, "", LEGEND, *_made_by(used)]) + "\n"
+
+
+def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
+    ours = measured(runs, "distilled")
+    worst = [row.min for run in runs if (row := run.result.rows.get("distilled")) and row.networks > 1]
+    minutes = fmean((run.result.distillation_seconds or 0) / 60 for run in runs)
+    return [
+        f"`{entry['experiment']}`",
+        _data(runs[0]),
+        entry.get("paper", ""),
+        f"**{_text(ours)}**",
+        number(min(filter(None, worst)), runs[0].result.metric).removesuffix(" %") if any(worst) else "",
+        *(_text(measured(runs, method)) for method in ("random_real", "before_training", "full_training")),
+        f"{minutes:.0f} min",
+    ]
+
+
+def _text(value: Number | None) -> str:
+    return "" if value is None else value.text(2)
+
+
+def _data(run: RecordedRun) -> str:
+    """`100 images, 10 steps × 3 epochs`."""
+    steps, epochs = (run.result.value(f"distilled.{key}") for key in ("steps", "epochs"))
+    images = run.result.storage.images if run.result.storage else None
+    labels = ", labels learned" if run.result.value("distilled.labels") == "learned" else ""
+    return f"{images} images{labels}, {_some(steps, 'step')} × {_some(epochs, 'epoch')}"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _made_by(runs: Sequence[RecordedRun]) -> list[str]:
+    """Name the processors and the commits."""
+    made = [run.result.provenance for run in runs]
+    processors = sorted({str(one.hardware.get("processor")) for one in made})
+    commits = sorted({str(one.git_commit)[:7] for one in made})
+    if not made:
+        return []
+    return [f"Processor: {', '.join(processors)}; one thread. Commits: {', '.join(commits)}."]

@@ -1,0 +1,34 @@
+"""The published sets on other networks than those that they were made for (Section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import measured
+
+LEGEND = (
+    "Published sets, used as they were made to be, by networks of other initializations and architectures:\n"
+    "test accuracy in percent, mean ± standard deviation over held-out networks."
+)
+
+
+def table(runs: Sequence[RecordedRun]) -> list[str]:
+    """Return the lines of a table in Markdown: a row for each set, a column for each kind of network."""
+    cells: dict[str, dict[str, str]] = {}
+    for run in runs:
+        number = measured([run], "distilled")
+        if run.judges and run.result.artifact and number:
+            choices = run.result.choices
+            network = f"{choices.get('architecture')}, {choices.get('init')} init"
+            cells.setdefault(_name(run.result.artifact), {})[network] = number.text(2)
+    networks = sorted({network for row in cells.values() for network in row})
+    lines = [["set", *networks], ["---"] * (len(networks) + 1)]
+    lines += [[f"`{name}`", *(row.get(network, "") for network in networks)] for name, row in cells.items()]
+    return ["| " + " | ".join(line) + " |" for line in lines] if cells else []
+
+
+def _name(artifact: str) -> str:
+    """`mnist_fixed_10/seed_0` of `results/mnist_fixed_10/seed_0/distilled.safetensors`."""
+    return "/".join(Path(artifact).parts[-3:-1])

@@ -1,0 +1,181 @@
+"""distill-import: each project's layout, and what its file does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dataset_distillation.cli.exchange import read_and_write
+from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
+from dataset_distillation.distilled.exchange import meaning
+from dataset_distillation.errors import ConfigError, UserError
+from support import layouts
+from support.layouts import LABELS, LOGITS, images
+
+#: CIFAR-10 at 8 px: nothing of the data set is read.
+HERE = ["--dataset", "cifar10", "dataset.image_size=8", "architecture.width=4"]
+
+
+def imported(path: Path, *more: str) -> tuple[DistilledSet, str]:
+    output = path.parent / "imported" / "set.safetensors"
+    *notes, last = read_and_write([str(path), *HERE, "--output", str(output), *more])
+    assert last == str(output)
+    return load_distilled(output), "\n".join(notes)
+
+
+def test_dc_is_the_last_run_in_its_own_normalization(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.dc(tmp_path))
+    assert torch.equal(distilled.images, images(seed=0)[None])
+    assert torch.equal(distilled.labels, LABELS[None])
+    assert distilled.metadata["std"] == [0.2023, 0.1994, 0.2010]  # not those of conf/
+    assert distilled.metadata["config"]["dataset"]["std"] == [0.2023, 0.1994, 0.2010]
+    assert distilled.metadata["config"]["distilled"]["images_per_class"] == 2
+    assert distilled.metadata["class_names"][0] == "airplane"
+    assert distilled.learning_rates.shape == (300, 1)
+    assert distilled.learning_rates.unique().item() == pytest.approx(0.01)
+    assert "layout dc\nit holds 2 runs; the last is taken" in notes
+    assert "those of the project" in notes
+
+
+def test_mtt_is_two_files_and_tesla_has_probabilities(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.mtt(tmp_path), "--learning-rate", "0.03")
+    assert torch.equal(distilled.labels, LABELS[None])
+    assert distilled.learning_rates.shape == (1000, 1)
+    assert distilled.learning_rates[0].item() == pytest.approx(0.03)
+    assert "layout mtt" in notes
+    layouts.mtt(tmp_path, LOGITS.softmax(1))
+    distilled, notes = imported(tmp_path / "images_best.pt")
+    torch.testing.assert_close(distilled.labels, LOGITS.softmax(1)[None])
+    assert "labels read as probabilities" in notes
+
+
+def test_datm_has_logits_and_a_learning_rate(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.mtt(tmp_path, LOGITS, rate=0.012))
+    torch.testing.assert_close(distilled.labels, LOGITS.softmax(1)[None])
+    assert distilled.learning_rates.unique().item() == pytest.approx(0.012)
+    assert "layout datm" in notes
+    assert "labels read as logits, through a softmax" in notes
+
+
+def test_logits_of_an_unknown_kind_must_be_told(tmp_path: Path) -> None:
+    layouts.mtt(tmp_path, LOGITS)
+    with pytest.raises(ConfigError, match="could mean several things; add --labels logits"):
+        imported(tmp_path)
+    hard, _ = imported(tmp_path, "--labels", "classes")
+    assert torch.equal(hard.labels, LOGITS.argmax(1)[None])
+    with pytest.raises(ConfigError, match="these do not sum to 1"):
+        imported(tmp_path, "--labels", "probabilities")
+
+
+def test_idc_has_pixels_and_each_holds_several_images(tmp_path: Path) -> None:
+    path, pixels = layouts.idc(tmp_path), images().sigmoid()
+    with pytest.raises(ConfigError, match="--factor=auto: the file does not say"):
+        imported(path)
+    one, _ = imported(path, "--factor", "1")
+    torch.testing.assert_close(one.pixels[0], pixels, atol=1e-6, rtol=0)
+    four, notes = imported(path, "--factor", "2")
+    assert four.images.shape == (1, 80, 3, 8, 8)
+    corner = functional.interpolate(pixels[:, :, :4, 4:], size=8, mode="bilinear")  # row 0, column 1
+    torch.testing.assert_close(four.pixels[0, 20:40], corner, atol=1e-5, rtol=0)
+    assert torch.equal(four.labels, LABELS.repeat(4)[None])
+    assert "taken as pixels" in notes
+
+
+def test_sides_that_are_no_multiple_of_the_factor_are_padded_by_gray() -> None:
+    parts, labels = meaning.formed(torch.ones(1, 1, 5, 5), torch.tensor([7]), 2)
+    assert parts.shape == (4, 1, 5, 5)
+    assert parts[0].min() == 1
+    assert parts[3, 0, 4, 4] == 0.5
+    assert labels.tolist() == [7] * 4
+
+
+def test_dd_has_steps_and_epochs(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.dd(tmp_path, steps=3, epochs=2))
+    assert torch.equal(distilled.images, torch.stack([images(10, seed) for seed in range(3)]))
+    expected = torch.tensor([[0.01, 0.02, 0.03], [0.04, 0.05, 0.06]])
+    torch.testing.assert_close(distilled.learning_rates, expected)
+    assert distilled.metadata["std"] == [0.247, 0.243, 0.261]
+    assert distilled.metadata["inner_optimizer"] == "sgd"
+    assert "3 steps × 2 epochs" in notes
+
+
+def test_kip_has_its_channels_last_and_centred_labels(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.kip(tmp_path), "--zca", "none")
+    torch.testing.assert_close(distilled.images, images()[None])
+    torch.testing.assert_close(distilled.labels[0], functional.one_hot(LABELS, 10).float())
+    assert "centred: 1/10 was added" in notes
+
+
+def test_folders_of_images_are_classes_in_order(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.sre2l(tmp_path / "syn"))
+    assert torch.equal(distilled.labels, LABELS[None])
+    levels = torch.arange(10).repeat_interleave(2) * 20 + torch.arange(2).repeat(10)
+    torch.testing.assert_close(distilled.pixels[0, :, 0, 0, 0] * 255, levels.float())
+    assert "8 bits" in notes
+
+
+def noise(folder: Path) -> Path:
+    torch.save(torch.randn(20, 3, 8, 8, generator=torch.Generator().manual_seed(0)), folder / "images.pt")
+    torch.save(LABELS, folder / "labels.pt")
+    return folder
+
+
+def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = layouts.idc(folder)
+        torch.save([images().sigmoid() * factor + shift, LABELS], path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "more", "told"),
+    [
+        (
+            noise,
+            [],
+            "--zca=auto: the file does not say whether its images are whitened, and neighboring pixels",
+        ),
+        (layouts.mtt, ["--zca", "kornia"], "--zca=kornia: test images are not whitened here yet"),
+        (scaled(255), ["--factor", "1"], "--range=auto: values from .* look like bytes"),
+        (scaled(1), ["--format", "mtt"], "not a set in the layout mtt"),
+        (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centred"),
+        (layouts.mtt, ["--factor", "0"], "--.factor=0: must be greater than 0"),
+        (layouts.mtt, ["--learning-rate", "-1"], "--learning-rate=-1.0: must be greater than 0"),
+        (layouts.mtt, ["--format", "tar"], "--format=tar: must be one of auto, datm"),
+        (layouts.mtt, ["dataset.image_size=16"], "images are 3×8×8; choose another, or dataset.channels=3"),
+        (
+            layouts.mtt,
+            ["--dataset", "mnist", "dataset.channels=3"],
+            "dataset.mean=.*: those of the project are not",
+        ),
+        (layouts.mtt, ["--dataset", "nothing"], "--dataset=nothing: must be one of"),
+        (layouts.mtt, ["dataset.typo=1"], "typo"),
+        (layouts.mtt, ["--typo"], "unrecognized arguments: --typo"),
+    ],
+)
+def test_what_must_be_told_is_asked_for_in_one_line(
+    write: Callable[[Path], Path], more: list[str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Exception, match=told) as error:
+        imported(write(tmp_path), *more)
+    assert isinstance(error.value, UserError) or "typo" in told
+    assert not (tmp_path / "imported").exists()
+
+
+def test_the_range_can_be_told(tmp_path: Path) -> None:
+    distilled, _ = imported(scaled(255)(tmp_path), "--factor", "1", "--range", "bytes")
+    torch.testing.assert_close(distilled.pixels[0], images().sigmoid(), atol=1e-5, rtol=0)
+
+
+def test_neighboring_pixels_correlate_in_photographs_alone() -> None:
+    ramp: Tensor = torch.arange(64.0).view(1, 1, 1, 1, 64).expand(1, 1, 1, 64, 64)
+    assert meaning.neighbors(ramp) > 0.95
+    draw = torch.randn(1, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert abs(meaning.neighbors(draw)) < 0.02

@@ -1,0 +1,123 @@
+"""explain=true: one factor at a time, each against the same by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+from torch.nn import functional
+
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.evaluation.comparison import compare
+from dataset_distillation.evaluation.explain import variants
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.options import Evaluation, Training
+from dataset_distillation.evaluation.presets import PRESETS
+from dataset_distillation.evaluation.real_sets import Size
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.problem import Problem
+from support.command_line import distill, distill_evaluate
+from support.experiments import TINY
+
+SHORT = Training(epochs=3, mean_rate=True)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets of few epochs."""
+    for name, preset in PRESETS.items():
+        monkeypatch.setitem(PRESETS, name, replace(preset, epochs=2))
+
+
+@pytest.fixture
+def problem(experiment: Callable[..., Experiment]) -> Problem:
+    return prepare(experiment("architecture=mlp", "architecture.width=9"))
+
+
+def made(problem: Problem) -> DistilledSet:
+    """Twenty real images, with labels that are no probabilities."""
+    images, labels = problem.data.train.batch(slice(0, 20))
+    soft = 3 * functional.one_hot(labels, 10).float() + torch.rand(
+        20, 10, generator=torch.Generator().manual_seed(0)
+    )
+    return DistilledSet(images[None], soft[None], torch.tensor([[0.05]]), {}, {})
+
+
+def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
+    distilled, networks = made(problem), problem.population("held-out", 2)
+    sets = Schedule(distilled, SHORT, problem.seed, 2)
+    size, explained = Size(2, 1), variants(problem, distilled, SHORT, 2)
+    runs = compare(
+        problem, Evaluation(baselines=[]), networks, sets, size, None, how=SHORT, variants=explained
+    ).runs
+    loss = {method: own["loss"].tolist() for method, own in runs.groupby("method", sort=False)}
+    assert list(loss) == [
+        "before_training", "distilled", "distilled_normalized_not_at_all", "distilled_with_labels_as_classes",
+        "distilled_with_labels_as_logits", *(f"distilled_with_training_{name}" for name in PRESETS),
+    ]  # fmt: skip
+    assert len({tuple(values) for values in loss.values()}) == len(loss)
+
+    network = load_weights(problem.network, networks[1])
+    training.train(network, sets[1], problem.inner_optimizer)
+    images, labels = problem.data.test.batch()
+    specification = problem.data.test.specification
+    pixels = (
+        images * torch.tensor(specification.std)[:, None, None]
+        + torch.tensor(specification.mean)[:, None, None]
+    )
+    for method, shown in {"distilled": images, "distilled_normalized_not_at_all": pixels}.items():
+        assert loss[method][1] == pytest.approx(
+            functional.cross_entropy(network(shown), labels).item(), rel=1e-4
+        )
+
+    hard = replace(distilled, labels=distilled.labels.argmax(dim=-1))
+    alone = held_out(problem, problem.data.test, networks, Schedule(hard, SHORT, problem.seed, 2)).runs[
+        "loss"
+    ]
+    assert loss["distilled_with_labels_as_classes"] == pytest.approx(alone.tolist())
+    dsa = PRESETS["dsa"]
+    alone = held_out(
+        problem, problem.data.test, networks, Schedule(distilled, dsa, problem.seed, 2), how=dsa
+    ).runs["loss"]
+    assert loss["distilled_with_training_dsa"] == pytest.approx(alone.tolist())
+
+
+def test_what_is_as_asked_is_not_repeated(problem: Problem) -> None:
+    distilled = replace(made(problem), labels=torch.zeros(1, 20, dtype=torch.long))
+    names = [variant.name for variant in variants(problem, distilled, PRESETS["dc"], 1)]
+    assert names == ["distilled_normalized_not_at_all"] + [
+        f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")
+    ]
+
+
+def test_other_projects_constants_are_those_that_differ(problem: Problem) -> None:
+    here = replace(
+        problem.data.test.specification, name="CIFAR10", shape=(3, 28, 28),
+        mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616),
+    )  # fmt: skip
+    data = replace(problem.data, test=replace(problem.data.test, specification=here))
+    names = [v.name for v in variants(replace(problem, data=data), made(problem), Training(), 1)]
+    assert names[:2] == ["distilled_normalized_by_dc", "distilled_normalized_not_at_all"]
+
+
+@pytest.mark.slow
+def test_the_command_line_shows_it(tmp_path: Path) -> None:
+    options = [*TINY, "architecture=mlp", "architecture.width=9", "hydra.run.dir=run"]
+    assert distill(*options, folder=tmp_path).code == 0
+    asked = ["artifact=run/distilled.safetensors", "explain=true", "logger=none", "trainer.threads=1"]
+    ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
+    assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_normalized_not_at_all"}
+    assert "distilled with training dsa" in (tmp_path / "judged" / "report.html").read_text()
+    refused = distill_evaluate("dataset=digits", "baselines=all", "explain=true", folder=tmp_path)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "explain=True: there is no set to explain" in refused.err

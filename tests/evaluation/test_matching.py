@@ -1,0 +1,98 @@
+"""Distribution and gradient matching: known optima, and a step by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import dataset_distillation as dd
+from dataset_distillation.evaluation import matching
+from dataset_distillation.evaluation.real_sets import Size
+
+
+def problem(architecture: dd.Linear | dd.LeNet | dd.MLP, number: int = 120) -> dd.Problem:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(number) % 3
+    images = torch.randn(number, 1, 4, 4, generator=generator) + labels[:, None, None, None]
+    return dd.Problem.of(images, labels, architecture, test=(images[:30], labels[:30]))
+
+
+def test_on_linear_features_the_images_become_the_means_of_their_classes() -> None:
+    """What enters the only layer are the pixels, and the real batch is the whole train split."""
+    linear = problem(dd.Linear())
+    made = matching.distribution_matching(linear, Size(1, 1), steps=60)
+    train = linear.data.train
+    images, labels = train.batch(torch.arange(len(train)))
+    means = torch.stack([images[labels == label].mean(dim=0) for label in range(3)])
+    torch.testing.assert_close(made.images[0], means, rtol=0, atol=1e-4)
+    assert made.labels.tolist() == [[0, 1, 2]]
+
+
+def test_features_are_what_enters_the_last_layer() -> None:
+    mlp = problem(dd.MLP(width=5, layers=2))
+    [weights] = mlp.population("init", 1)
+    images = torch.randn(7, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = matching.features(mlp.network, weights, images)
+    *_, last = [name for name in weights if weights[name].ndim == 2]
+    outputs = torch.func.functional_call(mlp.network, weights, (images,))
+    by_hand = found @ weights[last].T + weights[last.replace("weight", "bias")]
+    torch.testing.assert_close(by_hand, outputs)
+
+
+def by_hand(weight: Tensor, images: Tensor, label: int) -> Tensor:
+    """The gradient of the mean cross-entropy of a linear model without bias: (p − y) xᵀ."""
+    points = images.flatten(1)
+    wrong = torch.softmax(points @ weight.T, dim=1)
+    wrong[:, label] -= 1
+    return wrong.T @ points / len(points)
+
+
+def test_the_gradient_of_gradient_matching_is_that_of_finite_differences() -> None:
+    linear = problem(dd.Linear(bias=False))
+    linear.network.double()
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.randn(3, 16, generator=generator, dtype=torch.float64)
+    real = torch.randn(5, 1, 4, 4, generator=generator, dtype=torch.float64)
+    image = torch.randn(1, 1, 4, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    [name] = [name for name, _ in linear.network.named_parameters()]
+
+    def loss(at: Tensor) -> Tensor:
+        a, b = by_hand(weight, at, 1), by_hand(weight, real, 1)
+        return (1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1))).sum()
+
+    labels = torch.full((1,), 1)
+    found = matching.gradients(linear, {name: weight}, image, labels, graph=True)
+    wanted = matching.gradients(linear, {name: weight}, real, labels.expand(5))
+    apart = matching.distance(found, wanted)
+    torch.testing.assert_close(apart, loss(image.detach()))
+    [gradient] = torch.autograd.grad(apart, image)
+    direction = torch.randn(1, 1, 4, 4, generator=generator, dtype=torch.float64)
+    ahead, behind = (loss(image.detach() + sign * 1e-5 * direction) for sign in (1, -1))
+    torch.testing.assert_close((gradient * direction).sum(), (ahead - behind) / 2e-5, rtol=1e-7, atol=0)
+
+
+def test_gradient_matching_brings_the_gradients_together() -> None:
+    """Of networks that it has not met."""
+    mlp = problem(dd.MLP(width=16, layers=2))
+    [start, made] = (matching.gradient_matching(mlp, Size(1, 1), steps) for steps in (0, 60))
+    [weights] = mlp.population("held-out", 1)
+    real, classes = matching.real_batch(mlp, 999)
+
+    def apart(images: Tensor) -> float:
+        distances = [
+            matching.distance(
+                matching.gradients(mlp, weights, images[0, label : label + 1], torch.tensor([label])),
+                matching.gradients(mlp, weights, real[classes == label], classes[classes == label]),
+            )
+            for label in range(3)
+        ]
+        return float(torch.stack(distances).sum())
+
+    assert apart(made.images) < 0.9 * apart(start.images)
+
+
+def test_they_are_rows_of_the_table() -> None:
+    mlp = problem(dd.MLP(width=8, layers=2))
+    distilled = dd.distill(mlp, dd.Distilled(steps=2, epochs=1), dd.Outer(steps=2))
+    table = dd.evaluate(mlp, distilled, networks=2, baselines=["distribution_matching", "gradient_matching"])
+    assert {"distribution_matching", "gradient_matching"} <= set(table["method"])

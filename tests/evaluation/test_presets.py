@@ -1,0 +1,122 @@
+"""Ordinary training as the field does it (`training=dc`): that of torch's SGD, schedule and BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from torch import nn
+
+from dataset_distillation.augmentation import of_network
+from dataset_distillation.augmentation.dsa import DSA
+from dataset_distillation.augmentation.none import NoAugmentation
+from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.options import Training
+from dataset_distillation.evaluation.presets import PRESETS
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.experiment import compose, of_artifact
+from dataset_distillation.experiment.compose import choices
+from dataset_distillation.experiment.tree import Evaluate, Experiment
+from dataset_distillation.inner_optimizers.momentum import Momentum
+from dataset_distillation.networks import training
+from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.pipeline.prepare import prepare
+
+Make = Callable[..., Experiment]
+
+
+def preset(name: str, *more: str) -> Training:
+    GlobalHydra.instance().clear()
+    compose.register(Evaluate)
+    of_artifact.register(["dataset=digits"])
+    with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
+        typed = ["dataset=digits", "baselines=all", f"training={name}", *more]
+        read = compose.read(hydra.compose("evaluate", typed))
+    assert isinstance(read, Evaluate)
+    return read.training
+
+
+def test_dc_is_the_published_training() -> None:
+    assert preset("dc") == Training(
+        epochs=300, learning_rate=0.01, batch_size=256, decay=0.1, running_statistics=True,
+        optimizer=Momentum(momentum=0.9, weight_decay=5e-4), augmentation=NoAugmentation(),
+    )  # fmt: skip
+    assert preset("dc", "training.epochs=7").epochs == 7
+    assert preset("ours") == Training()
+
+
+def test_python_has_the_presets_of_conf() -> None:
+    assert {name: preset(name) for name in choices("training")} == PRESETS
+
+
+def test_dsa_and_mtt_are_the_published_ones() -> None:
+    dsa = preset("dsa")
+    assert dsa == replace(preset("dc"), epochs=1000, augmentation=DSA())
+    assert preset("mtt") == replace(dsa, learning_rate=None, mean_rate=True)
+    digits = preset("dsa", "training.augmentation.operations=[color,crop,cutout,scale,rotate]").augmentation
+    assert digits == DSA(operations=["color", "crop", "cutout", "scale", "rotate"])
+
+
+def test_images_are_augmented_anew_in_each_step(experiment: Make) -> None:
+    """By hand: the loss of each step's own augmented images."""
+    problem = prepare(experiment("architecture=mlp", "architecture.width=9"))
+    images, labels = problem.data.train.batch(slice(0, 8))
+    distilled = DistilledSet(images[None], labels[None], torch.tensor([[0.1]]), {}, {})
+    how = Training(epochs=5, mean_rate=True, batch_size=8, augmentation=DSA())
+    networks = problem.population("held-out", 2)
+    sets = Schedule(distilled, how, 0, 2)
+    found = held_out(problem, problem.data.test, networks, sets, how=how).runs["loss"].tolist()
+    for j in range(2):
+        network = load_weights(problem.network, networks[j])
+        sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+        for t, step in enumerate(sets[j]):
+            seen = DSA().images(step.images, problem.seed, of_network(j), t)
+            sgd.zero_grad()
+            nn.functional.cross_entropy(network(seen), step.labels).backward()
+            sgd.step()
+        assert found[j] == pytest.approx(training.test(network, problem.data.test, problem.objective)["loss"])
+    plain = held_out(problem, problem.data.test, networks, sets).runs["loss"].tolist()
+    assert plain != pytest.approx(found, rel=1e-3)
+
+
+def test_it_is_torch_s_sgd_with_a_step_of_the_rate_and_running_statistics(experiment: Make) -> None:
+    problem = prepare(experiment("architecture=convnet", "architecture.norm=batch", "architecture.width=4"))
+    images, labels = problem.data.train.batch(slice(0, 40))
+    distilled = DistilledSet(images[None], labels[None], torch.tensor([[0.5]]), {}, {})
+    how = Training(
+        epochs=6, learning_rate=0.02, batch_size=16, decay=0.1, running_statistics=True,
+        optimizer=Momentum(momentum=0.9, weight_decay=5e-4),
+    )  # fmt: skip
+    networks = problem.population("held-out", 1)
+    sets = Schedule(distilled, how, 0, 1)
+    [found] = held_out(problem, problem.data.test, networks, sets, how=how).runs["loss"]
+
+    network = load_weights(problem.network, networks[0])
+    for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+        norm.__init__(norm.num_features)  # type: ignore[misc]
+    load_weights(network, networks[0]).train()
+    sgd = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    rates = torch.optim.lr_scheduler.MultiStepLR(sgd, [3], gamma=0.1)
+    for epoch in range(6):
+        for step in sets[0][3 * epoch : 3 * epoch + 3]:
+            sgd.zero_grad()
+            nn.functional.cross_entropy(network(step.images), step.labels).backward()
+            sgd.step()
+        rates.step()
+    expected = training.test(network.eval(), problem.data.test, problem.objective)["loss"]
+    assert found == pytest.approx(expected, rel=1e-5)
+    plain = held_out(problem, problem.data.test, networks, sets).runs["loss"].item()
+    assert abs(plain / expected - 1) > 1e-3  # a hundred times the tolerance
+
+
+def test_the_mean_of_the_learned_rates_is_one_rate() -> None:
+    images, rates = torch.zeros(2, 3, 1, 2, 2), torch.tensor([[0.1, 0.3], [0.2, 0.6]])
+    distilled = DistilledSet(images, torch.zeros(2, 3, dtype=torch.long), rates, {}, {})
+    how = Training(epochs=4, mean_rate=True, batch_size=4, decay=0.5)
+    found = [round(step.learning_rate.item(), 4) for step in Schedule(distilled, how, 0, 1)[0]]
+    assert found == [0.3] * 4 + [0.15] * 4

@@ -1,0 +1,102 @@
+"""The published results: what the pages say is what the files hold, and the artifacts give it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+import dataset_distillation as dd
+from dataset_distillation.cli import pages
+from dataset_distillation.report.runs import RecordedRun
+from support.command_line import distill_evaluate
+from support.report_folders import write_run
+from tools import publish
+
+PUBLISHED = sorted(path.parent for path in publish.RESULTS.rglob("result.json"))
+
+
+def test_every_table_is_made_from_the_files(tmp_path: Path) -> None:
+    """Where this fails, `make results` makes the pages again."""
+    written = pages.main([str(publish.RESULTS), "--output", str(tmp_path / "docs" / "results")])
+    (tmp_path / "results").symlink_to(publish.RESULTS)
+    for path in written:
+        committed = publish.DOCUMENTS / path.name
+        assert committed.exists()
+        if path.suffix == ".md":
+            assert committed.read_text() == path.read_text()
+    page = publish.README.read_text()
+    assert publish.PLACE.findall(page)
+    assert publish.filled(page) == page
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_a_published_run_can_be_repeated(folder: Path) -> None:
+    run = RecordedRun(folder)
+    made = run.result.provenance
+    assert run.result.status == "finished"
+    assert made.git_commit
+    assert not made.git_dirty
+    assert made.command.startswith(f"distill{'-evaluate' * run.judges} ")
+    assert shlex.split(made.command)[1:] == made.overrides
+    assert made.hardware["processor"]
+    assert run.runs is not None
+    if not run.judges:
+        assert folder.name == f"seed_{made.seed}"
+        assert run.distilled is not None
+        assert '"/' not in json.dumps(run.distilled.metadata)  # a folder of the machine
+    assert '"/' not in (folder / "result.json").read_text()
+
+
+def test_the_published_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in publish.RESULTS.rglob("*")) <= 15e6
+
+
+def test_a_published_set_is_found_by_its_name() -> None:
+    distilled = dd.load_distilled("demo", seed=0)
+    assert distilled.images.shape == (1, 10, 1, 28, 28)
+    with pytest.raises(
+        dd.UserError, match=r"^no published set of demo with seed 77; there are: .*demo \(seeds 0"
+    ):
+        dd.load_distilled("demo", seed=77)
+
+
+@pytest.mark.parametrize("experiment", ["demo"])
+def test_a_published_set_gives_its_accuracy_again(experiment: str, tmp_path: Path) -> None:
+    """The distilled images are the same bits, but another processor sums in another order."""
+    if experiment != "demo" and "DATA_DIR" not in os.environ:
+        pytest.skip("MNIST is not at hand")
+    folder = publish.RESULTS / experiment / "seed_0"
+    asked = ["logger=none", "trainer.threads=1", "trainer.accelerator=cpu", "hydra.run.dir=again"]
+    ended = distill_evaluate(f"artifact={folder / 'distilled.safetensors'}", *asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    before, again = (RecordedRun(where).result.rows["distilled"] for where in (folder, tmp_path / "again"))
+    assert again.mean == pytest.approx(before.mean, abs=0.005)
+
+
+def test_what_is_published_names_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"seed": 3, "dataset": {"root": "/home/me/data"}, "init": {"pretraining": {"folder": "/pools"}}}
+    provenance = {"command": "distill dataset.root=/home/me/data", "attempts": [{
+        "started": "", "seconds": 1, "cpu_seconds": 1, "git_commit": None, "peak_memory_mb": None,
+        "peak_gpu_memory_mb": None, "host": "here",
+    }]}  # fmt: skip
+    asked = ["experiment=demo", "seed=3", "distilled.epochs=2", "dataset.root=/home/me/data"]
+    folder = write_run(tmp_path / "run", config=config, provenance=provenance, overrides=asked)
+    (folder / "images" / "grid.png").write_bytes(b"a picture")
+    content = json.loads((folder / "result.json").read_text())
+    content["choices"]["experiment"] = "demo"
+    (folder / "result.json").write_text(json.dumps(content))
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "results")
+    target = publish.publish(folder)
+    assert target == tmp_path / "results" / "demo" / "distilled.epochs=2" / "seed_3"
+    text = (target / "result.json").read_text()
+    assert not any(word in text for word in ("/home", "/pools", "here"))
+    assert RecordedRun(target).command == "distill experiment=demo seed=3 distilled.epochs=2"
+    assert RecordedRun(target).result.value("dataset.root") == "data"
+    content["status"] = "interrupted"
+    (folder / "result.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match="not a finished run"):
+        publish.publish(folder)

@@ -1,0 +1,106 @@
+"""Copy finished runs into results/, and make the documentation's tables and figures from all that is there.
+
+python tools/publish.py [outputs/mnist_fixed_10/seed_0 ...]
+
+The names of folders and hosts of the machine are left out. Only runs of committed code are published.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dataset_distillation.cli.pages import main as report
+from dataset_distillation.distilled.artifact import load_distilled
+from dataset_distillation.files import write, write_json
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import GROUPS, PLACES
+from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, RESULT
+
+ROOT = Path(__file__).parents[1]
+RESULTS, DOCUMENTS, README = ROOT / "results", ROOT / "docs" / "results", ROOT / "README.md"
+PLACE = re.compile(r"(?<=<!-- results/)(\w+\.md)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def publish(folder: Path) -> Path:
+    """Copy the files of the run in `folder` that are published; return their folder."""
+    run = RecordedRun(folder)
+    made, experiment = run.result.provenance, run.result.value("experiment")
+    if run.result.status != "finished" or made.git_dirty or not (run.judges or experiment):
+        sys.exit(f"{folder}: not a finished run of an experiment, from committed code")
+    point = ",".join(
+        f"{key}={value}"
+        for key, value in sorted(run.overrides.items())
+        if key.split(".")[0] not in (*GROUPS, "artifact") and not _place(key)
+    )
+    if run.judges:
+        judged = Path(str(run.result.artifact)).parent  # results/<experiment>/seed_<n>
+        target = RESULTS / "judged" / judged.parent.name / judged.name / point
+    else:
+        target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
+        distilled = load_distilled(folder / ARTIFACT)
+        told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
+        replace(distilled, metadata=told).save(target / ARTIFACT)
+        write(target / GRID, (folder / IMAGES / GRID).read_bytes())
+    write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
+    write(target / EVALUATION, (folder / EVALUATION).read_bytes())
+    return target
+
+
+def portable(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a `result.json` without the folders and the host of the machine."""
+    overrides = [text for text in result["overrides"] if not _place(text.partition("=")[0])]
+    program, made = "distill", result["provenance"]
+    config = anywhere(result["config"])
+    if result.get("artifact"):
+        program = "distill-evaluate"
+        result["artifact"] = config["artifact"] = _in_the_repository(result["artifact"])
+        overrides = [
+            f"artifact={result['artifact']}",
+            *(o for o in overrides if not o.startswith("artifact=")),
+        ]
+    made |= {"command": shlex.join([program, *overrides]), "overrides": overrides}
+    made["attempts"] = [attempt | {"host": ""} for attempt in made["attempts"]]
+    return result | {"overrides": overrides, "config": config, "provenance": made}
+
+
+def _in_the_repository(path: str) -> str:
+    """`results/...` of the path of a published set."""
+    parts = Path(path).parts
+    return str(Path(*parts[parts.index("results") :]))
+
+
+def _place(key: str) -> bool:
+    return key.rpartition(".")[2] in PLACES or key.startswith("hydra.")
+
+
+def anywhere(config: Any) -> Any:
+    """Return a config without the folders of the machine: only the last name of each remains."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: Path(value).name if key in PLACES and isinstance(value, str) else anywhere(value)
+        for key, value in config.items()
+    }
+
+
+def filled(page: str) -> str:
+    """Return `page` with the content of `docs/results/<name>.md` between the marks that name it."""
+    return PLACE.sub(lambda found: found[1] + found[2] + (DOCUMENTS / found[1]).read_text(), page)
+
+
+def main() -> None:
+    """Publish the runs in the folders of the command line, and renew all tables and figures."""
+    for folder in sys.argv[1:]:
+        print(publish(Path(folder)))
+    report([str(RESULTS), "--output", str(DOCUMENTS)])
+    write(README, filled(README.read_text()).encode())
+
+
+if __name__ == "__main__":
+    main()
