@@ -57,9 +57,12 @@ NEEDED = {
     "dataset=huggingface": [f"dataset.path={CONF}"],
     "dataset=imported": ["dataset.path=support.experiments:never_called"],
     "dataset=torchvision": ["dataset.name=FashionMNIST"],
+    "architecture=alexnet32": ["architecture.width=4"],
     "architecture=convnet": ["architecture.width=4"],
     "architecture=imported": [f"architecture.path={__name__}:small"],
     "architecture=mlp": ["architecture.width=4"],
+    "architecture=resnet18": ["architecture.width=4"],
+    "architecture=vgg11": ["architecture.width=4"],
     "architecture=torchvision": ["architecture.name=squeezenet1_1"],
     "init=checkpoint": [f"init.path={CONF}/config.yaml"],  # a file; what is in it, each run makes
     "init=fixed_pretrained": POOL,

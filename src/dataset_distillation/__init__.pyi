@@ -1,11 +1,14 @@
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet as AlexCifarNet
 from dataset_distillation.architectures.alexnet import AlexNet as AlexNet
+from dataset_distillation.architectures.alexnet32 import AlexNet32 as AlexNet32
 from dataset_distillation.architectures.convnet import ConvNet as ConvNet
 from dataset_distillation.architectures.given import Given as Given
 from dataset_distillation.architectures.lenet import LeNet as LeNet
 from dataset_distillation.architectures.linear import Linear as Linear
 from dataset_distillation.architectures.mlp import MLP as MLP
+from dataset_distillation.architectures.resnet18 import ResNet18 as ResNet18
 from dataset_distillation.architectures.torchvision import TorchvisionNetwork as TorchvisionNetwork
+from dataset_distillation.architectures.vgg11 import VGG11 as VGG11
 from dataset_distillation.augmentation.dsa import DSA as DSA
 from dataset_distillation.augmentation.flip_rotate import FlipRotate as FlipRotate
 from dataset_distillation.augmentation.none import NoAugmentation as NoAugmentation
@@ -49,10 +52,12 @@ __all__ = [
     "DSA",
     "MLP",
     "SGD",
+    "VGG11",
     "Adam",
     "Adaptation",
     "AlexCifarNet",
     "AlexNet",
+    "AlexNet32",
     "Attack",
     "Auto",
     "Checkpoint",
@@ -78,6 +83,7 @@ __all__ = [
     "Random",
     "Recompute",
     "Regression",
+    "ResNet18",
     "ShiftRotate",
     "Standard",
     "TorchvisionNetwork",

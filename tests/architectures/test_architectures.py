@@ -17,12 +17,15 @@ from dataset_distillation import architectures, datasets
 from dataset_distillation.architectures import Architecture, WeightScheme
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
 from dataset_distillation.architectures.alexnet import AlexNet
+from dataset_distillation.architectures.alexnet32 import AlexNet32
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.imported import Imported
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.architectures.linear import Linear
 from dataset_distillation.architectures.mlp import MLP
+from dataset_distillation.architectures.resnet18 import ResNet18
 from dataset_distillation.architectures.torchvision import TorchvisionNetwork
+from dataset_distillation.architectures.vgg11 import VGG11
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import ConfigError, UserError
@@ -50,6 +53,14 @@ def test_shape_and_number_of_parameters(name: str) -> None:
     # A function of weights and images alone: no buffers, and evaluation is no other mode.
     assert not list(network.buffers())
     torch.testing.assert_close(network.train()(images), network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights"),
+    [(ConvNet(), 320_010), (AlexNet32(), 1_872_202), (VGG11(), 9_231_114), (ResNet18(), 11_173_962)],
+)
+def test_as_many_weights_as_later_papers_have(architecture: Architecture, weights: int) -> None:
+    assert architecture.number_of_weights(RGB, 10) == weights
 
 
 def test_the_brightness_of_alexcifarnet_is_local_response_norm() -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset_distillation.augmentation import Augmentation, Augmented, by_name, dsa
+from dataset_distillation.augmentation import Augmentation, by_name, dsa
 from dataset_distillation.augmentation.affine import around, flipped, rotation, warped
 from dataset_distillation.augmentation.dsa import DSA, OPERATIONS
 from dataset_distillation.augmentation.flip_rotate import FlipRotate
 from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.augmentation.shift_rotate import ShiftRotate
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers import MadeSteps, Step
 
 KINDS = [FlipRotate(), ShiftRotate(), *(DSA([name]) for name in OPERATIONS)]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=["flip_rotate", "shift_rotate", *OPERATIONS])
@@ -139,7 +139,7 @@ def test_each_batch_has_one_operation_and_all_have_a_turn(monkeypatch: pytest.Mo
 def test_steps_are_augmented_when_they_are_asked_for_and_always_alike() -> None:
     steps = [Step(images() + t, torch.arange(4), torch.tensor(0.1 * t)) for t in range(5)]
     augmented = ShiftRotate().steps(steps, 7, "a")
-    assert isinstance(augmented, Augmented)
+    assert isinstance(augmented, MadeSteps)
     assert len(augmented) == 5
     part = augmented[2:][1:]
     assert [float(step.learning_rate) for step in part] == pytest.approx([0.3, 0.4])

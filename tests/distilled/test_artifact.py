@@ -186,7 +186,7 @@ def test_parts_that_do_not_fit_are_refused(
 
 def test_the_metadata_are_plain_json(path: Path) -> None:
     with safetensors.safe_open(path, framework="pt") as file:
-        assert {name: json.loads(value) for name, value in file.metadata().items()}["format"] == 2
+        assert {name: json.loads(value) for name, value in file.metadata().items()}["format"] == 3
 
 
 def test_a_network_in_double_precision_is_trained_too(distilled: DistilledSet) -> None:

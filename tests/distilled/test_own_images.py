@@ -26,7 +26,7 @@ def distilled() -> DistilledSet:
 def test_three_lines(distilled: DistilledSet) -> None:
     assert repr(distilled).splitlines() == [
         "DistilledSet of 20 images (3×8×8) of 2 classes, labels fixed",
-        "  10 steps of 2 images × 3 epochs of sgd, rates 0.01 to 0.3",
+        "  30 steps with 2 images each by sgd, rates 0.01 to 0.3",
         "  made of photos, for lenet from random start",
     ]
 

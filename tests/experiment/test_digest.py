@@ -21,7 +21,7 @@ Compose = Callable[[list[str]], DictConfig]
 class Later(Outer):
     """The options as a later version has them: one more, and another default."""
 
-    average: float = 0.0
+    imagined: float = 0.0
     batch_size: int = field(default=512, metadata={"absent": 256})
 
 
@@ -30,12 +30,12 @@ Later.__module__ = Outer.__module__  # as a later version of the same file
 
 def test_a_new_option_at_its_default_leaves_the_digest(experiment: Make) -> None:
     e = experiment("outer.batch_size=256")
-    more = make_dataclass("More", [("average", float, field(default=0.0))], bases=(Outer,))
+    more = make_dataclass("More", [("imagined", float, field(default=0.0))], bases=(Outer,))
     more.__module__ = Outer.__module__  # as a later version of the same file
     before = digest(e)
     values = vars(e.outer)
     assert digest(replace(e, outer=more(**values))) == before
-    assert digest(replace(e, outer=more(**values, average=0.9))) != before
+    assert digest(replace(e, outer=more(**values, imagined=0.9))) != before
 
 
 def test_a_default_that_changes_keeps_its_meaning_for_old_records(experiment: Make) -> None:

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
+from dataset_distillation.architectures.alexnet32 import AlexNet32
 from dataset_distillation.architectures.convnet import ConvNet
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.architectures.linear import Linear
 from dataset_distillation.architectures.mlp import MLP
+from dataset_distillation.architectures.resnet18 import ResNet18
 from dataset_distillation.architectures.torchvision import TorchvisionNetwork
+from dataset_distillation.architectures.vgg11 import VGG11
 from dataset_distillation.datasets.data import Batch
 from dataset_distillation.distilled.start import start
 from dataset_distillation.experiment.tree import Experiment
@@ -29,6 +32,13 @@ NETWORKS = {
     "convnet-group": (ConvNet(norm="group", width=8), RGB, 3 * 9 * 8 + 2 * 8 * 9 * 8 + 9 * 8 + 1290),
     "convnet-batch": (ConvNet(norm="batch", width=8), RGB, 3 * 9 * 8 + 2 * 8 * 9 * 8 + 9 * 8 + 1290),
     "convnet-none": (ConvNet(norm="none", depth=1, width=8), (1, 8, 8), 9 * 8 + 8 + 8 * 16 * 10 + 10),
+    "convnet-max": (ConvNet(width=8, pooling="max"), RGB, 3 * 9 * 8 + 2 * 8 * 9 * 8 + 9 * 8 + 1290),
+    "convnet-large": (ConvNet(width=2, depth=1, pooling="none"), (1, 4, 4), 9 * 2 + 6 + 32 * 10 + 10),
+    "alexnet32": (AlexNet32(width=4), GREY, 104 + 606 + 440 + 438 + 330 + 970),
+    "alexnet32-norm": (AlexNet32(width=8, norm="group"), RGB, 608 + 2412 + 1744 + 1740 + 1308 + 120 + 1930),
+    "vgg11": (VGG11(width=4), GREY, 40 + 296 + 1168 + 2320 + 4640 + 3 * 9248 + 344 + 330),
+    "resnet18-28": (ResNet18(width=4), GREY, 44 + 608 + 2128 + 8352 + 33088 + 330),
+    "resnet18-32": (ResNet18(width=4, norm="batch"), RGB, 116 + 608 + 2128 + 8352 + 33088 + 330),
     "mlp": (MLP(), GREY, 784 * 128 + 128 * 128 + 2 * 128 + 1290),
     "linear": (Linear(), GREY, 7_850),
     "resnet18": (TorchvisionNetwork(name="resnet18", weights="own"), RGB, 11_689_512 - 1000 * 513 + 10 * 513),

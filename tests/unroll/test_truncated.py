@@ -52,7 +52,7 @@ def test_on_lenet() -> None:
 
 
 def starts(experiment: Experiment) -> list[int]:
-    number, inner_steps = experiment.outer.steps, experiment.distilled.inner_steps
+    number, inner_steps = experiment.outer.steps, experiment.distilled.unrolled
     moments = [Moment(step, number, inner_steps, experiment.seed) for step in range(number)]
     engines = [experiment.unroll.at(moment) for moment in moments]
     return [int(engine.diagnostics()["window_start"]) for engine in engines]

@@ -11,11 +11,11 @@ To add one: write one file here with a dataclass derived from `Augmentation`, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dataset_distillation.errors import chosen_by_name
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers import MadeSteps, Step
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
@@ -53,31 +53,14 @@ class Augmentation:
 
     def steps(self, steps: Sequence[Step], seed: int, purpose: str) -> Sequence[Step]:
         """Return inner steps whose images are changed, each by draws of its own, when they are asked for."""
-        return Augmented(steps, self, seed, purpose, range(len(steps))) if self.numbers else steps
+        if not self.numbers:
+            return steps
 
+        def make(t: int) -> Step:
+            step = steps[t]
+            return step._replace(images=self.images(step.images, seed, purpose, t))
 
-@dataclass(frozen=True)
-class Augmented(Sequence[Step]):
-    """Those of `steps` that `numbers` lists, augmented each time they are asked for, always alike."""
-
-    steps: Sequence[Step]
-    by: Augmentation
-    seed: int
-    purpose: str
-    numbers: range
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Step: ...
-    @overload
-    def __getitem__(self, index: slice) -> Augmented: ...
-    def __getitem__(self, index: int | slice) -> Step | Augmented:
-        if isinstance(index, slice):
-            return replace(self, numbers=self.numbers[index])
-        step = self.steps[t := self.numbers[index]]
-        return step._replace(images=self.by.images(step.images, self.seed, self.purpose, t))
+        return MadeSteps(make, range(len(steps)))
 
 
 def of_network(number: int) -> str:

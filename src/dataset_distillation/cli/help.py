@@ -15,6 +15,7 @@ distill: squeeze a dataset into a few synthetic images (Wang et al., arXiv 1811.
 usage: distill [group=choice] [group.key=value] ...
        distill -m key=value1,value2 ...              every combination, and a table over all of them
        distill resume=<run folder>                   resume a run that was stopped
+       distill resume=<run folder> outer.steps=4000  extend a run, be it finished or not
        distill -m ... sweep.resume=<folder>          finish that multirun (see distill-status)
 
 examples:

@@ -58,7 +58,7 @@ def run_job(config: DictConfig) -> float | None:
         return None
     if process := process_in(run.folder):
         raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
-    if result := finished(run.folder):
+    if result := finished(run.folder, run.config):
         log.info("the run is finished already: there is nothing to do")
         return _told(result, run)
     # Up to its last line: a multirun that is interrupted waits for the jobs that run.

@@ -6,7 +6,8 @@ whose first default is `/schema/dataset/<file name>@_here_`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import splits
@@ -21,13 +22,17 @@ from dataset_distillation.datasets.data import (
     TensorSplit,
     title,
 )
-from dataset_distillation.errors import UserError, check_counts, count, positive, printable, refuse
+from dataset_distillation.datasets.whitening import ZCA, Whitening
+from dataset_distillation.errors import UserError, check_counts, count, member, positive, printable, refuse
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
     import torch
 
 
+log = logging.getLogger(__name__)
+
+CHUNK = 4096  # images that a whitening is fitted on at a time
 MOST_PIXELS = 4096  # the largest side of an image
 
 
@@ -45,6 +50,8 @@ class Dataset:
     validation: the share of the train set that checkpoints are chosen on, between 0 and 1.
     split_seed: the seed that draws this share, the same in all runs and pools; None: the seed of
         the run or of the pool, as in runs before this option, whose validation images a pool may have seen.
+    whitening: `none`, or `zca`: see whitening.py; it is fitted on the train split.
+    regularization: what `zca` adds to each eigenvalue of the covariance of the normalized pixels.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -58,6 +65,8 @@ class Dataset:
     class_names: list[str] = field(default_factory=list)
     validation: float = 0.1
     split_seed: int | None = field(default=0, metadata={"absent": None})
+    whitening: Whitening = Whitening.none
+    regularization: float = 0.1
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -72,6 +81,8 @@ class Dataset:
             raise refuse("dataset.mean", self.mean, f"dataset.std is {self.std}", "set both or neither")
         for std in self.std or []:
             positive("dataset.std", std)
+        self.whitening = member("dataset.whitening", self.whitening, Whitening)
+        positive("dataset.regularization", self.regularization)
 
     @property
     def title(self) -> str:
@@ -85,6 +96,8 @@ class Dataset:
 
     def check(self) -> None:
         """Raise ConfigError for what is known to be wrong without reading an image."""
+        if self.numbers and self.whitening != "none":
+            raise refuse("dataset.whitening", self.whitening, "is for images, and these are rows of numbers")
         if self.class_names and not self.numbers:
             splits.check_names("dataset.class_names", self.class_names)
             self.named(self.known_names() or self.class_names)
@@ -110,16 +123,37 @@ class Dataset:
             train.labels, self.validation, draw, "dataset.validation", class_names
         )
         held = train.subset(held_out)
-        return Data(train.specification, train.subset(remaining), held, test, checksum, skipped)
+        data = Data(train.specification, train.subset(remaining), held, test, checksum, skipped)
+        return self.whitened(data)
+
+    def whitened(self, data: Data) -> Data:
+        """Return `data` as networks see them, if they are to be whitened, as the train split says."""
+        if self.whitening == "none":
+            return data
+        import torch
+
+        log.info("whitening %s", self.name)
+        batches = (data.train.batch(part).images for part in torch.arange(len(data.train)).split(CHUNK))
+        whitening = ZCA.fit(batches, data.specification.shape, self.regularization)
+        specification = replace(data.specification, whitening=whitening)
+        train, validation, test = (
+            replace(split, specification=specification) for split in (data.train, data.validation, data.test)
+        )
+        return Data(specification, train, validation, test, data.checksum, data.skipped)
 
     def split_stream(self, seed: int) -> torch.Generator:
         """Return what draws the validation split for a run or a pool of `seed`."""
         return stream(seed if self.split_seed is None else self.split_seed, "validation split")
 
     def load_test(self, seed: int) -> Data:
-        """Load the test split only, which is enough to judge an artifact; the other splits are empty."""
+        """Load the test split only, which is enough to judge an artifact; the other splits are empty.
+
+        A whitening needs the others, too.
+        """
         import torch
 
+        if self.whitening != "none":
+            return self.load(seed)
         test, skipped = self.test_split()
         if not self.numbers:
             splits.verify_labels(self.name, {"test": test.labels}, test.specification.class_names)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dataset_distillation.datasets.whitening import ZCA
 from dataset_distillation.errors import printable
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def title(dataset: Mapping[str, Any]) -> str:
 class Specification:
     """What a network must know about a dataset.
 
-    `shape` is (channels, height, width); `mean` and `std` are per channel, for pixels scaled to [0, 1].
+    `shape` is (channels, height, width); `mean` and `std` are per channel, for pixels scaled to [0, 1]. A
+    network sees (pixel − mean) / std, whitened if there is a `whitening`.
     """
 
     name: str
@@ -43,10 +45,25 @@ class Specification:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    whitening: ZCA | None = field(default=None, compare=False, repr=False)
 
     @property
     def classes(self) -> int:
         return len(self.class_names)
+
+    def seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what networks see of pixels in [0, 1], (..., channels, height, width)."""
+        normalized = (pixels - self._channels(self.mean, pixels)) / self._channels(self.std, pixels)
+        return self.whitening.apply(normalized) if self.whitening else normalized
+
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the pixels of images (..., channels, height, width) as networks see them."""
+        plain = self.whitening.undo(images) if self.whitening else images
+        return plain * self._channels(self.std, plain) + self._channels(self.mean, plain)
+
+    @staticmethod
+    def _channels(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+        return like.new_tensor(values).view(-1, 1, 1)
 
 
 class Batch(NamedTuple):
@@ -67,12 +84,10 @@ class Split:
         return len(self.labels)
 
     def batch(self, indices: torch.Tensor | slice = slice(None)) -> Batch:
-        """The chosen images, bytes scaled to [0, 1], normalized by the specification's mean and std."""
+        """The chosen images as networks see them: bytes are first scaled to [0, 1]."""
         pixels = self.pixels(indices)
         images = pixels if pixels.is_floating_point() else pixels / 255
-        mean = images.new_tensor(self.specification.mean).view(-1, 1, 1)
-        std = images.new_tensor(self.specification.std).view(-1, 1, 1)
-        return Batch((images - mean) / std, self.labels[indices])
+        return Batch(self.specification.seen(images), self.labels[indices])
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """The chosen images, uint8 or float, (n, channels, height, width)."""

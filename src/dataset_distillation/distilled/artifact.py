@@ -1,7 +1,8 @@
 """`distilled.safetensors`: the distilled data in a self-describing file.
 
-It has the tensors `images`, `labels`, `learning_rates` and, if θ0 is stored, `initial_weights/<parameter>`;
-the metadata, each a JSON text; and a SHA-256 over all of it.
+It has the tensors `images`, `labels`, `learning_rates`, `plain_images` if images were whitened (as they were
+before), and, if θ0 is stored, `initial_weights/<parameter>`; the metadata, each a JSON text; and a SHA-256
+over all of it.
 
 A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes; 1,000
 characters in the name of a class; 100,000 epochs and as many steps; 1,000 channels.
@@ -16,76 +17,50 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 from torch import Tensor, nn
 
 from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
-from dataset_distillation.datasets.data import MOST_CLASSES
-from dataset_distillation.distilled.data import pixels, sequence
+from dataset_distillation.datasets.data import Specification
+from dataset_distillation.distilled.data import Batches, of_network, pixels
+from dataset_distillation.distilled.metadata import MOST_STEPS, check_metadata
 from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
-from dataset_distillation.errors import FileError, damaged, first_problem
+from dataset_distillation.errors import FileError, damaged
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import batch_norm, training
 from dataset_distillation.networks.weights import LARGEST, checksum, load_weights, safetensors_header
 from dataset_distillation.objectives import loss_by_name
-from dataset_distillation.run.records import Count, Storage
+from dataset_distillation.run.records import Storage
 
-FORMAT = 2  # increased when the meaning of a field changes; older files stay readable: 1 had no checksum
+# Increased when the meaning of a field changes; older files stay readable: 1 had no checksum, and in 2 each
+# step had a learning rate and images of its own.
+FORMAT = 3
 _INITIAL = "initial_weights/"
 #: The place of the file's SHA-256 in the header; zeros stand there while it is computed.
 _SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
-_TENSORS = ("images", "labels", "learning_rates")
-
-
-_MOST_STEPS = 100_000  # and epochs
+_PLAIN = "plain_images"
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-_Name = Annotated[str, Field(max_length=1000)]
-_Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1000)]
-
-
-class _Metadata(BaseModel):
-    """The metadata that readers use, with their kinds and limits; there may be more.
-
-    Those with a default are not in every file: older versions had fewer, and a Python program needs fewer.
-    """
-
-    format: int = Field(ge=1)
-    sha256: str | None = None
-    class_names: list[_Name] = Field(min_length=1, max_length=MOST_CLASSES)
-    mean: _Channels
-    std: _Channels
-    architecture: _Name
-    inner_optimizer: _Name
-    config: dict[str, Any]
-    dataset: _Name = ""
-    init: _Name = ""
-    objective: _Name = ""
-    loss: _Name = "cross_entropy"
-    augmentation: _Name = "none"
-    choices: dict[str, _Name] = {}
-    seed: int = 0
-    train_images: Count | None = None
-    initial_weights_sha256: str | None = None
-    data_checksum: str | None = None
+_TENSORS = ("images", "labels", "learning_rates")
 
 
 @dataclass(frozen=True, repr=False)
 class DistilledSet(OwnImages):
     """A distilled dataset: x̃, its labels and η̃ (Algorithm 1), with the metadata that describe them.
 
-    images: (steps, n, channels, height, width), normalized: (pixel − mean) / std.
+    images: (steps, n, channels, height, width), normalized: (pixel − mean) / std; whitened, if the metadata
+        describe a `whitening`, as test images must be, too (datasets/whitening.py).
     labels: (steps, n), int64; if they were learned (steps, n, outputs of the network), float.
-    learning_rates: (epochs, steps), positive.
+    learning_rates: positive; (epochs, steps), or, if the metadata describe `batches`, (1, inner steps) or one
+        for all inner steps.
     initial_weights: θ0 by parameter name if the data were made for one fixed initialization, else empty.
+    plain_images: the images before they were whitened, normalized; None if they were not.
     metadata: mean and std of the normalization, class names, and how the data were made; see
         outer/describe.py.
     """
@@ -95,16 +70,46 @@ class DistilledSet(OwnImages):
     learning_rates: Tensor
     initial_weights: Weights
     metadata: dict[str, Any]
+    plain_images: Tensor | None = None
 
     @property
     def steps(self) -> Iterator[Step]:
-        """The inner steps in their intended order: all steps of an epoch, epoch after epoch."""
-        return sequence(self.images, self.labels, self.learning_rates)
+        """The inner steps in their intended order: all steps of an epoch, epoch after epoch.
+
+        If they are batches that are drawn, these are the draws of the first network that judged the data.
+        """
+        return iter(self.steps_of(0, self.metadata.get("seed", 0)))
+
+    def steps_of(self, network: int, seed: int) -> Sequence[Step]:
+        """Return the inner steps of network number `network` in an evaluation with `seed`."""
+        return self.batches.steps(self.images, self.labels, self.learning_rates, seed, of_network(network))
+
+    @property
+    def batches(self) -> Batches:
+        """Which images the inner steps use."""
+        return Batches(**self.metadata.get("batches") or {"number": self.learning_rates.numel()})
+
+    @property
+    def rates_by_epoch(self) -> Tensor:
+        """The learning rates (epochs, steps), if each epoch passes over all images step by step."""
+        rates, steps = self.learning_rates.flatten(), len(self.images)
+        epochs = -(-self.batches.number // steps)
+        return rates[torch.arange(epochs * steps).clamp(max=len(rates) - 1)].view(epochs, steps)
 
     @property
     def pixels(self) -> Tensor:
         """The images in the pixel space of the dataset, where real images lie in [0, 1]."""
-        return pixels(self.images, self.metadata["mean"], self.metadata["std"])
+        plain = self.images if self.plain_images is None else self.plain_images
+        return pixels(plain, self.metadata["mean"], self.metadata["std"])
+
+    def seen_as(self, specification: Specification) -> Tensor:
+        """Return the images as networks see those of a dataset: normalized and whitened as they are."""
+        same = all(list(self.metadata[key]) == list(getattr(specification, key)) for key in ("mean", "std"))
+        fitted, made = specification.whitening, self.metadata.get("whitening")
+        whitened = [made and made["train_checksum"], made and made["regularization"]]
+        if same and whitened == [fitted and fitted.train_checksum, fitted and fitted.regularization]:
+            return self.images
+        return specification.seen(self.pixels)
 
     @property
     def storage(self) -> Storage:
@@ -181,6 +186,7 @@ class DistilledSet(OwnImages):
     def save(self, path: str | Path) -> None:
         """Write the set to `path`, atomically. Raises UserError if that fails."""
         tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
+        tensors |= {} if self.plain_images is None else {_PLAIN: self.plain_images}
         tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         marks = {"format": FORMAT, "sha256": "0" * 64}
@@ -198,11 +204,17 @@ class DistilledSet(OwnImages):
         fits = images.dtype in _PRECISIONS and images.ndim == 5 and labels.shape[:2] == images.shape[:2]
         if not fits or not images.numel() or not (of_classes or learned):
             raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}")
+        if self.plain_images is not None and self.plain_images.shape != images.shape:
+            raise ValueError(f"plain images {tuple(self.plain_images.shape)}, not {tuple(images.shape)}")
+        if ("whitening" in self.metadata) != (self.plain_images is not None):
+            raise ValueError("whitened images need a description and plain images")
         if of_classes and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError("a label is not the number of a class")
-        if rates.dtype not in _PRECISIONS or rates.ndim != 2 or rates.shape[1] != len(images):
+        steps = self.batches.number if "batches" in self.metadata else len(images) * len(rates)
+        one_or_all = rates.ndim == 2 and rates.numel() in (1, steps)
+        if rates.dtype not in _PRECISIONS or not one_or_all:
             raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
-        if not 0 < max(rates.shape) <= _MOST_STEPS:
+        if not 0 < max(rates.shape) <= MOST_STEPS:
             raise ValueError(f"{rates.shape[0]} epochs of {rates.shape[1]} steps")
         if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
             raise ValueError("mean and std are not those of the images' channels")
@@ -268,19 +280,12 @@ def _metadata(header: bytes, tensors: Iterable[bytes]) -> dict[str, Any]:
     return metadata
 
 
-def check_metadata(metadata: dict[str, Any]) -> _Metadata:
-    """Return what readers use of the metadata. Raises ValueError unless it is there, and as it should be."""
-    try:
-        return _Metadata.model_validate(metadata)
-    except ValidationError as error:
-        raise ValueError(f"metadata {first_problem(error)}") from error
-
-
 def _distilled(tensors: Weights, metadata: dict[str, Any]) -> DistilledSet:
     initial = {
         name.removeprefix(_INITIAL): tensor for name, tensor in tensors.items() if name.startswith(_INITIAL)
     }
     others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_INITIAL)}
+    plain = others.pop(_PLAIN, None)
     if others.keys() != set(_TENSORS):
         raise ValueError(f"it has the tensors {', '.join(sorted(others))}, not {', '.join(_TENSORS)}")
-    return DistilledSet(**others, initial_weights=initial, metadata=metadata)
+    return DistilledSet(**others, initial_weights=initial, metadata=metadata, plain_images=plain)

@@ -30,9 +30,10 @@ class OwnImages:
         rates = f"rate {low:.3g}" if low == high else f"rates {low:.3g} to {high:.3g}"
         start = "one known start" if self.initial_weights else f"{metadata.get('init') or 'any'} start"
         size, classes = "×".join(map(str, shape)), len(metadata["class_names"])
+        batches = metadata.get("batches") or {"number": self.learning_rates.numel(), "size": None}
         return (
             f"DistilledSet of {steps * n:,} images ({size}) of {classes:,} classes, labels {labels}\n"
-            f"  {steps} steps of {n} images × {len(self.learning_rates)} epochs of "
+            f"  {batches['number']} steps with {batches['size'] or n} images each by "
             f"{metadata['inner_optimizer']}, {rates}\n"
             f"  made of {metadata.get('dataset') or 'own data'}, for {metadata['architecture']} from {start}"
         )
@@ -44,8 +45,11 @@ class OwnImages:
 
         Returns floats (n, channels, size, size), resized to a square and normalized.
 
-        Raises ValueError if the images are not like this.
+        Raises ValueError if the images are not like this, or if the set is whitened, since the matrix that
+        whitens is made of its train split.
         """
+        if self.metadata.get("whitening"):
+            raise ValueError("the set is whitened: judge it by distill-evaluate, which whitens test images")
         _, _, channels, size, _ = self.images.shape
         if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
             raise ValueError(f"images of shape {tuple(images.shape)}: must be (n, 1 or 3, height, width)")

@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.distilled.data import pixels
 from dataset_distillation.distilled.start import choose
 from dataset_distillation.errors import UserError, printable, short
 from dataset_distillation.files import write
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST = 5000  # images in a picture or a page; the others are left out
 ENLARGED = 112  # least width of a tile in pixels, in the picture of a step
+MOST_RATES = 20  # learning rates beside the images of a step
 COLUMNS = 20  # largest number of images in a row of a picture
 EXAMPLES = 2  # real images per class, for comparison
 
@@ -83,7 +83,8 @@ def grid(distilled: DistilledSet) -> bytes:
     shown = visible(distilled.pixels)[: MOST // n, :n]
     rows = [mosaic(images) for images in shown]  # one axis per step: axes are slow
     columns, lines = min(n, COLUMNS), -(-n // COLUMNS)
-    height = max(0.95 * lines, 0.14 * (len(distilled.learning_rates) + 1))  # inches: one line per epoch
+    rates = distilled.rates_by_epoch[:MOST_RATES]
+    height = max(0.95 * lines, 0.14 * (len(rates) + 1))  # inches: one line per epoch
     size = (0.9 * columns + 1.8, height * len(rows) + 0.5)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     for step, axis in enumerate(figure.subplots(len(rows), 1, squeeze=False)[:, 0]):
@@ -91,8 +92,8 @@ def grid(distilled: DistilledSet) -> bytes:
         axis.set(xticks=[], yticks=[])
         if lines == 1:
             _name_classes(axis, distilled, step, rows[step].shape[1] / columns)
-        rates = "\n".join(f"{rate:.4f}" for rate in distilled.learning_rates[:, step])
-        axis.set_ylabel(f"step {step}\n{rates}", rotation=0, ha="right", va="center", fontsize=8)
+        column = "\n".join(f"{rate:.4f}" for rate in rates[:, step])
+        axis.set_ylabel(f"step {step}\n{column}", rotation=0, ha="right", va="center", fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     return buffer.getvalue()
@@ -148,7 +149,7 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
     rows = 1 if specification.classes > 20 else EXAMPLES
     classes = torch.arange(specification.classes).repeat(rows)
     images = split.batch(choose(split.labels, classes, stream(seed, "real examples"))).images
-    images = pixels(images, specification.mean, specification.std).clamp(0, 1)
+    images = specification.pixels(images).clamp(0, 1)
     if images.shape[-1] > ENLARGED:
         images = functional.interpolate(images, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
     images = images.expand(-1, 3, -1, -1).unflatten(0, (rows, -1))

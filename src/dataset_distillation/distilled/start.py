@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dataset_distillation.datasets.data import Specification, Split
-from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
+from dataset_distillation.distilled.data import Batches, DistilledData
 from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.errors import refuse
 from dataset_distillation.inner_optimizers import STEP
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.machine import check_room
@@ -23,9 +25,12 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     """The distilled data before the first outer step.
 
     Images are noise N(0, 1), real images of the train split, or the centroids of its classes.
-    Learned class labels start at the fixed classes with weight 1; number labels start as the images do.
+    Learned class labels start at the fixed classes with weight 1, before a softmax if they are probabilities;
+    number labels start as the images do.
     """
     specification = train.specification
+    if options.start_from:
+        return of_artifact(options, specification)
     numbers = train.labels.is_floating_point()
     check_size(options, specification)
     labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
@@ -43,9 +48,50 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
         targets = torch.randn(labels.numel(), 1, generator=generator) if numbers else labels
     if numbers:
         labels = targets.view(*labels.shape, 1)
-    elif options.labels == "learned":
+    elif options.labels != "fixed":
         labels = functional.one_hot(labels, specification.classes).float()
-    return DistilledData(images, labels, torch.full((options.epochs, options.steps), options.learning_rate))
+    return _data(options, images, labels)
+
+
+def _data(options: Distilled, images: Tensor, labels: Tensor, rates: Tensor | None = None) -> DistilledData:
+    if rates is None or rates.shape != options.shape_of_rates:
+        rates = torch.full(options.shape_of_rates, options.learning_rate)
+    batches = Batches(options.unrolled, options.batch_size, options.batch_order == "random")
+    temperature = options.temperature if options.labels == "probabilities" else None
+    return DistilledData(images, labels, rates, batches, temperature)
+
+
+def of_artifact(options: Distilled, specification: Specification) -> DistilledData:
+    """The distilled data in `options.start_from`, normalized as the present dataset is.
+
+    Raises UserError if the file cannot be read, and ConfigError if its data do not fit the options.
+    """
+    path, read = str(options.start_from), load_distilled(str(options.start_from))
+    n = options.images_per_class * (1 if specification.classes < 2 else specification.classes)
+    expected = (options.steps, n, *specification.shape)
+    if read.images.shape != expected:
+        allowed = f"its images are {tuple(read.images.shape)}, and the options ask for {expected}"
+        remedy = "set distilled.steps and distilled.images_per_class as it has them"
+        raise refuse("distilled.start_from", path, allowed, remedy)
+    images = read.seen_as(specification)
+    return _data(options, images, _labels_of(read, options, specification), read.learning_rates)
+
+
+def _labels_of(read: DistilledSet, options: Distilled, specification: Specification) -> Tensor:
+    labels, path = read.labels, options.start_from
+    if options.labels == "fixed":
+        if labels.is_floating_point():
+            remedy = "use distilled.labels=learned or probabilities"
+            raise refuse("distilled.start_from", path, "its labels are learned", remedy)
+        return labels
+    if not labels.is_floating_point():
+        return functional.one_hot(labels, specification.classes).float()
+    if options.labels == "learned":
+        return labels
+    if labels.min() <= 0 or not torch.allclose(labels.sum(-1), torch.ones(()), atol=1e-3):
+        remedy = "use distilled.labels=learned"
+        raise refuse("distilled.start_from", path, "its labels are no probabilities", remedy)
+    return labels.log() * options.temperature
 
 
 def check_size(options: Distilled, specification: Specification) -> None:
@@ -54,10 +100,11 @@ def check_size(options: Distilled, specification: Specification) -> None:
     Adam keeps two numbers for each of theirs.
     """
     images = options.steps * options.images_per_class * specification.classes
-    numbers = images * (math.prod(specification.shape) + specification.classes) + options.inner_steps
+    numbers = images * (math.prod(specification.shape) + specification.classes) + options.unrolled
     counts = {name: getattr(options, name) for name in ("images_per_class", "steps", "epochs")}
+    counts["inner_steps"] = options.inner_steps or 0
     name = max(counts, key=counts.__getitem__)
-    size = 3 * 4 * numbers + STEP * options.inner_steps
+    size = 3 * 4 * numbers + STEP * options.unrolled
     check_room(f"distilled.{name}", counts[name], size, "the distilled data")
 
 

@@ -49,7 +49,7 @@ def evaluate(
     classes = problem.data.specification.classes
     chosen_on = member("selection", selection, Selection)
     evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=chosen_on)
-    shape = Distilled(max(1, per_step // classes), steps, len(distilled.learning_rates))
+    shape = Distilled(max(1, per_step // classes), steps, len(distilled.rates_by_epoch))
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
     problem.init.check_held_out(networks)
     problem.check_networks(networks, evaluation.validation_networks)
@@ -58,7 +58,7 @@ def evaluate(
     how = training or Training()
     schedule = Schedule(distilled, how, problem.seed, len(population))
     size = Size(shape.images_per_class, steps)
-    rates = distilled.learning_rates
+    rates = distilled.rates_by_epoch
     comparison = compare(problem, evaluation, population, schedule, size, rates, how=how)
     first, *others = problem.objective.metrics
     return pandas.DataFrame([flat(row, others, " ") for row in rows_of(comparison.runs, first)])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataset_distillation.distilled.artifact import DistilledSet
 
 
-class Schedule(Sequence["Steps"]):
+class Schedule(Sequence[Sequence[Step]]):
     """The steps of each of `number` networks; they differ between networks if the order is random."""
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
@@ -27,19 +27,23 @@ class Schedule(Sequence["Steps"]):
         return self.number
 
     @overload
-    def __getitem__(self, j: int) -> Steps: ...
+    def __getitem__(self, j: int) -> Sequence[Step]: ...
     @overload
-    def __getitem__(self, j: slice) -> list[Steps]: ...
-    def __getitem__(self, j: int | slice) -> Steps | list[Steps]:
+    def __getitem__(self, j: slice) -> list[Sequence[Step]]: ...
+    def __getitem__(self, j: int | slice) -> Sequence[Step] | list[Sequence[Step]]:
         if isinstance(j, slice):
             return [self[i] for i in range(*j.indices(self.number))]
         if not 0 <= j < self.number:
             raise IndexError(j)
-        return Steps(self, j)
+        return self.distilled.steps_of(j, self.seed) if self._as_made else Steps(self, j)
+
+    @property
+    def _as_made(self) -> bool:
+        return self.training == Training()
 
     @property
     def epochs(self) -> int:
-        return self.training.epochs or len(self.distilled.learning_rates)
+        return self.training.epochs or len(self.distilled.rates_by_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -49,11 +53,11 @@ class Schedule(Sequence["Steps"]):
     @property
     def steps(self) -> int:
         """The number of steps of each network."""
-        return self.epochs * self.steps_per_epoch
+        return self.distilled.batches.number if self._as_made else self.epochs * self.steps_per_epoch
 
     def rates(self, epoch: int) -> Tensor:
         """The learning rates (steps,) of an epoch."""
-        learned = self.distilled.learning_rates
+        learned = self.distilled.rates_by_epoch
         rates = learned[min(epoch, len(learned) - 1)]
         if self.training.learning_rate or self.training.mean_rate:
             rates = torch.full_like(rates, self.training.learning_rate or float(learned.mean()))

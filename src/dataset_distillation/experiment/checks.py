@@ -13,7 +13,7 @@ def check(e: Experiment) -> None:
     check_parts(e.dataset, e.architecture, e.init, e.objective, e.augmentation, stored)
     e.distilled.check(e.objective, e.dataset.name)
     e.outer.check(e.dataset.channels, e.dataset.image_size)
-    e.unroll.check(e.distilled.inner_steps)
+    e.unroll.check(e.distilled.unrolled)
     e.trainer.check(e.init.networks)
     e.init.check_held_out(e.evaluation.networks)
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)

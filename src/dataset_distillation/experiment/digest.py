@@ -18,11 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from dataset_distillation.errors import choice_of
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.run.attempts import LIMITS, raised
 
 
-def digest(e: Experiment) -> str:
-    """SHA-256 of all values that differ from their defaults, and of the kind of each choice."""
-    values = {key: value for key, value, absent in _values(e) if value != absent}
+def digest(e: Experiment, limits: bool = False) -> str:
+    """SHA-256 of all values that differ from their defaults, and of the kind of each choice.
+
+    limits: with those that may be raised when a run goes on, as in older versions.
+    """
+    values = {
+        key: value for key, value, absent in _values(e) if value != absent and (limits or key not in LIMITS)
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -30,12 +36,14 @@ def differences(e: Experiment, here: Mapping[str, Any], there: Mapping[str, Any]
     """Return `key=value (it has other)` for each key whose values in two configs differ.
 
     here: the resolved config of `e`.
-    there: the config of another run; a key that it lacks has the value that its absence means.
+    there: the config of another run; a key that it lacks has the value that its absence means, and limits may
+        be lower than here.
     """
     absent = {key: default for key, _, default in _values(e)}
     own, other = dict(_flat(here)), dict(_flat(there))
     pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
-    return [f"{key}={value} (it has {its})" for key, (value, its) in pairs.items() if value != its]
+    changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not raised(key, *pair)}
+    return [f"{key}={value} (it has {its})" for key, (value, its) in changed.items()]
 
 
 def absences(kind: type) -> dict[str, Any]:

@@ -75,9 +75,7 @@ class Init:
         """Return the names of the networks that must be trained before the first outer step, if any."""
         return []
 
-    def prepare(
-        self, origin: Origin, members: Sequence[str]
-    ) -> PoolReport | None:
+    def prepare(self, origin: Origin, members: Sequence[str]) -> PoolReport | None:
         """Train the `members` that are missing, and return a report on all of them."""
         return None
 

@@ -60,9 +60,7 @@ class Pooled(Init):
         source, images = set(chain(*self.source.identities())), [*chain(*dataset.identities())]
         return sum(image in source for image in images) > len(images) / 2
 
-    def prepare(
-        self, origin: Origin, members: Sequence[str]
-    ) -> PoolReport | None:
+    def prepare(self, origin: Origin, members: Sequence[str]) -> PoolReport | None:
         return self.pool(origin).report(members) if members else None
 
     def pool(self, origin: Origin) -> Pool:

@@ -7,9 +7,9 @@ a function that gradients can cross; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from dataset_distillation.errors import chosen_by_name, refuse
 
@@ -30,6 +30,26 @@ class Step(NamedTuple):
     images: Tensor
     labels: Tensor
     learning_rate: Tensor
+
+
+@dataclass(frozen=True)
+class MadeSteps(Sequence[Step]):
+    """The steps whose numbers are in `numbers`; `make` makes one each time it is asked for, always alike."""
+
+    make: Callable[[int], Step]
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> MadeSteps: ...
+    def __getitem__(self, index: int | slice) -> Step | MadeSteps:
+        if isinstance(index, slice):
+            return replace(self, numbers=self.numbers[index])
+        return self.make(self.numbers[index])
 
 
 @dataclass

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -85,7 +85,7 @@ class Pool:
             "architecture": {"kind": type(self.architecture).__name__, **options},
             "network": repr(self.network),
             "code": self._code,
-            "source": asdict(self.data.specification) | {"checksum": self.data.checksum},
+            "source": self._images,
             "border": self.source.border,
             "validation": self.source.validation,
             "pretraining": recipe,
@@ -93,6 +93,16 @@ class Pool:
             "torch": torch.__version__,
             **self._split,
         }
+
+    @property
+    def _images(self) -> dict[str, Any]:
+        """What networks see; without a word on whitening if there is none, as in keys of older pools."""
+        whitening = self.data.specification.whitening
+        source = asdict(replace(self.data.specification, whitening=None)) | {"checksum": self.data.checksum}
+        del source["whitening"]
+        if whitening:
+            source["whitening"] = [whitening.regularization, whitening.train_checksum]
+        return source
 
     @property
     def _split(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,6 @@ import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-from dataset_distillation.distilled.data import pixels
 from dataset_distillation.distilled.pictures import panel
 from dataset_distillation.loggers import Logger
 from dataset_distillation.outer.checkpoints import Best
@@ -51,10 +51,19 @@ def _outer_steps_per_refresh() -> int:
 
 
 class ValidateAtTheEnd(Callback):
-    """Validates after the last outer step too, even if `validation_every` does not divide their number."""
+    """Validates after the last outer step too, even if `validation_every` does not divide their number.
+
+    The last step is the one with which `minutes` have `elapsed`, if there are so many.
+    """
+
+    def __init__(self, minutes: float | None, elapsed: Callable[[], float]) -> None:
+        self.minutes, self.elapsed = minutes, elapsed
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == trainer.max_steps:
+        over = self.minutes is not None and self.elapsed() >= 60 * self.minutes
+        if trainer.global_step == trainer.max_steps or (
+            self.minutes is not None and trainer.strategy.reduce_boolean_decision(over, all=False)
+        ):
             trainer.should_stop = True  # makes Lightning validate once more
 
 
@@ -94,7 +103,7 @@ class Images(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        distilled, specification = pl_module.distilled, pl_module.problem.data.specification
-        in_pixels = pixels(distilled.images.detach().cpu(), specification.mean, specification.std)
-        images, names = panel(in_pixels, distilled.labels, specification.class_names)
+        distilled, specification = pl_module.kept, pl_module.problem.data.specification
+        in_pixels = specification.pixels(distilled.images.detach().cpu())
+        images, names = panel(in_pixels, distilled.targets.detach(), specification.class_names)
         self.logger.images(images, names, trainer.global_step)

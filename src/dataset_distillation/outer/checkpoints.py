@@ -52,6 +52,7 @@ class _Contents(BaseModel):
     callbacks: dict[str, dict[str, Any]]
     global_step: int = Field(ge=0)
     skipped: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=2)
+    mean_norm: Tensor | None = None
     key: str = ""  # version 0.1 had none
 
 
@@ -101,8 +102,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         return load(Path(path))
 
 
-def newest(folder: Path, key: str) -> Path | None:
+def newest(folder: Path, key: str, former: str = "") -> Path | None:
     """Return the last checkpoint in `folder` that is not damaged, or None.
+
+    former: what an older version would have written for `key`.
 
     Raises UserError if it belongs to another problem than `key`.
     """
@@ -116,7 +119,7 @@ def newest(folder: Path, key: str) -> Path | None:
             log.warning(
                 "%s: from an older version; it cannot be checked that data and weights are the same", path
             )
-        elif checkpoint["key"] != key:
+        elif checkpoint["key"] not in (key, former):
             changed = "the config, the data or the weights of θ0 have changed since the run started"
             raise UserError(f"{path}: {changed}; start a new run")
         return path

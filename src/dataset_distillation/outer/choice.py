@@ -115,7 +115,7 @@ def _untraceable(problem: Problem, distilled: DistilledData) -> str:
     training = InnerTraining(
         problem.network, weights, problem.inner_optimizer, problem.objective.training_loss
     )
-    step = next(distilled.steps(*distilled.parameters()))
+    step = distilled.first_step()
     try:
         TracedSteps().there(training, [t.detach() for t in training.start()], step, 1)
     except ConfigError as error:

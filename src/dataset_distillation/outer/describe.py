@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from dataset_distillation.distilled.artifact import DistilledSet
@@ -17,13 +18,18 @@ def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -
     `more` is added to the metadata; it has at least `config`, the options that the data were made with.
     """
     specification, known = problem.data.specification, problem.known
+    images, whitening = distilled.images.detach().cpu(), specification.whitening
+    if whitening:
+        made = {"regularization": whitening.regularization, "train_checksum": whitening.train_checksum}
+        more = {"whitening": {"kind": "zca", **made}, **more}
     return DistilledSet(
-        images=distilled.images.detach().cpu(),
-        labels=distilled.labels.detach().cpu(),
+        images=images,
+        labels=distilled.targets.detach().cpu(),
         learning_rates=distilled.learning_rates.detach().cpu(),
+        plain_images=whitening.undo(images) if whitening else None,
         initial_weights=problem.init.stored(known) if known else {},
         metadata={
-            "order": "epoch by epoch, in each epoch all steps in order, each with its own learning rate",
+            "order": _order(distilled),
             "dataset": specification.name,
             "class_names": list(specification.class_names),
             "mean": list(specification.mean),
@@ -36,6 +42,18 @@ def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -
             "inner_optimizer": choice_of(problem.inner_optimizer),
             "augmentation": choice_of(problem.augmentation),
             "train_images": len(problem.data.train) + len(problem.data.validation),
+            "batches": asdict(distilled.batches),
             **more,
         },
     )
+
+
+def _order(distilled: DistilledData) -> str:
+    """What a reader needs to know about the inner steps, in words."""
+    batches = distilled.batches
+    if batches.size is not None:
+        chosen = "at random" if batches.random else "in order"
+        return f"{batches.number} steps, each with {batches.size} of all images, chosen {chosen}"
+    if distilled.learning_rates.numel() == batches.number and batches.number % len(distilled.images) == 0:
+        return "epoch by epoch, in each epoch all steps in order, each with its own learning rate"
+    return f"{batches.number} steps in order, and after the last the first again"

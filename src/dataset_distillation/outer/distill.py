@@ -59,7 +59,7 @@ def distill(
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
     outer.check(*problem.data.specification.shape[:2])
-    unroll.check(distilled.inner_steps)
+    unroll.check(distilled.unrolled)
     trainer.check(problem.init.networks)
     problem.check_networks(0, evaluation.validation_networks)
     with _settings(trainer), interruptible((signal.SIGINT,)):
@@ -90,7 +90,7 @@ def distill(
         "data_checksum": problem.data.checksum,
         "outer_steps": fitted.outer_steps,
     }
-    return describe(problem, module.distilled, more)
+    return describe(problem, module.kept, more)
 
 
 @contextmanager

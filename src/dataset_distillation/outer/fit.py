@@ -68,8 +68,9 @@ def fit(
         log.info("resuming after outer step %s of %s", step_of(last), module.outer.steps)
     best, progress = Best(module.problem.objective.metric), progress or Progress()
     publish = Publish(progress, best)
-    callbacks: list[pl.Callback] = [ValidateAtTheEnd(), best, publish]
     checkpoints = None
+    elapsed = lambda: checkpoints.elapsed if checkpoints else publish.elapsed  # noqa: E731
+    callbacks: list[pl.Callback] = [ValidateAtTheEnd(module.outer.minutes, elapsed), best, publish]
     if store:
         checkpoints = Checkpoints(store.folder, store.key, options.checkpoint_seconds, last, store.saved)
         callbacks.insert(2, checkpoints)
@@ -92,8 +93,7 @@ def fit(
         finally:
             if best.distilled:
                 module.load_state_dict(best.distilled)
-    seconds = checkpoints.elapsed if checkpoints else publish.elapsed
-    return Fitted(signal, best.value, trainer.global_step, module.skipped, seconds)
+    return Fitted(signal, best.value, trainer.global_step, module.skipped, elapsed())
 
 
 def _trainer(

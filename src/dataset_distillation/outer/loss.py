@@ -62,7 +62,7 @@ class OuterLoss:
         self.norms: list[Tensor] = []  # norm of each network's meta-gradient, before the clip; caller clears
         choice = unroll.batch_networks
         # Whether networks run together is decided for the inner steps and for the real batch separately.
-        self.together = choice != "off" and networks > 1 and self._together(distilled.images.shape[1], choice)
+        self.together = choice != "off" and networks > 1 and self._together(distilled.images_per_step, choice)
         self.real_together = self.together and batched.pays(problem.network, self.images(outer.batch_size))
         few = not self.real_together and training.few_at_once(problem.network)
         self.chunk = training.CPU_CHUNK if few else outer.batch_size
@@ -110,8 +110,13 @@ class OuterLoss:
         moment = Moment(step, self.outer.steps, self.distilled.inner_steps, self.problem.seed)
         return self.unroll.at(moment)
 
+    def inner_steps(self, own: Sequence[Tensor], step: int) -> Sequence[Step]:
+        """The inner steps of outer `step` on the tensors `own`; batches and augmentation are the same for all
+        networks."""
+        seed, purpose = self.problem.seed, f"batches in outer step {step}"
+        return self.augmented(self.distilled.steps(*own, seed=seed, purpose=purpose), step)
+
     def augmented(self, steps: Sequence[Step], step: int) -> Sequence[Step]:
-        """The inner steps of outer `step`, whose images are augmented alike for all networks."""
         problem = self.problem
         return problem.augmentation.steps(steps, problem.seed, f"augmentation in outer step {step}")
 
@@ -119,14 +124,11 @@ class OuterLoss:
         self, step: int, population: Sequence[Weights], meta: tuple[Tensor, ...]
     ) -> list[Weights]:
         """The final weights of all networks, stacked if they also pass the real batch together."""
-        images, rates, *labels = meta
-        learned = [each.movedim(0, 1) for each in labels]
-        steps = list(self.distilled.steps(images.movedim(0, 1), rates.movedim(0, -1), *learned))
-        if not learned:
-            shape = len(population), *steps[0].labels.shape
-            steps = [one._replace(labels=one.labels.expand(shape)) for one in steps]
+        images, rates, *learned = meta
+        fixed = self.distilled.labels.expand(len(population), -1, -1) if not learned else learned[0]
+        own = [images.movedim(0, 1), rates.movedim(0, -1), fixed.movedim(0, 1)]
         inner = BatchedTraining(self.problem.network, stack(population), *self._how)
-        final = self.engine(step).unroll(inner, self.augmented(steps, step))
+        final = self.engine(step).unroll(inner, self.inner_steps(own, step))
         return [final] if self.real_together else unstack(final)
 
     def _unrolled_one_by_one(
@@ -134,10 +136,7 @@ class OuterLoss:
     ) -> list[Weights]:
         network, engine = self.problem.network, self.engine(step)
         return [
-            engine.unroll(
-                InnerTraining(network, weights, *self._how),
-                self.augmented(list(self.distilled.steps(*own)), step),
-            )
+            engine.unroll(InnerTraining(network, weights, *self._how), self.inner_steps(own, step))
             for weights, *own in zip(population, *meta, strict=True)
         ]
 

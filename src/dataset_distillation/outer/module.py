@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import copy
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets.data import Batch, Split
-from dataset_distillation.distilled.data import DistilledData
+from dataset_distillation.distilled.data import DistilledData, of_network
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation
@@ -43,11 +44,19 @@ class DistillationModule(pl.LightningModule):
         super().__init__()
         self.problem, self.distilled = problem, distilled
         self.outer, self.evaluation, self.devices = outer, evaluation, trainer.devices
+        #: The moving average of the distilled data, if there is one.
+        self.averaged = copy.deepcopy(distilled).requires_grad_(False) if outer.average else None
+        self.mean_norm: Tensor | None = None  # the running mean of the meta-gradient's norm
         self.skipped = 0  # total number of outer steps without a finite meta-gradient
         self.skipped_in_a_row = 0
         # Networks per process; Lightning averages the gradients of the processes.
         self.networks = problem.init.networks // trainer.devices
         self.outer_loss = OuterLoss(problem, distilled, outer, unroll, self.networks)
+
+    @property
+    def kept(self) -> DistilledData:
+        """What is validated and kept: the distilled data, or their moving average."""
+        return self.distilled if self.averaged is None else self.averaged
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         population = self.problem.population("init", self.problem.init.networks, self.global_step)
@@ -80,6 +89,7 @@ class DistillationModule(pl.LightningModule):
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
         self.log("outer/skipped_share", self.skipped / (self.global_step + 1))
         if finite:
+            self._clip_to_mean()
             return
         optimizer.zero_grad(set_to_none=True)  # Adam does not change a parameter without a gradient
         if self.skipped_in_a_row >= (limit := self.outer.max_skipped):
@@ -87,6 +97,32 @@ class DistillationModule(pl.LightningModule):
                 f"the meta-gradient was not finite in {limit} outer steps in a row, the last at step "
                 f"{self.global_step}; lower distilled.learning_rate or the outer learning rates"
             )
+
+    def _clip_to_mean(self) -> None:
+        """Scale the meta-gradient down to `clip_to_mean` times the running mean of its norm.
+
+        The mean is that of the norms after this clip, so that one spike does not open the way for others.
+        """
+        if self.outer.clip_to_mean is None:
+            return
+        gradients = [p.grad for p in self.distilled.parameters() if p.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        if self.mean_norm is None:
+            self.mean_norm = norm
+        scale = (self.outer.clip_to_mean * self.mean_norm / norm.clamp(min=1e-30)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale)
+        self.mean_norm = torch.lerp(norm * scale, self.mean_norm, self.outer.mean_decay)
+        self.log("outer/clip_to_mean_scale", scale)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.averaged is None:
+            return
+        done = self.global_step
+        decay = min(self.outer.average, (1 + done) / (10 + done))
+        for mean, new in zip(self.averaged.parameters(), self.distilled.parameters(), strict=True):
+            mean.lerp_(new, 1 - decay)
 
     @cached_property
     def validation(self) -> Split:
@@ -98,7 +134,8 @@ class DistillationModule(pl.LightningModule):
         networks = self.problem.population("validation", self.evaluation.validation_networks)
         batch_norm = self.evaluation.batch_norm
         with self.outer_loss.unroll.acceleration(self.device):
-            results = held_out(self.problem, self.validation, networks, [self.steps()], batch_norm).runs
+            sets = [self.steps(j) for j in range(len(networks))]
+            results = held_out(self.problem, self.validation, networks, sets, batch_norm).runs
         for metric in objective.metrics:
             mean = results[metric.name].mean()
             self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)
@@ -106,14 +143,14 @@ class DistillationModule(pl.LightningModule):
         if len(networks) > 1:
             self.log(f"validation/{first}_std", results[first].std(ddof=1))
         self.log("validation/loss", results["loss"].mean())
-        for (epoch, step), rate in _enumerate(self.distilled.learning_rates):
+        for (epoch, step), rate in _enumerate(self.kept.learning_rates):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
         self.log("outer/skipped_steps", float(self.skipped))
 
-    def steps(self) -> list[Step]:
-        """The inner steps of the current distilled data, without a graph."""
-        with torch.no_grad():
-            return list(self.distilled.steps(*self.distilled.parameters()))
+    def steps(self, network: int = 0) -> Sequence[Step]:
+        """The inner steps of the present distilled data, without a graph, of a network of the validation."""
+        own = [parameter.detach() for parameter in self.kept.parameters()]
+        return self.kept.steps(*own, seed=self.problem.seed, purpose=of_network(network))
 
     def configure_optimizers(self) -> Any:
         outer = self.outer
@@ -124,18 +161,29 @@ class DistillationModule(pl.LightningModule):
         }
         groups = [{"params": [p], "lr": rates[name]} for name, p in self.distilled.named_parameters()]
         optimizer = torch.optim.Adam(groups, betas=(outer.betas[0], outer.betas[1]))
-        if outer.schedule == "constant":
+        if outer.schedule == "constant" and not outer.warm_up:
             return optimizer
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / outer.steps, 1)))
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: outer.factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Take the rates of the present schedule, which is another one if a run is extended."""
+        for scheduler in self.trainer.lr_scheduler_configs:
+            for group, base in zip(
+                scheduler.scheduler.optimizer.param_groups, scheduler.scheduler.base_lrs, strict=True
+            ):
+                group["lr"] = base * self.outer.factor(self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
+        checkpoint["mean_norm"] = self.mean_norm
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
+        mean = checkpoint.get("mean_norm")
+        if mean is not None and (mean.shape != () or not mean >= 0):
+            raise ValueError(f"the mean norm of its meta-gradients is {mean}")
+        self.mean_norm = None if mean is None else mean.to(self.device)
 
     # The loaders only count: `stream` draws every batch by its name and step, whatever the loader's order.
     def train_dataloader(self) -> DataLoader[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,6 +45,7 @@ class Outer:
     """The optimizer of the distilled data (Algorithm 1): Adam on the images and the learning rates.
 
     steps: the number of outer steps.
+    minutes: the run ends after so many minutes of distillation, over all attempts, if `steps` take longer.
     batch_size: real images per outer step.
     learning_rate: Adam's learning rate of the images.
     learning_rate_of_rates: that of the raw learning rates; 0 leaves the learning rates as they are.
@@ -51,12 +53,19 @@ class Outer:
     betas: Adam's two decay rates, each in [0, 1).
     schedule: `constant`, or `cosine`, which lets all three rates fall to 0 over the outer steps.
     clip: the largest norm of each network's meta-gradient; None: no limit.
+    clip_to_mean: the largest norm of the meta-gradient of an outer step (after `clip`), as a multiple of the
+        running mean of these norms; None: no limit.
+    mean_decay: the share of that mean which an outer step leaves as it was, in [0, 1).
+    average: the decay of an exponential moving average of the distilled data, in [0, 1), which is what is
+        validated and kept; it is (1 + step) / (10 + step) as long as that is less. 0: the data themselves.
+    warm_up: outer steps in which the learning rates rise from 0 to their values.
     max_skipped: how many outer steps in a row may have a meta-gradient that is not finite.
 
     Raises ConfigError if a value is out of its range.
     """
 
     steps: int = count(2000, most=100_000_000)
+    minutes: float | None = None
     batch_size: int = count(256, most=1_000_000)
     learning_rate: float = 0.01
     learning_rate_of_rates: float = 0.01
@@ -64,19 +73,37 @@ class Outer:
     betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
     schedule: Schedule = Schedule.cosine
     clip: float | None = 1.0
+    clip_to_mean: float | None = None
+    mean_decay: float = 0.9
+    average: float = 0.0
+    warm_up: int = count(0, most=100_000_000, least=0)
     max_skipped: int = count(20, most=100_000_000)
 
     def __post_init__(self) -> None:
         check_counts("outer", self)
         positive("outer.learning_rate", self.learning_rate)
+        if self.minutes is not None:
+            positive("outer.minutes", self.minutes)
         for name in ("learning_rate_of_rates", "learning_rate_of_labels"):
             if (rate := getattr(self, name)) < 0:
                 raise refuse(f"outer.{name}", rate, "must be 0 or more")
         if self.clip is not None:
             positive("outer.clip", self.clip)
+        if self.clip_to_mean is not None and not 1 <= self.clip_to_mean < float("inf"):
+            raise refuse("outer.clip_to_mean", self.clip_to_mean, "must be 1 or more, or null")
+        for name in ("mean_decay", "average"):
+            if not 0 <= (decay := getattr(self, name)) < 1:
+                raise refuse(f"outer.{name}", decay, "must be in [0, 1)")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise refuse("outer.betas", self.betas, "must be two numbers in [0, 1)")
         self.schedule = member("outer.schedule", self.schedule, Schedule)
+
+    def factor(self, step: int) -> float:
+        """Return what the learning rates are multiplied by in outer `step`."""
+        rising = min(1.0, (step + 1) / (self.warm_up + 1))
+        if self.schedule == "constant":
+            return rising
+        return rising * 0.5 * (1 + math.cos(math.pi * min(step / self.steps, 1)))
 
     def check(self, channels: int, size: int) -> None:
         """Raise ConfigError unless the real images of an outer step, twice, fit the free memory."""

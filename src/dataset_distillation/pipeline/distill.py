@@ -10,7 +10,9 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import or_a_line, write_images, write_real
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
+from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.real_sets import Size
+from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
@@ -67,7 +69,8 @@ def assist(experiment: Experiment, run: Run) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
     folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
-    fit(_module(experiment, problem, None), experiment.trainer, store=Store(folder, key, newest(folder, key)))
+    store = Store(folder, key, newest(folder, key, key_of(experiment, problem, limits=True)))
+    fit(_module(experiment, problem, None), experiment.trainer, store=store)
 
 
 def _fitting(
@@ -102,7 +105,7 @@ def _run(
 ) -> Result:
     problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
     key = key_of(e, problem)
-    last = newest(checkpoints, key)
+    last = newest(checkpoints, key, key_of(e, problem, limits=True))
     curves = e.logger.open(run.folder, config_of(run, origin), title_of(run))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
@@ -120,7 +123,7 @@ def _run(
             if module.global_step:
                 choices = {group: run.choices[group] for group in NAMED}
                 more = {**choices, "choices": run.choices, "config": run.config, **origin}
-                distilled_set = describe(problem, module.distilled, more)
+                distilled_set = describe(problem, module.kept, more)
                 distilled_set.save(artifact)
                 write_images(distilled_set, run.folder / IMAGES)
                 with or_a_line("the picture of real images"):
@@ -156,6 +159,6 @@ def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, re
     """Return the runs of every method on the same held-out networks and the test split, one row per run."""
     networks = problem.population("held-out", e.evaluation.networks)
     size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
-    steps = list(distilled.steps)
-    rates = distilled.learning_rates
-    return compare(problem, e.evaluation, networks, [steps], size, rates, run.folder, resumed)
+    schedule = Schedule(distilled, Training(), e.seed, len(networks))
+    rates = distilled.rates_by_epoch
+    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -98,8 +99,10 @@ def _compare(
         shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
         raise UserError(f"{e.artifact}: its images are {shape}, and those of {e.dataset.name} are {expected}")
     same_data.check(e, problem, distilled)
+    if distilled.plain_images is not None or problem.data.specification.whitening:
+        distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
-    rates = distilled.learning_rates
+    rates = distilled.rates_by_epoch
     changed = variants(problem, distilled, e.training, len(networks)) if e.explain else ()
     return compare(
         problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, changed

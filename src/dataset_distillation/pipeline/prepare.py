@@ -52,10 +52,13 @@ def data_of(dataset: Dataset, problem: Problem) -> DataReport:
     return DataReport(name=dataset.title, classes=data.specification.classes, skipped=data.skipped, **sizes)
 
 
-def key_of(experiment: Experiment, problem: Problem) -> str:
-    """SHA-256 of what a run depends on: its config, the data, and the weights of a known θ0."""
+def key_of(experiment: Experiment, problem: Problem, limits: bool = False) -> str:
+    """SHA-256 of what a run depends on: its config, the data, and the weights of a known θ0.
+
+    limits: also of the limits of the run, as in older versions.
+    """
     known = [checksum(problem.known)] if problem.known else []
-    parts = [digest(experiment), problem.data.checksum, *known]
+    parts = [digest(experiment, limits), problem.data.checksum, *known]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -10,6 +12,7 @@ from dataset_distillation.errors import ConfigError, FileError
 from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import adopt, differences
+from dataset_distillation.run.attempts import extended
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
 from dataset_distillation.run.records import Result, RunRecord, read
 
@@ -42,11 +45,16 @@ def _refuse_odd(folder: Path) -> None:
             raise FileError(f"{path}: not a file that a run can write into; remove it")
 
 
-def finished(folder: Path) -> Result | None:
-    """Return the result of the run in `folder` if it is finished and undamaged, else None."""
+def finished(folder: Path, config: Mapping[str, Any] | None = None) -> Result | None:
+    """Return the result of the run in `folder` if it is finished and undamaged, else None.
+
+    config: that of the present command; a run whose limits it raises is not finished.
+    """
     try:
         result = read(Result, folder / RESULT)
         if result is None or result.status != "finished":
+            return None
+        if config and extended(config, result.config):
             return None
         if result.storage:
             from dataset_distillation.distilled.artifact import load_distilled

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 #: from the train set; and the names of the classes, which are only shown.
 OTHERS = ("root", "path", "download", "cache", "validation", "split_seed", "class_names", "on_error")
 #: Options that change what networks see of an image, and not which images are in the test split.
-SEEN_AS = ("name", "channels", "image_size", "border", "mean", "std", "background")
+SEEN_AS = (
+    "name", "channels", "image_size", "border", "mean", "std", "background", "whitening", "regularization",
+)  # fmt: skip
 
 
 def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:

@@ -18,7 +18,7 @@ import yaml
 from markupsafe import Markup
 from PIL import Image
 
-from dataset_distillation.distilled.pictures import MOST, captions, or_a_line, visible
+from dataset_distillation.distilled.pictures import MOST, MOST_RATES, captions, or_a_line, visible
 from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
@@ -117,7 +117,7 @@ def _images(run: RecordedRun) -> dict[str, Any]:
         named = zip(images[:each], captions(labels[:each], names), strict=True)
         tiles = [(_data_uri(image), name) for image, name in named]
         rows = [(real, tiles[c * columns : (c + 1) * columns]) for c, real in enumerate(beside)]
-        rates = distilled.learning_rates[:, step].tolist()
+        rates = distilled.rates_by_epoch[:MOST_RATES, step].tolist()
         steps.append({"rates": rates, "rows": rows or [([], tiles)]})
     number = pixels.shape[0] * pixels.shape[1]
     return {

@@ -7,14 +7,34 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from dataset_distillation.run.folder import RUN
+from dataset_distillation.run.folder import EVALUATION, RUN
 from dataset_distillation.run.records import Attempt, Cost, Provenance, RunRecord, read, save
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger(__name__)
+
+#: The limits of a run, which may be raised when it goes on, or when it is finished.
+LIMITS = ("outer.steps", "outer.minutes")
+
+
+def raised(key: str, value: Any, earlier: Any) -> bool:
+    """Whether `key` is a limit and `value` is more than `earlier`; None is no limit."""
+    return key in LIMITS and earlier is not None and (value is None or value > earlier)
+
+
+def extended(config: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether a limit in `config` is higher than in that of an earlier run."""
+    pairs = {key: [of.get("outer", {}).get(key[6:]) for of in (config, earlier)] for key in LIMITS}
+    return any(raised(key, *values) for key, values in pairs.items())
+
+
+def _without_limits(config: Mapping[str, Any]) -> dict[str, Any]:
+    outer = {key: value for key, value in config.get("outer", {}).items() if f"outer.{key}" not in LIMITS}
+    return {**config, "outer": outer}
 
 
 class Attempts:
@@ -24,7 +44,12 @@ class Attempts:
         self.path = run.folder / RUN
         record = read(RunRecord, self.path)
         if record is None or record.config != run.config:
-            record = RunRecord(cwd=os.getcwd(), overrides=run.overrides, config=run.config, attempts=[])
+            same = record is not None and _without_limits(record.config) == _without_limits(run.config)
+            if record is None or not same:
+                record = RunRecord(cwd=os.getcwd(), overrides=[], config={}, attempts=[])
+            else:  # the table of a shorter run, whose baselines had other rates to try
+                (run.folder / EVALUATION).unlink(missing_ok=True)
+            record.overrides, record.config = run.overrides, run.config
         self.record = record
         self.started, self.cpu = time.time(), _cpu_seconds()
         self.now = Attempt(

@@ -57,9 +57,7 @@ class Truncated(Unroll):
 
     def check(self, inner_steps: int) -> None:
         if self.start.isdecimal() and int(self.start) >= inner_steps:
-            allowed = (
-                f"must be below {inner_steps}, the number of inner steps (distilled.steps × distilled.epochs)"
-            )
+            allowed = f"must be below {inner_steps}, the number of inner steps"
             raise refuse("unroll.start", self.start, allowed)
 
     def at(self, moment: Moment) -> Truncated:

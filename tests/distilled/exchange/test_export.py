@@ -178,7 +178,7 @@ def test_a_damaged_export_is_refused_in_one_line(to: str, how: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("typed", "code", "told"),
     [
-        ("nowhere.safetensors --to npz", 1, "nowhere.safetensors: no such file"),
+        ("nowhere.safetensors --to npz", 2, "nowhere.safetensors: no such file"),
         ("set.safetensors --to tar", 2, "--to=tar: must be one of huggingface, images, npz, pt"),
         ("set.safetensors --to npz --output set.txt", 2, "--output=set.txt: must end with .npz"),
         ("set.safetensors --to pt --output set.safetensors", 2, "must end with .pt"),

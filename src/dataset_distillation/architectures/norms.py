@@ -1,0 +1,42 @@
+"""The normalization of channels, which several networks offer as an option."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from dataset_distillation.errors import refuse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Norm(StrEnum):
+    """The normalization of the channels in a block."""
+
+    instance = "instance"
+    group = "group"
+    batch = "batch"
+    none = "none"
+
+
+GROUPS = 4  # for norm=group, as in the code of Zhao et al.
+
+
+def check_groups(norm: Norm, width: int) -> None:
+    """Raise ConfigError unless `width` channels can be normalized so."""
+    if norm == "group" and width % GROUPS:
+        raise refuse("architecture.width", width, f"must be a multiple of {GROUPS} with norm=group")
+
+
+def layers(norm: Norm, width: int) -> list[nn.Module]:
+    """Return the layers that normalize `width` channels: one, or none."""
+    from torch import nn
+
+    if norm == "none":
+        return []
+    if norm == "batch":
+        # Running statistics would be a state beside the weights, which no gradient crosses.
+        return [nn.BatchNorm2d(width, track_running_stats=False)]
+    # One group per channel is InstanceNorm with scales; GroupNorm works alike in training and evaluation.
+    return [nn.GroupNorm(width if norm == "instance" else GROUPS, width)]

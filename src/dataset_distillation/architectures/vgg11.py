@@ -1,0 +1,54 @@
+"""VGG11 for small images (Simonyan & Zisserman 2015), as later papers evaluate across architectures with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_distillation.architectures import Architecture, square
+from dataset_distillation.architectures.norms import Norm, check_groups, layers
+from dataset_distillation.errors import check_counts, count, member
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class VGG11(Architecture):
+    """Eight 3×3 convolutions in five blocks, each halved by max-pooling, and a linear layer; 28 or 32 px.
+
+    By default it has 9,231,114 weights at 3×32×32 and ten classes.
+
+    weights: how θ0 is drawn, as in every architecture.
+    width: channels of the first block; the others have 2, 4, 8 and 8 times as many.
+    norm: `instance`, `group` (4 groups), `batch` or `none`, before each ReLU.
+
+    Raises ConfigError if a value is not allowed.
+    """
+
+    width: int = count(64, most=100_000)
+    norm: Norm = Norm.instance
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts("architecture", self)
+        self.norm = member("architecture.norm", self.norm, Norm)
+        check_groups(self.norm, self.width)
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        square("vgg11", shape, [28, 32])
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from torch import nn
+
+        channels, size, _ = shape
+        parts: list[nn.Module] = []
+        for block in ((1,), (2,), (4, 4), (8, 8), (8, 8)):
+            for times in block:
+                padding = 3 if size == 28 and not parts else 1  # MNIST's 28 pixels are padded to 32
+                width = times * self.width
+                parts += [nn.Conv2d(channels, width, 3, padding=padding), *layers(self.norm, width)]
+                parts += [nn.ReLU()]
+                channels = width
+            parts.append(nn.MaxPool2d(2))
+        return nn.Sequential(*parts, nn.Flatten(), nn.Linear(channels, classes))

@@ -1,0 +1,68 @@
+"""What the metadata of an artifact may be, for a file may come from anybody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from dataset_distillation.datasets.data import MOST_CLASSES
+from dataset_distillation.errors import first_problem
+from dataset_distillation.run.records import Count
+
+MOST_STEPS = 100_000  # and epochs
+
+_Name = Annotated[str, Field(max_length=1000)]
+_Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1000)]
+
+
+class _Batches(BaseModel):
+    """`Batches` of the distilled data."""
+
+    number: int = Field(ge=1, le=MOST_STEPS**2)
+    size: int | None = Field(default=None, ge=1)
+    random: bool = True
+
+
+class _Whitening(BaseModel):
+    """How images were whitened, and the checksum of the train split that this was fitted on."""
+
+    kind: Literal["zca"]
+    regularization: float = Field(gt=0, allow_inf_nan=False)
+    train_checksum: _Name
+
+
+class Metadata(BaseModel):
+    """The metadata that readers use, with their kinds and limits; there may be more.
+
+    Those with a default are not in every file: older versions had fewer, and a Python program needs fewer.
+    """
+
+    format: int = Field(ge=1)
+    sha256: str | None = None
+    class_names: list[_Name] = Field(min_length=1, max_length=MOST_CLASSES)
+    mean: _Channels
+    std: _Channels
+    architecture: _Name
+    inner_optimizer: _Name
+    config: dict[str, Any]
+    dataset: _Name = ""
+    init: _Name = ""
+    objective: _Name = ""
+    loss: _Name = "cross_entropy"
+    augmentation: _Name = "none"
+    batches: _Batches | None = None
+    whitening: _Whitening | None = None
+    choices: dict[str, _Name] = {}
+    seed: int = 0
+    train_images: Count | None = None
+    initial_weights_sha256: str | None = None
+    data_checksum: str | None = None
+
+
+def check_metadata(metadata: dict[str, Any]) -> Metadata:
+    """Return what readers use of the metadata. Raises ValueError unless it is there, and as it should be."""
+    try:
+        return Metadata.model_validate(metadata)
+    except ValidationError as error:
+        raise ValueError(f"metadata {first_problem(error)}") from error

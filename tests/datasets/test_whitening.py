@@ -1,0 +1,112 @@
+"""ZCA whitening: against scipy's matrix square root, and undone wherever pixels are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from dataset_distillation import load_distilled
+from dataset_distillation.datasets.digits import Digits
+from dataset_distillation.distilled.start import start
+from dataset_distillation.errors import ConfigError
+from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.outer.describe import describe
+from dataset_distillation.pipeline.prepare import prepare
+from support.command_line import distill, distill_evaluate
+from support.experiments import TINY
+
+Make = Callable[..., Experiment]
+
+
+def digits(**options: object) -> Digits:
+    return Digits(name="digits", image_size=8, **options)  # type: ignore[arg-type]
+
+
+def test_it_is_the_inverse_square_root_of_the_covariance() -> None:
+    plain, white = digits().load(0), digits(whitening="zca", regularization=0.3).load(0)
+    x = plain.train.batch().images.flatten(1).double().numpy()
+    covariance = np.cov(x, rowvar=False, bias=True)
+    matrix = np.linalg.inv(sqrtm(covariance + 0.3 * np.eye(64)))
+    expected = torch.from_numpy((x - x.mean(0)) @ matrix.real)
+    whitened = white.train.batch().images.flatten(1).double()
+    torch.testing.assert_close(whitened, expected, rtol=1e-3, atol=1e-4)
+    values = np.linalg.eigvalsh(covariance)
+    spectrum = np.linalg.eigvalsh(np.cov(whitened.numpy(), rowvar=False, bias=True))
+    np.testing.assert_allclose(spectrum, values / (values + 0.3), rtol=1e-3, atol=1e-5)
+
+
+def test_test_images_are_whitened_by_the_train_split_and_pixels_are_as_they_were() -> None:
+    plain, white = digits().load(0), digits(whitening="zca").load(0)
+    alone, whitening = digits(whitening="zca").load_test(0), white.specification.whitening
+    assert whitening is not None
+    expected = whitening.apply(plain.test.batch().images)
+    for split in (white.test, alone.test):
+        torch.testing.assert_close(split.batch().images, expected)
+    for split, before in ((white.test, plain.test), (white.validation, plain.validation)):
+        pixels = split.specification.pixels(split.batch().images)
+        torch.testing.assert_close(pixels, before.pixels(slice(None)) / 255, rtol=1e-3, atol=1e-4)
+    other = digits(whitening="zca", split_seed=1).load(0).specification.whitening
+    assert other is not None
+    assert other.train_checksum != whitening.train_checksum
+
+
+def test_the_artifact_has_both_kinds_of_images(experiment: Make, tmp_path: Path) -> None:
+    small = ("dataset.image_size=8", "architecture=linear")
+    e = experiment(*small, "dataset.whitening=zca", "distilled.start=real")
+    problem = prepare(e)
+    made = describe(problem, start(e.distilled, problem.data.train, 0), {"config": {}, "seed": 0})
+    made.save(tmp_path / "white.safetensors")
+    read = load_distilled(tmp_path / "white.safetensors")
+    whitening = problem.data.specification.whitening
+    assert whitening is not None
+    assert read.metadata["whitening"]["train_checksum"] == whitening.train_checksum
+    assert read.pixels.min() >= -1e-3
+    assert read.pixels.max() <= 1 + 1e-3
+    assert torch.equal(read.seen_as(problem.data.specification), read.images)
+    # Of data that are not whitened, networks see the plain images, and the other way round.
+    plain = prepare(experiment(*small)).data.specification
+    torch.testing.assert_close(read.seen_as(plain), read.plain_images)
+    assert read.plain_images is not None
+    before = replace(read, images=read.plain_images, plain_images=None, metadata={**read.metadata})
+    del before.metadata["whitening"]
+    torch.testing.assert_close(before.seen_as(problem.data.specification), read.images, rtol=1e-3, atol=1e-3)
+    # It is the start of another run, in its form.
+    given = ("distilled.start=artifact", f"distilled.start_from={tmp_path}/white.safetensors")
+    for whiten, expected in (("zca", read.images), ("none", read.plain_images)):
+        e = experiment(*small, *given, f"dataset.whitening={whiten}")
+        torch.testing.assert_close(start(e.distilled, prepare(e).data.train, 0).images.detach(), expected)
+
+
+@pytest.mark.slow
+def test_it_is_judged_on_whitened_images_wherever(tmp_path: Path) -> None:
+    asked = [*TINY, "dataset.image_size=8", "architecture=mlp", "dataset.whitening=zca", "outer.steps=3"]
+    ended = distill(*asked, "hydra.run.dir=run", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    artifact = f"artifact={tmp_path / 'run' / 'distilled.safetensors'}"
+    again = distill_evaluate(artifact, "logger=none", "hydra.run.dir=again", folder=tmp_path)
+    assert again.code == 0, again.err
+    tables = [(tmp_path / folder / "evaluation.csv").read_text().splitlines() for folder in ("run", "again")]
+    accuracies = [[line.split(",")[:4] for line in table if "distilled" in line] for table in tables]
+    assert accuracies[0] == accuracies[1]
+    assert "made with" not in again.err
+    plain = distill_evaluate(
+        artifact, "dataset.whitening=none", "logger=none", "hydra.run.dir=plain", folder=tmp_path
+    )
+    assert plain.code == 0, plain.err
+    assert "was made with dataset.whitening=zca; here: dataset.whitening=none" in plain.err
+
+
+def test_what_is_refused(experiment: Make) -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.whitening=pca: must be one of none, zca"):
+        digits(whitening="pca")
+    with pytest.raises(ConfigError, match=r"dataset\.regularization=0: must be greater than 0"):
+        digits(regularization=0)
+    numbers = ("dataset=linear_regression", "architecture=linear", "objective=regression")
+    with pytest.raises(ConfigError, match=r"dataset\.whitening=zca: is for images"):
+        experiment(*numbers, "distilled.labels=learned", "dataset.whitening=zca")
