@@ -94,6 +94,7 @@ def test_it_is_torch_s_sgd_with_a_step_of_the_rate_and_running_statistics(experi
     )  # fmt: skip
     networks = problem.population("held-out", 1)
     sets = Schedule(distilled, how, 0, 1)
+    problem.network.eval()  # as an earlier test leaves it
     [found] = held_out(problem, problem.data.test, networks, sets, how=how).runs["loss"]
 
     network = load_weights(problem.network, networks[0])
