@@ -90,7 +90,18 @@ def table_3(name: str, folder: Path, *smaller: str) -> DistilledSet:
     return distilled
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in SMALLER])
+#: The networks of later papers, and their recipes, take hours: less of everything.
+CONVNET = [
+    "architecture.width=4", "dataset.image_size=8", "distilled.inner_steps=3", "unroll.window=2",
+    "unroll.stored=false",
+]  # fmt: skip
+OTHERS = [name for name in EXPERIMENTS if name not in SMALLER]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "_convnet_" in name else []) for name in OTHERS],
+)
 def test_every_experiment_runs(
     name: str, composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +109,7 @@ def test_every_experiment_runs(
     source = getattr(experiment.init, "source", None)
     monkeypatch.chdir(tmp_path)
     skip_without(experiment.dataset, source)
-    pool = POOL if isinstance(experiment.init, Pretrained) else []
+    pool = POOL if isinstance(experiment.init, Pretrained) else CONVNET if "_convnet_" in name else []
     if source:
         pool = [*pool, "init.source.validation=0.95"]
     ended = distill(
