@@ -75,8 +75,8 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     assert found["MNIST, ours"] == ["**80.0**", "**85.0 ± 7.1**", "", "", "", "", "", "**90.0 ± 7.1**"]
     assert found["CIFAR10, ours"] == [""] * 8
     text = (tmp_path / "out" / "paper.md").read_text()
-    assert "(../a/new)" in text
-    assert "(../a/old)" not in text
+    assert "`../a/new`" in text
+    assert "../a/old" not in text
     for path in written[3:]:
         with Image.open(path) as picture:
             assert min(picture.size) > 200

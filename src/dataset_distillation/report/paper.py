@@ -199,5 +199,5 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         minutes = f"{(run.result.distillation_seconds or 0) / 60:.0f} min"
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
         about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
-        lines.append(f"- [{where}]({where}): " + "; ".join(filter(None, about)))
+        lines.append(f"- `{where}`: " + "; ".join(filter(None, about)))
     return [*lines, ""] if lines else ["There is no run of ours yet.\n"]

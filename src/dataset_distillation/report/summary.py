@@ -12,11 +12,12 @@ from dataset_distillation.report.seeds import Number, measured
 
 COLUMNS = (
     "experiment", "distilled data", "paper", "**ours**", "worst network", "random real images",
-    "before training", "full training", "distillation",
+    "before training", "full training", "processor time",
 )  # fmt: skip
 LEGEND = (
     "Test accuracy in percent: the mean over seeds of the distillation ± the standard deviation between the\n"
-    "networks of one seed, and in brackets that between the means of the seeds. The duration is of one seed."
+    "networks of one seed, and in brackets that between the means of the seeds. Processor time is that of\n"
+    "one seed, with its evaluation."
 )
 
 
@@ -35,7 +36,7 @@ def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -
 def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
     ours = measured(runs, "distilled")
     worst = [row.min for run in runs if (row := run.result.rows.get("distilled")) and row.networks > 1]
-    minutes = fmean((run.result.distillation_seconds or 0) / 60 for run in runs)
+    minutes = fmean((run.result.provenance.cpu_seconds or 0) / 60 for run in runs)
     return [
         f"`{entry['experiment']}`",
         _data(runs[0]),
