@@ -65,7 +65,7 @@ def test_a_published_set_is_found_by_its_name() -> None:
         dd.load_distilled("demo", seed=77)
 
 
-@pytest.mark.parametrize("experiment", ["demo"])
+@pytest.mark.parametrize("experiment", ["demo", "mnist_fixed_10"])
 def test_a_published_set_gives_its_accuracy_again(experiment: str, tmp_path: Path) -> None:
     """The distilled images are the same bits, but another processor sums in another order."""
     if experiment != "demo" and "DATA_DIR" not in os.environ:
