@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.experiments import CONF, TINY
 
 SOURCE = CONF.parent / "src" / "dataset_distillation"
@@ -106,6 +108,7 @@ class Mine(Logger):
 }
 
 
+@pytest.mark.slow
 def test_one_file_and_one_yaml_add_a_choice(tmp_path: Path) -> None:
     package = tmp_path / "dataset_distillation"
     shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -123,7 +123,7 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("dataset.name=${nothing}", "Interpolation key 'nothing' not found"),
         ("logger=wandb logger.mode=shared", "logger.mode=shared: must be one of offline, online"),
         ("distilled.steps=1,2", "add --multirun"),
-        ("distilled", "Error parsing override 'distilled'"),
+        ("distilled", "distilled: values are given as key=value"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_never_starts_a_run(typed: str, told: str, tmp_path: Path) -> None:

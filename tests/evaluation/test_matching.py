@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -91,6 +92,7 @@ def test_gradient_matching_brings_the_gradients_together() -> None:
     assert apart(made.images) < 0.9 * apart(start.images)
 
 
+@pytest.mark.slow
 def test_they_are_rows_of_the_table() -> None:
     mlp = problem(dd.MLP(width=8, layers=2))
     distilled = dd.distill(mlp, dd.Distilled(steps=2, epochs=1), dd.Outer(steps=2))

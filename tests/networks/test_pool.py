@@ -350,6 +350,7 @@ def test_processes_train_the_same_bits(pool: Pool, tmp_path: Path, monkeypatch: 
     assert bits(other) == bits(pool)
 
 
+@pytest.mark.slow
 def test_a_job_of_joblib_trains_the_same_bits(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def choose(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
     return chosen
 
 
+@pytest.mark.slow
 def test_a_long_run_is_compiled_where_there_is_a_compiler(choose: Callable[..., str]) -> None:
     assert choose("outer.steps=5") == "unroll=traced"
     assert choose("outer.steps=100_000") == "unroll=traced unroll.compile=true"

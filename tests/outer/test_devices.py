@@ -42,6 +42,7 @@ TORCHRUN = {
 }
 
 
+@pytest.mark.slow
 def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
     """Each takes two of the four networks; the clip holds for each network by itself and binds."""
     options = [*OPTIONS, "outer.clip=0.01"]

@@ -101,7 +101,7 @@ def write_page(path: Path) -> None:
 
 def read_member(path: Path) -> None:
     kind = Pretraining(folder=str(path.parent))
-    pool = Pool(MLP(), Digits(), kind, torch.device("cpu"), False)
+    pool = Pool(MLP(), Digits(), kind, torch.device("cpu"))
     vars(pool)["folder"] = path.parent  # what it is made of is of no interest here
     assert pool._read("member") is None or path.read_bytes() == path.with_suffix(".whole").read_bytes()
 

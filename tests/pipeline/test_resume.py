@@ -455,6 +455,7 @@ def test_an_interrupted_evaluation_is_all_that_is_done_again(
     assert table(tmp_path / "run") == table(unstopped)
 
 
+@pytest.mark.slow
 def test_what_a_multirun_has_finished_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,7 +480,7 @@ def test_what_a_multirun_has_finished_is_not_done_again(
 
 def test_resume_where_no_run_began(tmp_path: Path) -> None:
     ended = type_in(f"resume={tmp_path}", folder=tmp_path)
-    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "no run was started here" in ended.err
     for spoilt in ("no json", "[]", '{"cwd": 1}'):
         (tmp_path / "run.json").write_text(spoilt)
@@ -488,6 +489,7 @@ def test_resume_where_no_run_began(tmp_path: Path) -> None:
         assert "run.json: not what a run writes there, or damaged" in ended.err
 
 
+@pytest.mark.slow
 def test_from_a_shell(tmp_path: Path) -> None:
     """SIGTERM, then `resume=` typed elsewhere; as a run of its own in another folder."""
     # As many as take seconds: some are left when it is seen that the first are done, on a busy machine too.

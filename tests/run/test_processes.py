@@ -32,6 +32,7 @@ print(json.dumps([hashlib.sha256(gradient.numpy().tobytes()).hexdigest(), faults
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_memory is for glibc")
 def test_memory_that_is_kept_is_not_faulted_in_again_and_changes_no_bit() -> None:
     def run(how: str) -> tuple[str, int]:
@@ -43,4 +44,4 @@ def test_memory_that_is_kept_is_not_faulted_in_again_and_changes_no_bit() -> Non
 
     (kept, few), (returned, many) = run("kept"), run("returned")
     assert kept == returned
-    assert few < many / 10
+    assert few < many / 4

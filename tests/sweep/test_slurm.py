@@ -54,6 +54,7 @@ def interrupt(job: str) -> None:
         subprocess.run(["scancel", "--signal=USR2", job], timeout=3, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_one_of_six_jobs_is_queued_again_and_one_is_cancelled(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
