@@ -265,7 +265,8 @@ def test_a_part_of_what_is_accepted_runs_to_the_end(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("traces", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("traces", [False, True])
 def test_all_that_is_accepted_takes_two_outer_steps(
     traces: bool, grid: Grid, engines: dict[tuple[str, str], Engine], tmp_path: Path
 ) -> None:
