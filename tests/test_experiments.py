@@ -51,6 +51,7 @@ SMALLER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLER)
 def test_every_experiment_of_table_3_runs(name: str, tmp_path: Path) -> None:
     (trees.voc if name == "voc_alexnet" else trees.cub)(tmp_path)

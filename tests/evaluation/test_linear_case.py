@@ -218,6 +218,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     ), folder / "sweep"
 
 
+@pytest.mark.slow
 def test_the_optimised_pairs_approach_the_closed_form(sweep: Sweep) -> None:
     ended, folder = sweep
     assert ended.code == 0, ended.err

@@ -25,6 +25,7 @@ from support.networks import NETWORKS, OPTIONS, losses_and_gradients
 Make = Callable[..., Experiment]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["lenet", "convnet"])
 @pytest.mark.parametrize(
     ("engine", "optimizer"),

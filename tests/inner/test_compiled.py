@@ -87,6 +87,7 @@ def test_frozen_weights_are_those_of_each_network() -> None:
         case.weights = {name: 0.5 * weight for name, weight in case.weights.items()}
 
 
+@pytest.mark.slow
 @compiler
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()])
 def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:

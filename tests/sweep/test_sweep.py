@@ -276,7 +276,7 @@ def test_distill_status_shows_each_job(sweep: Sweep) -> None:
     assert len([line for line in out.splitlines() if "│ failed   │" in line]) == 2
     assert "3/distill.log" in out
     assert all(path.exists() for path in made)
-    assert distill_status("nowhere", folder=folder) == (1, "", "distill-status: nowhere: no such folder\n")
+    assert distill_status("nowhere", folder=folder) == (2, "", "distill-status: nowhere: no such folder\n")
 
 
 def test_ctrl_c_ends_the_multirun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
