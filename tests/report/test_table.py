@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from dataset_distillation.objectives import Metric
-from dataset_distillation.report import page, table
+from dataset_distillation.report import page, sweep_page, table
 from dataset_distillation.report.methods import show_methods
 from dataset_distillation.run.records import Result
 from support.report_folders import result, row, write_run
@@ -47,7 +47,7 @@ def test_what_has_no_value_is_shown_as_nothing(tmp_path: Path, capsys: pytest.Ca
     show_methods(Result.model_validate(outcome), "linear_regression")
     assert "None" not in capsys.readouterr().out
     assert pandas.isna(table.sweep(tmp_path)["mean"][0])
-    for made in (page.write_run(folder), page.write_sweep(tmp_path)):
+    for made in (page.write_run(folder), sweep_page.write_sweep(tmp_path)):
         assert "<td>None" not in made.read_text()
 
 
@@ -79,7 +79,7 @@ def test_every_metric_of_the_objective_is_shown(tmp_path: Path, capsys: pytest.C
     found = table.sweep(tmp_path)
     assert found.loc[0, ["attacked as target mean", "attacked as target std"]].tolist() == [0.375, 0.25]
     assert "| 37.50 % | 25.00 % |" in (tmp_path / "sweep.md").read_text()
-    for made in (page.write_run(folder), page.write_sweep(tmp_path)):
+    for made in (page.write_run(folder), sweep_page.write_sweep(tmp_path)):
         assert "<td>37.50 ± 25.00 %</td>" in made.read_text()
 
 
