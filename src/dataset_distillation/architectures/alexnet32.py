@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, square
-from dataset_distillation.architectures.norms import Norm, check_groups, layers
-from dataset_distillation.errors import check_counts, count, member, refuse
+from dataset_distillation.architectures.norms import Norm, Small, check_groups, layers
+from dataset_distillation.errors import count, refuse
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass
-class AlexNet32(Architecture):
+class AlexNet32(Small):
     """Five convolutions, three of them before a max-pooling, and a linear layer; 28 or 32 px.
 
     By default it has 1,872,202 weights at 3×32×32 and ten classes, as in Zhao et al. 2021.
@@ -32,15 +31,9 @@ class AlexNet32(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts("architecture", self)
-        self.norm = member("architecture.norm", self.norm, Norm)
         if self.width % 2:
             raise refuse("architecture.width", self.width, "must be even")
-        check_groups(self.norm, self.width)
         check_groups(self.norm, 3 * self.width // 2)
-
-    def check(self, shape: tuple[int, int, int]) -> None:
-        square("alexnet32", shape, [28, 32])
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture
-from dataset_distillation.architectures.norms import Norm, check_groups, layers
-from dataset_distillation.errors import check_counts, count, member, refuse
+from dataset_distillation.architectures.norms import Norm, Normed, layers
+from dataset_distillation.errors import count, member, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +22,7 @@ class Pooling(StrEnum):
 
 
 @dataclass
-class ConvNet(Architecture):
+class ConvNet(Normed):
     """`depth` blocks of 3×3 convolution, norm, ReLU and 2×2 pooling (Gidaris & Komodakis 2018).
 
     By default it has 320,010 weights at 3×32×32, as in Zhao et al. 2021 (dataset condensation).
@@ -44,10 +43,7 @@ class ConvNet(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts("architecture", self)
-        self.norm = member("architecture.norm", self.norm, Norm)
         self.pooling = member("architecture.pooling", self.pooling, Pooling)
-        check_groups(self.norm, self.width)
 
     def check(self, shape: tuple[int, int, int]) -> None:
         if self.pooling != "none" and shape[1] < 2**self.depth:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dataset_distillation.errors import refuse
+from dataset_distillation.architectures import Architecture, square
+from dataset_distillation.errors import check_counts, choice_of, member, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,26 @@ def check_groups(norm: Norm, width: int) -> None:
     """Raise ConfigError unless `width` channels can be normalized so."""
     if norm == "group" and width % GROUPS:
         raise refuse("architecture.width", width, f"must be a multiple of {GROUPS} with norm=group")
+
+
+class Normed(Architecture):
+    """A network whose blocks have `width` channels, or multiples of it, which `norm` normalizes."""
+
+    width: int
+    norm: Norm
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts("architecture", self)
+        self.norm = member("architecture.norm", self.norm, Norm)
+        check_groups(self.norm, self.width)
+
+
+class Small(Normed):
+    """A network for images of 32 pixels, or of MNIST's 28, which are padded to 32."""
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        square(choice_of(self), shape, [28, 32])
 
 
 def layers(norm: Norm, width: int) -> list[nn.Module]:

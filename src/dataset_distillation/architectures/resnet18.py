@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, square
-from dataset_distillation.architectures.norms import Norm, check_groups, layers
-from dataset_distillation.errors import check_counts, count, member
+from dataset_distillation.architectures.norms import Norm, Small, layers
+from dataset_distillation.errors import count
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass
-class ResNet18(Architecture):
+class ResNet18(Small):
     """Four stages of two residual blocks behind a 3×3 convolution with stride 1; 28 or 32 px.
 
     By default it has 11,173,962 weights at 3×32×32 and ten classes.
@@ -28,15 +27,6 @@ class ResNet18(Architecture):
 
     width: int = count(64, most=100_000)
     norm: Norm = Norm.instance
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_counts("architecture", self)
-        self.norm = member("architecture.norm", self.norm, Norm)
-        check_groups(self.norm, self.width)
-
-    def check(self, shape: tuple[int, int, int]) -> None:
-        square("resnet18", shape, [28, 32])
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn

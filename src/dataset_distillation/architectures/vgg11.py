@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, square
-from dataset_distillation.architectures.norms import Norm, check_groups, layers
-from dataset_distillation.errors import check_counts, count, member
+from dataset_distillation.architectures.norms import Norm, Small, layers
+from dataset_distillation.errors import count
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass
-class VGG11(Architecture):
+class VGG11(Small):
     """Eight 3×3 convolutions in five blocks, each halved by max-pooling, and a linear layer; 28 or 32 px.
 
     By default it has 9,231,114 weights at 3×32×32 and ten classes.
@@ -28,15 +27,6 @@ class VGG11(Architecture):
 
     width: int = count(64, most=100_000)
     norm: Norm = Norm.instance
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_counts("architecture", self)
-        self.norm = member("architecture.norm", self.norm, Norm)
-        check_groups(self.norm, self.width)
-
-    def check(self, shape: tuple[int, int, int]) -> None:
-        square("vgg11", shape, [28, 32])
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn

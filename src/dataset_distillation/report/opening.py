@@ -24,7 +24,7 @@ def sentence(runs: Sequence[RecordedRun]) -> str:
     """Return how many per cent of MNIST's test images, and of full training, the experiments reach."""
     said = []
     for experiment, text in SENTENCES.items():
-        own = _of(runs, experiment)
+        own = seeds.of(runs, experiment)
         ours, full = measured(own, "distilled"), measured(own, "full_training")
         if ours and full:
             share = f"{100 * ours.mean / full.mean:.0f} % of what the whole training set gives"
@@ -36,14 +36,10 @@ def picture(runs: Sequence[RecordedRun]) -> bytes | None:
     """Return a PNG of the first ten images of each experiment, one row for each; None if a run is missing."""
     rows = []
     for experiment in SENTENCES:
-        sets = [run.distilled for run in _of(runs, experiment) if run.distilled]
+        sets = [run.distilled for run in seeds.of(runs, experiment) if run.distilled]
         if not sets:
             return None
         rows.append(mosaic(visible(sets[0].pixels[0, :10])))
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(rows)).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _of(runs: Sequence[RecordedRun], experiment: str) -> list[RecordedRun]:
-    return seeds.latest(run for run in runs if seeds.is_of(run, experiment))

@@ -75,14 +75,9 @@ def _heading(entry: dict[str, Any]) -> list[str]:
     return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
 
 
-def _of(runs: Sequence[RecordedRun], experiment: str | None) -> list[RecordedRun]:
-    """Return the runs of an experiment, one for each seed."""
-    return seeds.latest(run for run in runs if experiment and seeds.is_of(run, experiment))
-
-
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
-    of_experiment = _of(runs, row["runs"].get(column.get("run")))
-    return measured(of_experiment, column["method"]) if of_experiment else None
+    experiment = row["runs"].get(column.get("run"))
+    return measured(seeds.of(runs, experiment), column["method"]) if experiment else None
 
 
 def number(printed: str | None) -> Number | None:
@@ -126,7 +121,7 @@ def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str,
 
 def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
     experiments = [experiment for row in table["rows"] for experiment in row["runs"].values()]
-    return [run for experiment in experiments for run in _of(runs, experiment)]
+    return [run for experiment in experiments for run in seeds.of(runs, experiment)]
 
 
 def _x(run: RecordedRun, key: str) -> Any:

@@ -52,6 +52,11 @@ def latest(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     return [of_seed[seed] for seed in sorted(of_seed)]
 
 
+def of(runs: Iterable[RecordedRun], experiment: str) -> list[RecordedRun]:
+    """Return the last run of each seed of `experiment` as it stands in conf/."""
+    return latest(run for run in runs if is_of(run, experiment))
+
+
 def measured(runs: Sequence[RecordedRun], method: str, metric: str = "accuracy") -> Number | None:
     """Return the result of a method in the runs of an experiment, one for each seed, that have the method."""
     rows = [row for run in runs if (row := run.result.rows.get(method))]

@@ -26,7 +26,7 @@ def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
     used: list[RecordedRun] = []
     for entry in entries:
-        own = seeds.latest(run for run in runs if seeds.is_of(run, entry["experiment"]))
+        own = seeds.of(runs, entry["experiment"])
         lines += [_row(entry, own)] if own else []
         used += own
     text = ["| " + " | ".join(cells) + " |" for cells in lines]
