@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dataset_distillation import kernels
 from dataset_distillation.kernels import build, conv2d, max_pool2d
+from dataset_distillation.kernels.build import library
 
 compiled = pytest.mark.skipif(not kernels.available(), reason="needs a C++ compiler")
 GENERATOR = torch.Generator()
@@ -166,11 +167,12 @@ def test_autocast_is_torchs() -> None:
 
 @compiled
 def test_it_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    [library] = [path for path in build.cache().glob("kernels-*.so") if path.name == build.library().name]
-    before = library.stat()
+    name = library().name
+    [compiled_file] = [path for path in build.cache().glob("kernels-*.so") if path.name == name]
+    before = compiled_file.stat()
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
     build.load()
-    assert library.stat() == before
+    assert compiled_file.stat() == before
 
 
 @pytest.mark.parametrize("compiler", ["none-of-this-name", "false"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -61,8 +61,8 @@ def register() -> None:
 
     derivatives = {convolution: of_convolution, image_gradient: of_image_gradient}
     for operation, derivative in {**derivatives, weight_gradient: of_weight_gradient}.items():
-        torch.library.register_autograd(operation.default, derivative, setup_context=keep)
-        torch.library.register_vmap(operation.default, _over_networks(operation))
+        library.register_autograd(operation.default, derivative, setup_context=keep)
+        library.register_vmap(operation.default, _over_networks(operation))
 
     def keep_places(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
@@ -74,10 +74,10 @@ def register() -> None:
     def of_put(ctx: Any, gradient: Tensor) -> Gradients:
         return take(gradient, ctx.saved_tensors[0]), None, None, None
 
-    torch.library.register_autograd(take.default, of_take, setup_context=keep_places)
-    torch.library.register_autograd(put.default, of_put, setup_context=keep_places)
+    library.register_autograd(take.default, of_take, setup_context=keep_places)
+    library.register_autograd(put.default, of_put, setup_context=keep_places)
     for operation in (operations.pool_index, take, put):
-        torch.library.register_vmap(operation.default, _over_planes(operation))
+        library.register_vmap(operation.default, _over_planes(operation))
     _register_shapes()
 
 
@@ -112,7 +112,7 @@ def _stacked(tensor: Tensor, dim: int | None, number: int) -> Tensor:
 
 
 def _register_shapes() -> None:
-    fake = torch.library.register_fake
+    fake = library.register_fake
 
     def sizes(x: Tensor, w: Tensor, *margins: int) -> Iterator[int]:
         """The height and width of x correlated with w."""
