@@ -1,4 +1,4 @@
-"""Dataset distillation: a few synthetic images that train a network nearly as well as the whole dataset.
+"""Dataset distillation: a few synthetic images that train a network in a few gradient steps.
 
     import dataset_distillation as dd
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import dataset_distillation as dd
 from dataset_distillation.evaluation import matching
+from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.real_sets import Size
 
 
@@ -90,6 +91,15 @@ def test_gradient_matching_brings_the_gradients_together() -> None:
         return float(torch.stack(distances).sum())
 
     assert apart(made.images) < 0.9 * apart(start.images)
+
+
+def test_the_option_is_the_number_of_steps() -> None:
+    linear = problem(dd.Linear())
+    context = BaselineContext(linear, dd.Evaluation(matching_steps=2), [], Size(1, 1))
+    for method in (matching.distribution_matching, matching.gradient_matching):
+        made = context.matched(method).images
+        assert torch.equal(made, method(linear, Size(1, 1), 2).images)
+        assert not torch.equal(made, method(linear, Size(1, 1), 3).images)
 
 
 @pytest.mark.slow

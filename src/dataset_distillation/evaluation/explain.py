@@ -31,7 +31,7 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
 
     Normalization: test images are normalized by other constants than the set, which is the usual mistake.
     Labels: learned ones are read as classes, or as logits through a softmax. Training: each other preset.
-    Whitening is no factor: test images are never whitened here.
+    Whitening is no factor: test images stay whitened as `dataset.whitening` says.
     """
     as_asked = Schedule(distilled, how, problem.seed, number)
     for whose, (mean, std) in _normalizations(problem.data.test).items():

@@ -31,7 +31,7 @@ def evaluate(
     networks: how many networks are drawn; all methods train the same ones. A known θ0 is one network.
     baselines: the methods to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
         `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
-        `full_training`, or `all`.
+        `full_training`, or `all` of these; `distribution_matching`, `gradient_matching`.
     selection: where the baselines' settings are chosen: on the `validation` split, where they train until it
         stops improving, for at most ten times the steps of `distilled`; or, as in the `paper`, after 1, 3 or
         5 epochs by the result on the test split.

@@ -142,7 +142,11 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
             [],
             "--zca=auto: the file does not say whether its images are whitened, and neighboring pixels",
         ),
-        (layouts.mtt, ["--zca", "kornia"], "--zca=kornia: test images are not whitened here yet"),
+        (
+            layouts.mtt,
+            ["--zca", "kornia"],
+            "--zca=kornia: test images are not whitened so here, and such a set cannot be judged",
+        ),
         (scaled(255), ["--factor", "1"], "--range=auto: values from .* look like bytes"),
         (scaled(1), ["--format", "mtt"], "not a set in the layout mtt"),
         (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centred"),

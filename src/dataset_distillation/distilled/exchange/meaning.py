@@ -161,7 +161,7 @@ def check_whitening(images: Tensor, asked: str, layout: str) -> str:
     if asked == Zca.none:
         return f"not whitened, as you say ({alike})"
     if asked != Zca.auto:
-        allowed = "test images are not whitened here yet, so that such a set cannot be judged as it was made"
+        allowed = "test images are not whitened so here, and such a set cannot be judged as it was made"
         raise refuse("--zca", asked, allowed, "import one that was made without ZCA")
     if layout in ("mtt", "datm", "kip") and neighbors(images) < 0.6:
         allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
