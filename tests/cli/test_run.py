@@ -15,6 +15,7 @@ from PIL import Image
 
 from dataset_distillation import load_distilled
 from dataset_distillation.distilled.pictures import visible
+from dataset_distillation.run import progress
 from support.command_line import Ended, distill
 from support.experiments import TINY
 
@@ -25,7 +26,9 @@ BASELINES = "evaluation.baselines=[random_real]"
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
     folder = tmp_path_factory.mktemp("run")
-    return distill(*OPTIONS, BASELINES, "hydra.run.dir=run", folder=folder), folder / "run"
+    with pytest.MonkeyPatch.context() as patch:  # a busy machine would have lines of progress in the log, too
+        patch.setattr(progress, "LINE_AFTER", float("inf"))
+        return distill(*OPTIONS, BASELINES, "hydra.run.dir=run", folder=folder), folder / "run"
 
 
 Run = tuple[Ended, Path]
