@@ -8,8 +8,9 @@ rows alternate within a repeat, so that a slow moment of the machine slows all o
 printed, each the median of the repeats' ratios with the smallest and the largest: how many times as fast as
 the authors' scheme, and how many times the same number of plain steps of SGD. The clock `cpu` counts
 processor seconds, without the time that other programs use; it is meant for one thread. Processor seconds
-and page faults are per meta-gradient. Our engines run with `keep_memory`, as in a run of ours; the authors'
-scheme runs without it in a process of its own, as their program does, and once more with it.
+and page faults are per meta-gradient. Each row has a process of its own, as in a run. Ours run with
+`keep_memory`, as a run of ours does; the authors' scheme runs without it, as their program does, and once
+more with it.
 
 Memory: the peak above the memory in use before, in a separate process that has made one inner step: that of
 the tensors, as torch's allocator counts them, and that of the whole process (Linux; the distilled data do
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -75,6 +76,7 @@ ENGINES: dict[str, Unroll] = {
     "traced, compiled": Traced(compile=True),
 }
 BATCHED = ("full", "recompute", "traced", "traced, compiled")
+MOST = 64  # networks at once
 LENGTHS = (10, 30, 100, 300)
 AUTHORS, PLAIN = "the authors' scheme", "plain steps"
 KEPT = f"{AUTHORS}, memory kept"
@@ -170,7 +172,7 @@ class Problem:
 
 
 def gradients(
-    problem: Problem, engines: Sequence[str], together: Sequence[int] = (1, 4, 8)
+    problem: Problem, engines: Sequence[str], together: Sequence[int]
 ) -> dict[str, tuple[Callable[[], object], int]]:
     """The methods for the meta-gradient of `problem`; how many networks each computes at once."""
     methods: dict[str, tuple[Callable[[], object], int]] = {KEPT: (problem.authors_scheme, 1)}
@@ -187,20 +189,16 @@ def gradients(
 def time_table(name: str, clock: str, repeats: int, engines: Sequence[str], together: Sequence[int]) -> Table:
     # In double precision: in single, rounding changes ReLUs, and the error may grow to a percent in 30 steps.
     exact = [engine for engine in engines if not ENGINES[engine].compile]
-    first, *others = (
-        method() for method, _ in gradients(Problem(name, 10, 3, torch.float64), exact, together).values()
-    )
+    problem = Problem(name, 10, 3, torch.float64)
+    first, *others = (method() for method, _ in gradients(problem, exact, together).values())
     assert all(_agree(first, other) for other in others), "the rows must give the same meta-gradient"
-    problem = Problem(name, steps=10, epochs=3)
-    rows = {PLAIN: (problem.plain, 1), **gradients(problem, engines, together)}
-    ours = {row: (partial(spent, function, clock), share) for row, (function, share) in rows.items()}
-    with elsewhere(name, clock) as authors:
-        methods = {AUTHORS: (authors, 1), **ours}
-        for method, _ in methods.values():  # warm up; this also compiles
+    ours = {row: share for row, (_, share) in gradients(problem, engines, together).items()}
+    shares = {PLAIN: 1, AUTHORS: 1, **ours}
+    with ExitStack() as processes:
+        methods = {row: processes.enter_context(elsewhere(name, row, clock)) for row in shares}
+        for method in methods.values():  # warm up; this also compiles
             method()
-        repeated = [
-            {row: (method(), share) for row, (method, share) in methods.items()} for _ in range(repeats)
-        ]
+        repeated = [{row: (method(), shares[row]) for row, method in methods.items()} for _ in range(repeats)]
     measured = {row: [r[row][0].time / r[row][1] for r in repeated] for row in methods}
     used = {row: [r[row][0].processor / r[row][1] for r in repeated] for row in methods}
     faults = {row: [r[row][0].faults // r[row][1] for r in repeated] for row in methods}
@@ -235,11 +233,12 @@ def spent(function: Callable[[], object], clock: str) -> Spent:
 
 
 @contextmanager
-def elsewhere(name: str, clock: str) -> Iterator[Callable[[], Spent]]:
-    """Yield what runs the authors' scheme in a process of its own, whose malloc is as glibc has it."""
+def elsewhere(name: str, row: str, clock: str) -> Iterator[Callable[[], Spent]]:
+    """Yield what runs a row in a process of its own, as in a run: no other row has used its memory before."""
     processes = multiprocessing.get_context("spawn")
     here, there = processes.Pipe()
-    process = processes.Process(target=serve, args=(name, clock, torch.get_num_threads(), there), daemon=True)
+    asked = (name, row, clock, torch.get_num_threads(), there)
+    process = processes.Process(target=serve, args=asked, daemon=True)
     process.start()
 
     def run() -> Spent:
@@ -252,12 +251,18 @@ def elsewhere(name: str, clock: str) -> Iterator[Callable[[], Spent]]:
     process.join()
 
 
-def serve(name: str, clock: str, threads: int, asked: Connection) -> None:
-    """Run the authors' scheme whenever asked to."""
+def serve(name: str, row: str, clock: str, threads: int, asked: Connection) -> None:
+    """Run the row whenever asked to."""
     torch.set_num_threads(threads)
+    if row != AUTHORS:
+        keep_memory()
     problem = Problem(name, steps=10, epochs=3)
+    if row in (PLAIN, AUTHORS):
+        function: Callable[[], object] = problem.plain if row == PLAIN else problem.authors_scheme
+    else:
+        function, _ = gradients(problem, list(ENGINES), range(1, MOST + 1))[row]
     while asked.recv():
-        asked.send(spent(problem.authors_scheme, clock))
+        asked.send(spent(function, clock))
 
 
 def _agree(first: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
@@ -328,7 +333,6 @@ def main() -> None:
         peak(arguments.peak[0], arguments.peak[1], int(arguments.peak[2]))
         return
     torch.set_num_threads(arguments.threads)
-    keep_memory()
     console = Console(width=120)
     for name in [arguments.network] if arguments.network else NETWORKS:
         if arguments.only != "memory":

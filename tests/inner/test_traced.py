@@ -138,7 +138,7 @@ def test_compiled_by_torch() -> None:
 def test_a_compiler_that_is_wrong_is_found_out(program: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
 
-    def wrong(function: Callable[..., Any], _: Any) -> Callable[..., Any]:
+    def wrong(function: Callable[..., Any], _: Any, **__: Any) -> Callable[..., Any]:
         made.append(function)
         factor = 1.02 if len(made) - 1 == program else 1.0
         return lambda *inputs: [factor * result for result in function(*inputs)]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from dataset_distillation import kernels
-from dataset_distillation.kernels import build, conv2d, max_pool2d
+from dataset_distillation.kernels import avg_pool2d, build, conv2d, max_pool2d
 from dataset_distillation.kernels.build import library
 
 compiled = pytest.mark.skipif(not kernels.available(), reason="needs a C++ compiler")
@@ -123,6 +124,38 @@ def test_pooling_may_be_differentiated_any_number_of_times() -> None:
     x = normal(2, 3, 6, 6).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: max_pool2d(x, 3, 2, 1).pow(3), x)
     assert torch.autograd.gradgradcheck(lambda x: max_pool2d(x, 3, 2, 1).pow(3), x)
+
+
+@compiled
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_average_pooling(kernel: int, dtype: torch.dtype) -> None:
+    x = normal(3, 2, 6, 12, dtype=dtype).requires_grad_()
+    ours, theirs = (f(x, kernel) for f in (avg_pool2d, functional.avg_pool2d))
+    assert "distill.average" in program(lambda x: avg_pool2d(x, kernel), x)
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(gradients(ours.pow(2), x), gradients(theirs.pow(2), x), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@compiled
+@pytest.mark.parametrize("operation", ["average", "spread"])
+def test_averages_are_differentiated_and_batched(operation: str) -> None:
+    x = normal(2, 1, 4, 6).requires_grad_()
+
+    def function(x: Tensor) -> Tensor:
+        return getattr(torch.ops.distill, operation)(x, 2).pow(3)  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradgradcheck(function, x)
+    torch.testing.assert_close(vmap(function, in_dims=4, out_dims=1)(x[..., None]), function(x)[:, None])
+
+
+@compiled
+@pytest.mark.parametrize("options", [(2, 1), (3, 2, 1), (4,), ((2, 3),), (2, 2, 0, True, True, 3)], ids=str)
+def test_other_averages_are_torchs(options: tuple[Any, ...]) -> None:
+    x = normal(2, 2, 6, 6)
+    assert torch.equal(avg_pool2d(x, *options), functional.avg_pool2d(x, *options))
 
 
 @compiled

@@ -1,7 +1,8 @@
-"""Convolutions with few input channels and max-pooling for CPUs, in C++, in place of torch's.
+"""Convolutions with few input channels and pooling for CPUs, in C++, in place of torch's.
 
 On one thread of an AMD EPYC, torch computes the image gradient of a convolution with one or three input
-channels at 5 % of the processor's arithmetic, and max-pooling thirty times slower than a vectorized loop.
+channels at 5 % of the processor's arithmetic, and max-pooling thirty times slower than a vectorized loop;
+what it compiles of the gradient of average-pooling divides indices, number by number.
 These kernels are compiled at their first use and never required. See `convolution.h`, `pooling.h`.
 """
 
@@ -104,11 +105,31 @@ def max_pool2d(
     return torch.ops.distill.take(x, index)
 
 
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """`torch.nn.functional.avg_pool2d`: by the kernel for square windows that lie side by side."""
+    kernel = _pair(kernel_size)
+    tiles = kernel == _pair(stride or kernel_size) and kernel[0] == kernel[1] and _pair(padding) == (0, 0)
+    fits = x.shape[-2] % kernel[0] == x.shape[-1] % kernel[1] == 0 and divisor_override is None
+    if not (tiles and fits and _ours(x)):
+        options: tuple[Any, ...] = (stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return functional.avg_pool2d(x, kernel_size, *options)
+    return torch.ops.distill.average(x, kernel[0])
+
+
 RELU = (torch.relu, functional.relu, Tensor.relu)
 POOLING = (torch.max_pool2d, functional.max_pool2d)
 REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.conv2d: conv2d,
     **dict.fromkeys(POOLING, max_pool2d),
+    functional.avg_pool2d: avg_pool2d,
 }
 
 
@@ -129,11 +150,12 @@ def _check() -> None:
         for shape in ((3, 5, 13, 19), (15, 5, 3, 5))
     )
     found = []
-    for conv, pool in ((conv2d, max_pool2d), (torch.conv2d, functional.max_pool2d)):
-        y = pool(conv(x, w, padding=2), 2)
+    theirs = (torch.conv2d, functional.max_pool2d, functional.avg_pool2d)
+    for conv, largest, average in ((conv2d, max_pool2d, avg_pool2d), theirs):
+        y = average(largest(conv(x, w, padding=2), 4, 1).pow(2), 4)
         first = torch.autograd.grad(y.square().sum(), (x, w), create_graph=True)
         second = torch.autograd.grad(torch.cat([part.flatten() for part in first]).square().sum(), (x, w))
         found.append((y, *first, *second))
-    for ours, theirs in zip(*found, strict=True):
-        if not torch.allclose(ours, theirs, rtol=1e-9, atol=1e-9):
+    for ours, other in zip(*found, strict=True):
+        if not torch.allclose(ours, other, rtol=1e-9, atol=1e-9):
             raise RuntimeError("they do not compute what torch computes")

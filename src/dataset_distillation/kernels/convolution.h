@@ -1,8 +1,9 @@
 // Convolutions of stride 1 for few channels, and the two products that differentiate them.
 //
-// An image is laid out with its margin of zeros, one padded row after the other. Then every tap (i, j) of the
-// kernel is one offset, i * pitch + j, and a register can run over the ends of rows: of the `pitch` places of a
-// row of the result, the first `columns` are wanted, and the others are computed and thrown away.
+// An image is laid out with its margin of zeros, one padded row after the other; the right margin of a row is the
+// left margin of the next. Then every tap (i, j) of the kernel is one offset, i * pitch + j, and a register can run
+// over the ends of rows: of the `pitch` places of a row of the result, the first `columns` are wanted, and the
+// others are computed and thrown away.
 #pragma once
 #include <ATen/Parallel.h>
 #include <algorithm>
@@ -15,9 +16,9 @@ struct Sizes {
   int pad_height, pad_width;
   bool shared;  // the networks have one batch of images in common
 
-  int pitch() const { return width + 2 * pad_width; }
+  int pitch() const { return width + pad_width; }
   int rows() const { return height + 2 * pad_height - kernel_height + 1; }
-  int columns() const { return pitch() - kernel_width + 1; }
+  int columns() const { return width + 2 * pad_width - kernel_width + 1; }  // at most `pitch`: see operations.py
   int taps() const { return kernel_height * kernel_width; }
   int64_t plane() const { return (int64_t)height * width; }
   int64_t result() const { return (int64_t)rows() * columns(); }
@@ -59,10 +60,12 @@ void correlate_outputs(const T* x, int64_t size, const T* w, int outputs, int ch
                        const std::vector<int64_t>& offset, T* y, int64_t length) {
   const int64_t each = (int64_t)channels * offset.size();
   int o = 0;
-  for (; o + 8 <= outputs; o += 8)
+  for (; MANY && o + 8 <= outputs; o += 8)
     correlate_block<T, 8, B>(x, size, w + o * each, channels, offset, y + o * length, length);
   for (; o + 6 <= outputs; o += 6)
     correlate_block<T, 6, B>(x, size, w + o * each, channels, offset, y + o * length, length);
+  for (; o + 4 <= outputs; o += 4)
+    correlate_block<T, 4, B>(x, size, w + o * each, channels, offset, y + o * length, length);
   for (; o + 3 <= outputs; o += 3)
     correlate_block<T, 3, B>(x, size, w + o * each, channels, offset, y + o * length, length);
   for (; o < outputs; o++)
@@ -123,7 +126,7 @@ template <class T, int K>
 void places_outputs(const T* x, int64_t next_x, const T* y, int64_t length, const Sizes& s, T* w) {
   const int64_t each = (int64_t)s.channels * s.taps(), next_y = s.outputs * length;
   int o = 0;
-  for (; o + 4 <= s.outputs; o += 4)
+  for (; (MANY || K <= 3) && o + 4 <= s.outputs; o += 4)
     places_block<T, 4, K>(x, next_x, y + o * length, length, next_y, s.images, w + o * each, each);
   for (; o + 2 <= s.outputs; o += 2)
     places_block<T, 2, K>(x, next_x, y + o * length, length, next_y, s.images, w + o * each, each);
@@ -172,14 +175,14 @@ void outputs_block(const T* x, const T* y, int64_t outputs, const Sizes& s, T* w
 
 template <class T, int K> void outputs_taps(const T* x, const T* y, int64_t outputs, const Sizes& s, T* w) {
   int64_t o = 0;
-  for (; o + 4 * LANES<T> <= outputs; o += 4 * LANES<T>) outputs_block<T, K, 4>(x, y + o, outputs, s, w + o);
+  for (; (MANY || K <= 3) && o + 4 * LANES<T> <= outputs; o += 4 * LANES<T>) outputs_block<T, K, 4>(x, y + o, outputs, s, w + o);
   for (; o + 2 * LANES<T> <= outputs; o += 2 * LANES<T>) outputs_block<T, K, 2>(x, y + o, outputs, s, w + o);
   for (; o < outputs; o += LANES<T>) outputs_block<T, K, 1>(x, y + o, outputs, s, w + o);
 }
 
 // The weights of one network, with outputs in the lanes, so that no lanes need to be added up: for many outputs.
 template <class T> void weights_by_outputs(const T* x, const T* y, T* w, const Sizes& s) {
-  const int64_t size = rounded_up((int64_t)(s.height + 2 * s.pad_height) * s.pitch(), LANES<T>);
+  const int64_t size = rounded_up((int64_t)(s.height + 2 * s.pad_height) * s.pitch() + s.pad_width, LANES<T>);
   const int64_t outputs = rounded_up(s.outputs, LANES<T>), places = s.result(), each = (int64_t)s.channels * s.taps();
   std::vector<T> padded(s.channels * size), turned(places * outputs), sums(each * outputs, T(0));
   for (int m = 0; m < s.images; m++) {

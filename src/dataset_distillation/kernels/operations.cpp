@@ -114,6 +114,36 @@ static Tensor put(const Tensor& planes, const Tensor& places, int64_t height, in
   return x;
 }
 
+static Tensor average(const Tensor& planes, int64_t kernel) {
+  const Tensor x = planes.contiguous();
+  const int64_t rows = x.size(-2) / kernel, columns = x.size(-1) / kernel;
+  Tensor y = like_planes(x, rows, columns, x.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "average", [&] {
+    const scalar_t* from = x.const_data_ptr<scalar_t>();
+    scalar_t* to = y.mutable_data_ptr<scalar_t>();
+    const auto one = kernel == 2 ? average_plane<scalar_t, 2> : average_plane<scalar_t, 0>;
+    each_plane(x, [&, small = plane(y), large = plane(x)](int64_t n) {
+      one(from + n * large, rows, columns, kernel, to + n * small);
+    });
+  });
+  return y;
+}
+
+static Tensor spread(const Tensor& planes, int64_t kernel) {
+  const Tensor y = planes.contiguous();
+  const int64_t rows = y.size(-2), columns = y.size(-1);
+  Tensor x = like_planes(y, rows * kernel, columns * kernel, y.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "spread", [&] {
+    const scalar_t* from = y.const_data_ptr<scalar_t>();
+    scalar_t* to = x.mutable_data_ptr<scalar_t>();
+    const auto one = kernel == 2 ? spread_plane<scalar_t, 2> : spread_plane<scalar_t, 0>;
+    each_plane(x, [&, small = plane(y), large = plane(x)](int64_t n) {
+      one(from + n * small, rows, columns, kernel, to + n * large);
+    });
+  });
+  return x;
+}
+
 TORCH_LIBRARY(distill, m) {
   m.def("convolution(Tensor x, Tensor w, int pad_height, int pad_width) -> Tensor");
   m.def("image_gradient(Tensor y, Tensor w, int pad_height, int pad_width) -> Tensor");
@@ -121,6 +151,8 @@ TORCH_LIBRARY(distill, m) {
   m.def("pool_index(Tensor x, int kernel, int stride, int padding) -> Tensor");
   m.def("take(Tensor x, Tensor index) -> Tensor");
   m.def("put(Tensor y, Tensor index, int height, int width) -> Tensor");
+  m.def("average(Tensor x, int kernel) -> Tensor");
+  m.def("spread(Tensor y, int kernel) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(distill, CPU, m) {
@@ -130,4 +162,6 @@ TORCH_LIBRARY_IMPL(distill, CPU, m) {
   m.impl("pool_index", pool_index);
   m.impl("take", take);
   m.impl("put", put);
+  m.impl("average", average);
+  m.impl("spread", spread);
 }

@@ -1,9 +1,10 @@
 """The derivatives, shapes and batching rules of the kernels.
 
 The convolution and its two gradients are bilinear, and each is a derivative of the other two; `take` and
-`put` are linear, and each is the derivative of the other. So all derivatives of all orders are made of these
-operations: x (images, channels, height, width), w (outputs, channels, kernel height, kernel width),
-y (images, outputs, rows, columns). Those of several networks have a first dimension more; x may be shared.
+`put` are linear, and each is the derivative of the other, as are `average` and `spread`. So all derivatives
+of all orders are made of these operations: x (images, channels, height, width), w (outputs, channels, kernel
+height, kernel width), y (images, outputs, rows, columns). Those of several networks have a first dimension
+more; x may be shared.
 """
 
 from __future__ import annotations
@@ -76,7 +77,20 @@ def register() -> None:
 
     library.register_autograd(take.default, of_take, setup_context=keep_places)
     library.register_autograd(put.default, of_put, setup_context=keep_places)
-    for operation in (operations.pool_index, take, put):
+    average, spread = operations.average, operations.spread
+
+    def keep_kernel(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.kernel = inputs[1]
+
+    def of_average(ctx: Any, gradient: Tensor) -> Gradients:
+        return spread(gradient, ctx.kernel), None
+
+    def of_spread(ctx: Any, gradient: Tensor) -> Gradients:
+        return average(gradient, ctx.kernel), None
+
+    library.register_autograd(average.default, of_average, setup_context=keep_kernel)
+    library.register_autograd(spread.default, of_spread, setup_context=keep_kernel)
+    for operation in (operations.pool_index, take, put, average, spread):
         library.register_vmap(operation.default, _over_planes(operation))
     _register_shapes()
 
@@ -139,6 +153,14 @@ def _register_shapes() -> None:
     @fake("distill::take")
     def _(x: Tensor, index: Tensor) -> Tensor:
         return x.new_empty(index.shape)
+
+    @fake("distill::average")
+    def _(x: Tensor, kernel: int) -> Tensor:
+        return x.new_empty(*x.shape[:-2], *(size // kernel for size in x.shape[-2:]))
+
+    @fake("distill::spread")
+    def _(y: Tensor, kernel: int) -> Tensor:
+        return y.new_empty(*y.shape[:-2], *(size * kernel for size in y.shape[-2:]))
 
     @fake("distill::put")
     def _(y: Tensor, index: Tensor, height: int, width: int) -> Tensor:

@@ -1,40 +1,13 @@
-// Max-pooling by index: the place of each window's maximum, and two linear operations on such places.
+// Max-pooling by index: the place of each window's maximum, and two linear operations on such places. Average-pooling.
 #pragma once
 #include <ATen/Parallel.h>
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 #include "vectors.h"
 
 // As in torch: of equal values the first is the maximum, and a NaN is larger than anything.
 template <class T> inline bool better(T candidate, T best) { return candidate > best || candidate != candidate; }
-
-// One row of windows of 2 x 2 with stride 2, if they fill a register; returns how many.
-template <class T> int pool_pairs(const T*, int, int, int, int32_t*) { return 0; }
-
-template <> inline int pool_pairs(const float* plane, int first, int width, int columns, int32_t* index) {
-  typedef float Floats __attribute__((vector_size(32)));
-  typedef int32_t Integers __attribute__((vector_size(32)));
-  const Integers two_apart = {0, 2, 4, 6, 8, 10, 12, 14};
-  const auto pairs = [](const float* row, Floats& even, Floats& odd) {
-    Floats low, high;
-    std::memcpy(&low, row, 32);
-    std::memcpy(&high, row + 8, 32);
-    even = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
-    odd = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
-  };
-  if (columns < 8) return 0;
-  for (int next = 0; next < columns; next += 8) {
-    const int j = std::min(next, columns - 8);  // the last register may overlap the one before
-    Floats a, b, c, d;
-    pairs(plane + first + 2 * j, a, b);
-    pairs(plane + first + 2 * j + width, c, d);
-    const Integers right = (b > a) | (b != b), right_below = (d > c) | (d != d);  // −1 where true
-    const Floats above = right ? b : a, below = right_below ? d : c;
-    const Integers down = (below > above) | (below != below);
-    const Integers place = first + 2 * j + two_apart + (down ? width - right_below : -right);
-    std::memcpy(index + j, &place, 32);
-  }
-  return columns;
-}
 
 struct Window {
   int height, width, kernel, stride, padding;
@@ -42,27 +15,130 @@ struct Window {
   int columns() const { return (width + 2 * padding - kernel) / stride + 1; }
 };
 
+template <int N> struct Lanes;
+template <> struct Lanes<8> {
+  typedef float Floats __attribute__((vector_size(32)));
+  typedef int32_t Integers __attribute__((vector_size(32)));
+  static constexpr Integers count = {0, 1, 2, 3, 4, 5, 6, 7};
+  static Floats even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 9, 11, 13, 15); }
+};
+template <> struct Lanes<4> {
+  typedef float Floats __attribute__((vector_size(16)));
+  typedef int32_t Integers __attribute__((vector_size(16)));
+  static constexpr Integers count = {0, 1, 2, 3};
+  static Floats even(Floats a, Floats b) { return __builtin_shufflevector(a, b, 0, 2, 5, 7); }
+};
+
+// N numbers, STRIDE (1 or 2) apart. For 2, the second load begins with the last number of the first, so that
+// nothing behind the last wanted number is read.
+template <int N, int STRIDE> auto apart(const float* from) {
+  typename Lanes<N>::Floats low, high;
+  std::memcpy(&low, from, sizeof low);
+  if constexpr (STRIDE == 1) return low;
+  std::memcpy(&high, from + N - 1, sizeof high);
+  return Lanes<N>::even(low, high);
+}
+
+// N windows of one row, whose first places are `first`, `first` + STRIDE, ...; `rows` of theirs are in the plane.
+// KERNEL is that of the window, or 0 for any.
+template <int N, int STRIDE, int KERNEL>
+void pool_lanes(const float* plane, int first, int rows, const Window& w, int32_t* index) {
+  const int kernel = KERNEL ? KERNEL : w.kernel;
+  auto best = apart<N, STRIDE>(plane + first);
+  const auto firsts = first + Lanes<N>::count * STRIDE;
+  auto places = firsts;
+  for (int y = 0; y < rows; y++)
+    for (int x = 0; x < kernel; x++) {
+      const int further = y * w.width + x;
+      const auto candidate = apart<N, STRIDE>(plane + first + further);
+      const auto wins = (candidate > best) | (candidate != candidate);
+      best = wins ? candidate : best;
+      places = wins ? firsts + further : places;
+    }
+  std::memcpy(index, &places, sizeof places);
+}
+
+// The windows from `begin` to `end` of one row, of which none reaches into a margin at the side and which fill a
+// register; the last register may overlap the one before.
+template <int N, int STRIDE, int KERNEL>
+void pool_row(const float* plane, int top, int rows, const Window& w, int begin, int end, int32_t* index) {
+  for (int next = begin; next < end; next += N) {
+    const int j = std::min(next, end - N), first = top * w.width + j * STRIDE - w.padding;
+    pool_lanes<N, STRIDE, KERNEL>(plane, first, rows, w, index + j);
+  }
+}
+
+template <int N, int STRIDE> auto row_of(int kernel) {
+  return kernel == 2 ? pool_row<N, STRIDE, 2> : kernel == 3 ? pool_row<N, STRIDE, 3> : pool_row<N, STRIDE, 0>;
+}
+
+// What pools `number` such windows of a row; nothing if there is no faster way than one by one.
+template <class T> auto rows_of(const Window& w, int number) -> decltype(&pool_row<4, 1, 0>) {
+  if (!std::is_same_v<T, float> || w.stride > 2 || number < 4) return nullptr;
+  if (number < 8) return w.stride == 1 ? row_of<4, 1>(w.kernel) : row_of<4, 2>(w.kernel);
+  return w.stride == 1 ? row_of<8, 1>(w.kernel) : row_of<8, 2>(w.kernel);
+}
+
 // Of one plane; places in the margin never win.
 template <class T> void pool_plane(const T* plane, const Window& w, int32_t* index) {
-  for (int i = 0; i < w.rows(); i++) {
-    const int top = i * w.stride - w.padding;
-    int j = 0;
-    if (w.kernel == 2 && w.stride == 2 && w.padding == 0)
-      j = pool_pairs(plane, top * w.width, w.width, w.columns(), index);
-    for (; j < w.columns(); j++) {
-      const int left = j * w.stride - w.padding;
-      int best = std::max(top, 0) * w.width + std::max(left, 0);
-      T value = plane[best];
-      for (int y = std::max(top, 0); y < std::min(top + w.kernel, w.height); y++)
-        for (int x = std::max(left, 0); x < std::min(left + w.kernel, w.width); x++) {
-          const T candidate = plane[y * w.width + x];
-          const bool wins = better(candidate, value);  // selected without a branch, which could not be foreseen
-          value = wins ? candidate : value;
-          best = wins ? y * w.width + x : best;
-        }
-      index[j] = best;
+  // The windows that no margin at the side touches: from `begin` to `end`.
+  const int begin = std::min((w.padding + w.stride - 1) / w.stride, w.columns());
+  const int end = std::clamp((w.width - w.kernel + w.padding) / w.stride + 1, begin, w.columns());
+  const auto row = rows_of<T>(w, end - begin);
+  for (int i = 0; i < w.rows(); i++, index += w.columns()) {
+    const int top = std::max(i * w.stride - w.padding, 0);
+    const int bottom = std::min(i * w.stride - w.padding + w.kernel, w.height);
+    const auto one_by_one = [&](int from, int to) {
+      for (int j = from; j < to; j++) {
+        const int left = j * w.stride - w.padding;
+        int best = top * w.width + std::max(left, 0);
+        T value = plane[best];
+        for (int y = top; y < bottom; y++)
+          for (int x = std::max(left, 0); x < std::min(left + w.kernel, w.width); x++) {
+            const T candidate = plane[y * w.width + x];
+            const bool wins = better(candidate, value);  // selected without a branch, which could not be foreseen
+            value = wins ? candidate : value;
+            best = wins ? y * w.width + x : best;
+          }
+        index[j] = best;
+      }
+    };
+    one_by_one(0, begin);
+    if constexpr (std::is_same_v<T, float>)
+      row ? row(plane, top, bottom - top, w, begin, end, index) : one_by_one(begin, end);
+    else
+      one_by_one(begin, end);
+    one_by_one(end, w.columns());
+  }
+}
+
+// The mean of each window of `kernel` x `kernel`, which lie side by side; and what it gives back: each number, divided
+// by the size of the window, at all places of its own. KERNEL is `kernel`, or 0 for any.
+template <class T, int KERNEL> void average_plane(const T* plane, int rows, int columns, int any, T* averages) {
+  const int kernel = KERNEL ? KERNEL : any;
+  const T share = T(1) / (kernel * kernel);
+  std::vector<T> sums(columns * kernel);
+  for (int i = 0; i < rows; i++, averages += columns) {
+    std::fill(sums.begin(), sums.end(), T(0));
+    for (int y = 0; y < kernel; y++, plane += columns * kernel)
+      for (int x = 0; x < columns * kernel; x++) sums[x] += plane[x];
+    for (int j = 0; j < columns; j++) {
+      T sum = 0;
+      for (int x = 0; x < kernel; x++) sum += sums[j * kernel + x];
+      averages[j] = sum * share;
     }
-    index += w.columns();
+  }
+}
+
+template <class T, int KERNEL> void spread_plane(const T* numbers, int rows, int columns, int any, T* plane) {
+  const int kernel = KERNEL ? KERNEL : any;
+  const T share = T(1) / (kernel * kernel);
+  for (int i = 0; i < rows; i++, numbers += columns) {
+    const T* row = plane;
+    for (int j = 0; j < columns; j++)
+      for (int x = 0; x < kernel; x++) plane[j * kernel + x] = numbers[j] * share;
+    plane += columns * kernel;
+    for (int y = 1; y < kernel; y++, plane += columns * kernel) std::memcpy(plane, row, columns * kernel * sizeof(T));
   }
 }
 

@@ -5,8 +5,10 @@
 
 #ifdef __AVX512F__
 constexpr int WIDTH = 64;  // bytes
+constexpr bool MANY = true;  // registers: 32, or 16; sums that do not fit them go through memory
 #else
 constexpr int WIDTH = 32;
+constexpr bool MANY = false;
 #endif
 
 template <class T> constexpr int LANES = WIDTH / sizeof(T);
