@@ -15,9 +15,11 @@ from dataset_distillation.augmentation import of_network
 from dataset_distillation.augmentation.dsa import DSA
 from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.options import Training
+from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.presets import PRESETS
+from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment import compose, of_artifact
 from dataset_distillation.experiment.compose import choices
@@ -35,7 +37,7 @@ def preset(name: str, *more: str) -> Training:
     compose.register(Evaluate)
     of_artifact.register(["dataset=digits"])
     with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
-        typed = ["dataset=digits", "baselines=all", f"training={name}", *more]
+        typed = ["dataset=digits", "artifact=set.safetensors", f"training={name}", *more]
         read = compose.read(hydra.compose("evaluate", typed))
     assert isinstance(read, Evaluate)
     return read.training
@@ -82,6 +84,30 @@ def test_images_are_augmented_anew_in_each_step(experiment: Make) -> None:
         assert found[j] == pytest.approx(training.test(network, problem.data.test, problem.objective)["loss"])
     plain = held_out(problem, problem.data.test, networks, sets).runs["loss"].tolist()
     assert plain != pytest.approx(found, rel=1e-3)
+
+
+def test_baselines_are_trained_by_hand_in_the_same_way(experiment: Make) -> None:
+    """Three random sets and two networks: run j trains network j mod 2 on set j."""
+    problem = prepare(experiment("architecture=mlp", "architecture.width=9"))
+    sets = [
+        RealSet(*(part[None] for part in problem.data.train.batch(slice(8 * i, 8 * i + 8)))) for i in range(3)
+    ]
+    networks = problem.population("held-out", 2)
+    how = Training(epochs=6, learning_rate=0.1, decay=0.5, optimizer=Momentum(momentum=0.8))
+    runs = BaselineContext(problem, Evaluation(), networks, Size(1, 1), how=how).by_gradient(sets)
+    assert runs[["set", "network", "steps", "epochs"]].to_numpy().tolist() == [
+        [0, 0, 6, 6], [1, 1, 6, 6], [2, 0, 6, 6],
+    ]  # fmt: skip
+    for i, j, found in runs[["set", "network", "loss"]].itertuples(index=False):
+        network = load_weights(problem.network, networks[j])
+        sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.8)
+        for epoch in range(6):
+            sgd.param_groups[0]["lr"] = 0.1 if epoch < 3 else 0.05
+            sgd.zero_grad()
+            nn.functional.cross_entropy(network(sets[i].images[0]), sets[i].labels[0]).backward()
+            sgd.step()
+        expected = training.test(network, problem.data.test, problem.objective)["loss"]
+        assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_it_is_torch_s_sgd_with_a_step_of_the_rate_and_running_statistics(experiment: Make) -> None:

@@ -93,7 +93,7 @@ def read_and_write(arguments: list[str]) -> list[str]:
 
 def _of_others(options: argparse.Namespace) -> list[str]:
     from dataset_distillation.distilled.exchange import layouts
-    from dataset_distillation.distilled.exchange.meaning import Meaning
+    from dataset_distillation.distilled.exchange.meaning import KORNIA, Meaning, Zca
     from dataset_distillation.pipeline.exchange import OTHERS, TRAINED, imported
 
     told = Meaning(*(getattr(options, f.name) for f in dataclasses.fields(Meaning)))
@@ -104,8 +104,12 @@ def _of_others(options: argparse.Namespace) -> list[str]:
     task = config.copy()
     with open_dict(task):
         del task["hydra"]
+    if told.zca == Zca.kornia:
+        channels = task.dataset.channels
+        constants = {key: [KORNIA[key]] * channels for key in ("mean", "std")}
+        task.dataset.update({**KORNIA, **constants})
     e = experiment_config.read(task)
-    constants_told = any(
+    constants_told = told.zca == Zca.kornia or any(
         override.startswith(("dataset.mean=", "dataset.std=")) for override in options.overrides
     )
     resolved, groups = experiment_config.resolved(task), chosen(config.hydra.runtime.choices)

@@ -116,7 +116,7 @@ class Dataset:
         """
         train, test, checksum, validation, skipped = self.splits()
         if validation is not None:
-            return Data(train.specification, train, validation, test, checksum, skipped)
+            return self.whitened(Data(train.specification, train, validation, test, checksum, skipped))
         draw = self.split_stream(seed).initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
         remaining, held_out = splits.stratified(

@@ -63,6 +63,13 @@ class ZCA:
         matrix, inverse = (matrix.float() for matrix in matrices)
         return cls(mean.float(), matrix, inverse, regularization, digest.hexdigest())
 
+    @property
+    def described(self) -> dict[str, str | float]:
+        """The metadata of what is whitened by it: from the same train split, anybody fits it again."""
+        return {
+            "kind": "zca", "regularization": self.regularization, "train_checksum": self.train_checksum,
+        }  # fmt: skip
+
     def apply(self, images: Tensor) -> Tensor:
         """Return normalized images (..., channels, height, width), whitened."""
         centered = images.flatten(-3) - self.mean.to(images)

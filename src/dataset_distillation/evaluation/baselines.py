@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.evaluation import closed_form, real_sets
-from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.held_out import held_out, pairs
 from dataset_distillation.evaluation.matching import distribution_matching, gradient_matching
-from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.real_sets import RealSet, Size
+from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.selection import (
     Grid,
     Trial,
@@ -57,7 +59,8 @@ class BaselineContext:
     """What all baselines share: the held-out networks, and the settings that gradient descent may try.
 
     `size` is that of the distilled data. `learning_rates` (epochs, steps) are those of the distilled data, or
-    None if there are none: baselines try them step by step, and their mean.
+    None if there are none: baselines try them step by step, and their mean. `how` the distilled data are
+    trained on is how baselines are, if it is ordinary training, which leaves no setting to choose.
     """
 
     problem: Problem
@@ -65,6 +68,7 @@ class BaselineContext:
     networks: Sequence[Weights]
     size: Size
     learning_rates: Tensor | None = None
+    how: Training = field(default_factory=Training)
 
     @property
     def train(self) -> Split:
@@ -107,8 +111,25 @@ class BaselineContext:
 
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Train networks on real images in place of the distilled ones."""
+        if self.how.ordinary:
+            return self._trained_alike(real)
         trial = self.trial(real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
+
+    def _trained_alike(self, real: Sequence[RealSet]) -> pandas.DataFrame:
+        """Train networks on real images exactly as on the distilled ones."""
+        problem, rates = self.problem, self.learning_rates
+        rates = torch.full((1, self.size.steps), self.how.learning_rate or 0.0) if rates is None else rates
+        made = [
+            DistilledSet(images, problem.objective.relabel(labels), rates, {}, {}) for images, labels in real
+        ]
+        schedules = [Schedule(each, self.how, problem.seed, len(self.networks)) for each in made]
+        runs = pairs(len(real), len(self.networks))
+        sets = [schedules[i][j] for i, j in runs]
+        tested = held_out(
+            problem, problem.data.test, self.networks, sets, self.evaluation.batch_norm, self.how
+        ).runs
+        return tested.assign(set=[i for i, _ in runs], epochs=schedules[0].epochs)
 
     def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Classify by the nearest real images instead of a network."""

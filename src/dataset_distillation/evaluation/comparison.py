@@ -63,7 +63,8 @@ def compare(
     folder: if it is set, `evaluation.csv` is written there whenever a method is finished, and the confusion
         matrices are written to `confusion.json`.
     resumed: baselines that `evaluation.csv` already has are not run again.
-    how: how networks are trained on the distilled `sets`, as in `held_out`.
+    how: how networks are trained on the distilled `sets`, as in `held_out`; if it is ordinary training, also
+        on the sets of the baselines.
     variants: the distilled data with one factor changed, each a row behind theirs.
     """
     earlier = _earlier(folder / EVALUATION) if folder and resumed else None
@@ -88,7 +89,7 @@ def compare(
         save(Confusion(matrices), folder / CONFUSION)
     if sets:  # what the networks of the table were trained for, if it is not what the data were made for
         size = size._replace(epochs=math.ceil(len(sets[0]) / size.steps))
-    context = BaselineContext(problem, evaluation, networks, size, learning_rates)
+    context = BaselineContext(problem, evaluation, networks, size, learning_rates, how or Training())
     for method in evaluation.baselines:
         if earlier is not None and method in set(earlier["method"]):
             finished.append(earlier[earlier["method"] == method])

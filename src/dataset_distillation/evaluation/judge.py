@@ -35,7 +35,8 @@ def evaluate(
     selection: where the baselines' settings are chosen: on the `validation` split, where they train until it
         stops improving, for at most ten times the steps of `distilled`; or, as in the `paper`, after 1, 3 or
         5 epochs by the result on the test split.
-    training: how the networks are trained on the distilled data, if not as the data were made for.
+    training: how the networks are trained on the distilled data, if not as the data were made for; if it
+        names one learning rate for all steps, the baselines' are trained so, too, with nothing to choose.
 
     Returns one row per method: `mean`, `std`, `min` and `max` of the objective's first metric (shares are
     between 0 and 1); the paired `difference` distilled − this method with its 95 % interval `low` to `high`,

@@ -157,3 +157,8 @@ class Training:
             allowed = "the learned rates belong to the distilled steps"
             remedy = "set training.learning_rate too, or training.mean_rate=true"
             raise refuse("training.batch_size", self.batch_size, allowed, remedy)
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether it has one rate for all steps: then all methods are trained alike."""
+        return bool(self.learning_rate) or self.mean_rate

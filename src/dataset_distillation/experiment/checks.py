@@ -26,5 +26,8 @@ def _check_evaluate(e: Evaluate) -> None:
         raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
     if e.explain and e.artifact is None:
         raise refuse("explain", True, "there is no set to explain", "set artifact=<path>")
+    if e.training.mean_rate and e.artifact is None:
+        remedy = "set artifact=<path>, or training.learning_rate=0.01 training.mean_rate=false"
+        raise refuse("training.mean_rate", True, "is the mean of the rates of an artifact", remedy)
     if e.evaluation.networks == 0:
         raise refuse("evaluation.networks", 0, "must be greater than 0 to evaluate")

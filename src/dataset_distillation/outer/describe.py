@@ -20,8 +20,7 @@ def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -
     specification, known = problem.data.specification, problem.known
     images, whitening = distilled.images.detach().cpu(), specification.whitening
     if whitening:
-        made = {"regularization": whitening.regularization, "train_checksum": whitening.train_checksum}
-        more = {"whitening": {"kind": "zca", **made}, **more}
+        more = {"whitening": whitening.described, **more}
     return DistilledSet(
         images=images,
         labels=distilled.targets.detach().cpu(),

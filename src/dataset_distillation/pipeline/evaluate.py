@@ -94,7 +94,7 @@ def _compare(
 ) -> Comparison:
     size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
     if distilled is None:
-        return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed)
+        return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
     if distilled.images.shape[2:] != problem.data.specification.shape:
         shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
         raise UserError(f"{e.artifact}: its images are {shape}, and those of {e.dataset.name} are {expected}")

@@ -14,7 +14,7 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.exchange import layouts, meaning
 from dataset_distillation.distilled.exchange.found import Found
-from dataset_distillation.distilled.exchange.meaning import Meaning, Range
+from dataset_distillation.distilled.exchange.meaning import Meaning, Range, Zca
 from dataset_distillation.errors import choice_of, damaged, refuse
 from dataset_distillation.experiment.tree import Experiment
 
@@ -58,12 +58,18 @@ def imported(
         raise refuse(
             "--dataset", choices["dataset"], f"images are {there}", f"choose another, or {fitting} of {key}"
         )
+    if (e.dataset.whitening == "zca") != (told.zca == Zca.kornia):
+        raise refuse("dataset.whitening", e.dataset.whitening, "is what --zca says", "leave it out")
+    if told.zca == Zca.kornia and (told.factor or 1) > 1:
+        raise refuse(
+            "--factor", told.factor, "must be 1 with --zca kornia: pixels are cut, not whitened images"
+        )
     names = _names(e.dataset, found)
     mean, std, whose = _constants(layout, e.dataset, constants_told)
     try:
         labels, read_as = meaning.labels_of(found.labels, len(names), told.labels, layout)
         images, range_note = _normalized(found.images, told, layout, mean, std)
-        whitening = meaning.check_whitening(found.images, told.zca, layout)
+        how = meaning.check_whitening(found.images, told.zca, layout)
         if told.factor and told.factor > 1:
             images, labels = _formed(images, labels, told.factor, mean, std)
     except ValueError as error:
@@ -71,12 +77,16 @@ def imported(
     rates, rate_note = _rates(found, told, layout)
     notes = [
         f"layout {layout}", *found.notes, f"labels read as {read_as}", range_note,
-        f"normalized by mean {_row(mean)} and std {_row(std)}, {whose}", whitening, rate_note,
+        f"normalized by mean {_row(mean)} and std {_row(std)}, {whose}", how, rate_note,
     ]  # fmt: skip
     metadata = _metadata(e, config, choices, names, mean, std) | {
         "imported": {"layout": layout, "notes": notes}
     }
-    distilled = DistilledSet(images, labels, rates, {}, metadata)
+    # The matrix is fitted on the images here, which are those that the project has fitted its own on.
+    plain = None
+    if e.dataset.whitening == "zca" and (zca := e.dataset.load(e.seed).specification.whitening):
+        plain, metadata = zca.undo(images), metadata | {"whitening": zca.described}
+    distilled = DistilledSet(images, labels, rates, {}, metadata, plain)
     _set_size(distilled)
     distilled.check()
     return Imported(distilled, notes)

@@ -84,6 +84,15 @@ def program_ended_by_signals() -> Iterator[None]:
         sys.exit(end.exit_code)
     finally:
         _listen(signal.SIG_IGN, (_leave,))  # the exit code is decided
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left to print; if its reader has gone, as `| head` does, nobody misses it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -28,6 +28,21 @@ METADATA = {
 }  # fmt: skip
 
 
+WHITENED = {
+    "batches": {"number": 9, "size": 4, "random": True},
+    "whitening": {"kind": "zca", "regularization": 0.1, "train_checksum": "0f"},
+}
+
+
+def made_in_batches(folder: Path) -> Path:
+    """Write a whitened set of twelve images, of which nine steps draw four each at one rate."""
+    draw = torch.Generator().manual_seed(0)
+    images, plain = torch.randn(2, 2, 6, 3, 5, 5, generator=draw)
+    labels, rates = torch.arange(3).repeat(2, 2), torch.full((1, 1), 0.02)
+    DistilledSet(images, labels, rates, {}, METADATA | WHITENED, plain).save(folder / "set.safetensors")
+    return folder / "set.safetensors"
+
+
 def made(folder: Path, learned: bool = False, kind: torch.dtype = torch.float32) -> Path:
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(2, 6, 3, 5, 5, generator=draw).to(kind)
@@ -57,6 +72,17 @@ def test_what_is_imported_again_is_the_same_to_the_bit(to: str, learned: bool, t
     source = tmp_path / f"set.{to}"
     read_and_write([str(source), "--output", str(tmp_path / "again.safetensors")])
     assert_same(load_distilled(path), load_distilled(tmp_path / "again.safetensors"))
+    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("to", ["npz", "pt", "huggingface"])
+def test_whitened_sets_in_batches_come_back_too(to: str, tmp_path: Path) -> None:
+    path = made_in_batches(tmp_path)
+    files = export([str(path), "--to", to])
+    use = json.loads(Path(files[-1]).read_text())["how_to_use"]
+    assert "learning_rates: one of each inner step, or one for all" in use
+    assert any("plain_images" in line for line in use)
+    read_and_write([str(tmp_path / f"set.{to}"), "--output", str(tmp_path / "again.safetensors")])
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
 
 

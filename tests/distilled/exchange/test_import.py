@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from torch import Tensor
 from torch.nn import functional
 
 from dataset_distillation.cli.exchange import read_and_write
+from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.exchange import meaning
 from dataset_distillation.errors import ConfigError, UserError
@@ -111,6 +114,26 @@ def test_kip_has_its_channels_last_and_centred_labels(tmp_path: Path) -> None:
     assert "centred: 1/10 was added" in notes
 
 
+def test_kornias_whitening_is_fitted_again_on_the_pixels_of_the_train_split(tmp_path: Path) -> None:
+    train = Digits(name="digits", image_size=8).load(0).train
+    x = (train.pixels(slice(None)) / 255).flatten(1).double().numpy()
+    matrix = sqrtm(np.linalg.inv(np.cov(x, rowvar=False) + 0.1 * np.eye(64))).real  # kornia divides by n − 1
+    pixels = images()[:, :1].sigmoid()
+    whitened = torch.from_numpy((pixels.flatten(1).double().numpy() - x.mean(0)) @ matrix)
+    torch.save(whitened.float().view(20, 1, 8, 8), tmp_path / "images_best.pt")
+    torch.save(LABELS, tmp_path / "labels_best.pt")
+    output = tmp_path / "set.safetensors"
+    of_digits = ["--dataset", "digits", "dataset.image_size=8", "architecture=linear"]
+    *notes, _ = read_and_write([str(tmp_path), *of_digits, "--zca", "kornia", "--output", str(output)])
+    distilled = load_distilled(output)
+    assert "whitened as you say, as pixels and with regularization 0.1" in "\n".join(notes)
+    assert torch.equal(distilled.images[0], torch.load(tmp_path / "images_best.pt"))
+    torch.testing.assert_close(distilled.pixels[0], pixels, rtol=0, atol=1e-3)
+    judging = distilled.metadata["config"]["dataset"]
+    assert (judging["whitening"], judging["regularization"]) == ("zca", 0.1)
+    assert (distilled.metadata["mean"], distilled.metadata["std"]) == ([0.0], [1.0])
+
+
 def test_folders_of_images_are_classes_in_order(tmp_path: Path) -> None:
     distilled, notes = imported(layouts.sre2l(tmp_path / "syn"))
     assert torch.equal(distilled.labels, LABELS[None])
@@ -142,11 +165,9 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
             [],
             "--zca=auto: the file does not say whether its images are whitened, and neighboring pixels",
         ),
-        (
-            layouts.mtt,
-            ["--zca", "kornia"],
-            "--zca=kornia: test images are not whitened so here, and such a set cannot be judged",
-        ),
+        (layouts.mtt, ["--zca", "per_image"], "--zca=per_image: normalizes each image by itself first"),
+        (layouts.mtt, ["dataset.whitening=zca"], "dataset.whitening=zca: is what --zca says; leave it out"),
+        (layouts.mtt, ["--zca", "kornia", "--factor", "2"], "--factor=2: must be 1 with --zca kornia"),
         (scaled(255), ["--factor", "1"], "--range=auto: values from .* look like bytes"),
         (scaled(1), ["--format", "mtt"], "not a set in the layout mtt"),
         (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centred"),

@@ -25,18 +25,34 @@ from dataset_distillation.files import read, write, write_json
 JSON = "distilled.json"  # of a folder; beside a file it has the file's name
 LARGEST_JSON = 2**26  # bytes
 INITIAL = "initial_weights/"
+PLAIN = "plain_images"
 
 USE = [
     "images (steps, n, channels, height, width) are normalized: (pixel − mean) / std, pixels in [0, 1]",
     "labels are classes (steps, n), or one weight of the cross-entropy per class (steps, n, classes)",
-    "learning_rates (epochs, steps): for each epoch, for each step: one gradient step on all its images",
     "initial_weights, if there are any, are those of the one network that the set was made for",
     "normalize test images by the same mean and std",
 ]
+USE_OF_WHITENED = [
+    "images are whitened (ZCA) after they are normalized; plain_images are what they were before",
+    "whiten test images, too: metadata.whitening names the regularization and the train split",
+]
+EPOCHS = "learning_rates (epochs, steps): for each epoch, for each step: one gradient step on all its images"
+
+
+def how_to_use(distilled: DistilledSet) -> list[str]:
+    """Say what the arrays mean and in which order they train a network."""
+    by_epoch = distilled.learning_rates.shape[1] == len(distilled.images) and distilled.batches.size is None
+    rates = EPOCHS if by_epoch else "learning_rates: one of each inner step, or one for all"
+    order = [f"order of the steps: {distilled.metadata['order']}"] if "order" in distilled.metadata else []
+    whitened = [] if distilled.plain_images is None else USE_OF_WHITENED
+    return [*USE, *whitened, rates, *order]
 
 
 def tensors_of(distilled: DistilledSet) -> dict[str, Tensor]:
     tensors = {name: getattr(distilled, name) for name in ("images", "labels", "learning_rates")}
+    if distilled.plain_images is not None:
+        tensors[PLAIN] = distilled.plain_images
     return tensors | {INITIAL + name: weight for name, weight in distilled.initial_weights.items()}
 
 
@@ -72,7 +88,7 @@ def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
 def described(distilled: DistilledSet, path: Path) -> Path:
     """Write how to use the arrays, and the metadata."""
     own = {name: value for name, value in distilled.metadata.items() if name != "config"}
-    shown = {"how_to_use": USE, "metadata": {**own, "config": distilled.metadata["config"]}}
+    shown = {"how_to_use": how_to_use(distilled), "metadata": {**own, "config": distilled.metadata["config"]}}
     write_json(path, {"made_by": "dataset-distillation", **shown})
     return path
 
@@ -102,10 +118,11 @@ def read_back(path: Path) -> DistilledSet:
         artifact.check_metadata({**metadata, "format": artifact.FORMAT})
         tensors = _tensors(path)
         own = {name: tensors.pop(name) for name in ("images", "labels", "learning_rates")}
+        plain = {PLAIN: tensors.pop(PLAIN)} if PLAIN in tensors else {}
         if odd := [name for name in tensors if not name.startswith(INITIAL)]:
             raise ValueError(f"it has {odd[0]}, too")
         initial = {name.removeprefix(INITIAL): tensor for name, tensor in tensors.items()}
-        distilled = DistilledSet(**own, initial_weights=initial, metadata=metadata)
+        distilled = DistilledSet(**own, **plain, initial_weights=initial, metadata=metadata)
         distilled.check()
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, "a set of distill-export", error) from error

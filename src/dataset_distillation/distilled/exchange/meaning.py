@@ -155,14 +155,22 @@ def neighbors(images: Tensor) -> float:
     return float(left @ right / (left.norm() * right.norm()).clamp(min=1e-12))
 
 
+#: The options of a dataset by which MTT, TESLA and DATM whiten, from utils.py of mtt-distillation: kornia's
+#: ZCA with ε = 0.1 of pixels in [0, 1], which are not normalized before. mean and std are of each channel.
+KORNIA = {"whitening": "zca", "regularization": 0.1, "mean": 0.0, "std": 1.0}
+
+
 def check_whitening(images: Tensor, asked: str, layout: str) -> str:
-    """Return what is known about whitening. Raises ConfigError for images that are, or may be, whitened."""
+    """Return what is known about whitening. Raises ConfigError for images that may be whitened in any way."""
     alike = f"neighboring pixels correlate by {neighbors(images):.2f}"
     if asked == Zca.none:
         return f"not whitened, as you say ({alike})"
-    if asked != Zca.auto:
-        allowed = "test images are not whitened so here, and such a set cannot be judged as it was made"
-        raise refuse("--zca", asked, allowed, "import one that was made without ZCA")
+    if asked == Zca.kornia:
+        regularization = f"regularization {KORNIA['regularization']}"
+        return f"whitened as you say, as pixels and with {regularization} ({alike})"
+    if asked == Zca.per_image:
+        allowed = "normalizes each image by itself first, which is not done to test images here"
+        raise refuse("--zca", asked, allowed, "import a set without ZCA, or with kornia's")
     if layout in ("mtt", "datm", "kip") and neighbors(images) < 0.6:
         allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
         raise refuse("--zca", "auto", allowed, "add --zca none, kornia or per_image")

@@ -96,6 +96,9 @@ def card(distilled: DistilledSet) -> str:
 
     kind = "classes" if distilled.labels.ndim == 2 else "one weight of the cross-entropy per class"
     overrides = data.get("overrides")
+    zca = data.get("whitening")
+    regularization = zca and zca["regularization"]
+    whitened = f", then whitened (ZCA, regularization {regularization})" if zca else ""
     command = shlex.join(["distill", *map(str, overrides)]) if isinstance(overrides, list) else "not recorded"
     return f"""---
 license: other
@@ -105,15 +108,14 @@ tags: [dataset-distillation]
 ---
 # {n * steps} distilled images of {told("dataset", "a data set")}
 
-Synthetic images that train a network in {rates.numel()} gradient steps:
-{steps} steps of {n} images, {len(rates)} times.
+Synthetic images that train a network in {distilled.batches.number} gradient steps; stored as {steps} × {n}.
 
 - **Images** (`image`): floats, channels × height × width, normalized: (pixel − mean) / std with
-  mean {data["mean"]} and std {data["std"]}. They are not bound to the range of photographs.
+  mean {data["mean"]} and std {data["std"]}{whitened}. They are not bound to the range of photographs.
 - **Labels** (`label`): {kind}: {", ".join(printable(name) for name in data["class_names"][:100])}.
-- **Order**: {told("order", "step by step")}. The column `step` says which images are one step.
-- **Learning rates**: `learning_rates` (epochs, steps) in `training.npz`,
-  from {rates.min():.4g} to {rates.max():.4g}.
+- **Order**: {told("order", "step by step")}. The column `step` says which images are stored together.
+- **Learning rates**: `learning_rates` {tuple(rates.shape)} in `training.npz`, from {rates.min():.4g} to
+  {rates.max():.4g}; `distilled.json` says what its dimensions are.
 - **Made for**: {told("architecture", "")}, init {told("init", "random")};
   trained by {told("inner_optimizer", "")}.
 - **License**: that of the data set that it was distilled from, which distilled images can show.
