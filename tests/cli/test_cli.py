@@ -249,6 +249,16 @@ def test_an_unforeseen_error_is_logged_with_its_traceback(
     assert json.loads((only_run(tmp_path) / "result.json").read_text())["error"] == "RuntimeError: a bug"
 
 
+@pytest.mark.parametrize("asked", ["--help", "--version"], ids=["more than a buffer", "less"])
+def test_a_reader_may_leave_early(asked: str, tmp_path: Path) -> None:
+    """As `distill --help | head -1` does."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as output:
+        ended = subprocess.run([COMMAND, asked], stdout=output, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
     options = ["outer.steps=100000", "evaluation.validation_every=5", "trainer.checkpoint_seconds=0.5"]
     command = [COMMAND, *TINY, *options, "hydra.run.dir=run"]

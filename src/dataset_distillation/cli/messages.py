@@ -18,6 +18,8 @@ EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueErr
 
 
 def complain(error: BaseException) -> int:
+    if isinstance(error, BrokenPipeError):
+        raise error  # the program's end knows whether it is that of its own output
     print(f"{program()}: {one_line(error)}", file=sys.stderr)
     if isinstance(error, NoFile):  # the command names a file that does not exist
         return ConfigError.exit_code

@@ -6,6 +6,7 @@ The console programs listen before they import anything that takes time, so this
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -82,17 +83,22 @@ def program_ended_by_signals() -> Iterator[None]:
         _listen(signal.SIG_IGN, (_leave,))
         print(f"{os.path.basename(sys.argv[0])}: interrupted ({end})", file=sys.stderr)
         sys.exit(end.exit_code)
+    except BrokenPipeError:
+        if not _unread():
+            raise  # another pipe is broken
     finally:
         _listen(signal.SIG_IGN, (_leave,))  # the exit code is decided
-        _flush()
+        _unread()
 
 
-def _flush() -> None:
-    """Write what is left to print; if its reader has gone, as `| head` does, nobody misses it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _unread() -> bool:
+    """Whether nobody reads what is printed any more, as after `| head`; what is left is thrown away then."""
+    output = select.poll()
+    output.register(1, select.POLLERR)
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
 
 
 @contextmanager
