@@ -13,7 +13,8 @@ from pydantic import BaseModel
 import dataset_distillation as dd
 from dataset_distillation.cli import exchange
 from dataset_distillation.cli import help as help_pages
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS
 from dataset_distillation.run import folder, records
 
 HERE = Path(__file__).parent

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dataset_distillation.errors import count
-from dataset_distillation.experiment.compose import GROUPS, choices, kinds_of
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import GROUPS, kinds_of
 from dataset_distillation.experiment.tree import Evaluate
 from support.command_line import Ended, distill, distill_evaluate, distill_pretrain
 from support.experiments import TINY

@@ -22,7 +22,7 @@ from dataset_distillation.evaluation.presets import PRESETS
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment import compose, of_artifact
-from dataset_distillation.experiment.compose import choices
+from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training

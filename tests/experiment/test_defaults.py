@@ -11,7 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from dataset_distillation.evaluation.options import Evaluation
-from dataset_distillation.experiment.compose import GROUPS, choices, kinds_of
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import GROUPS, kinds_of
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 
 #: The file that shows the defaults of a group with one dataclass.

@@ -7,12 +7,13 @@ inside `build`, so that `distill --help` need not wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets.data import Specification
-from dataset_distillation.errors import UserError, member, refuse
+from dataset_distillation.errors import UserError, chosen_by_name, member, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +114,11 @@ class Architecture:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(generator.initial_seed())
             return self.build(specification.shape, specification.classes)
+
+
+def by_name(name: str, options: Mapping[str, Any]) -> Architecture:
+    """Return the architecture of the file `name`. Raises ValueError if there is none with such options."""
+    return chosen_by_name(__name__, __path__, Architecture, name, options)
 
 
 def batch_norms() -> tuple[type[BatchNorm], ...]:

@@ -8,7 +8,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from dataset_distillation.errors import ConfigError, program, short
-from dataset_distillation.experiment.compose import GROUP_NAMES, GROUPS, choices, kinds_of
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import GROUP_NAMES, GROUPS, kinds_of
 from dataset_distillation.experiment.tree import Evaluate
 
 #: Hydra's own flags, and those of them that a value follows.

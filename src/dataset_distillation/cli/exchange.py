@@ -17,6 +17,7 @@ from dataset_distillation.cli.job import chosen
 from dataset_distillation.cli.messages import EXPECTED, complain
 from dataset_distillation.errors import ConfigError, one_of, refuse
 from dataset_distillation.experiment import compose as experiment_config
+from dataset_distillation.experiment.choices import choices
 from dataset_distillation.run.interruption import interruptible
 
 LAYOUTS = ("auto", "dc", "mtt", "datm", "idc", "dd", "kip", "images", "ours")
@@ -87,7 +88,7 @@ def read_and_write(arguments: list[str]) -> list[str]:
     if options.dataset is None:
         remedy = "name the data set that it was distilled from, as for distill"
         raise ConfigError(f"--dataset: is missing, and {options.file} is no export of ours; {remedy}")
-    one_of("--dataset", options.dataset, experiment_config.choices("dataset"))
+    one_of("--dataset", options.dataset, choices("dataset"))
     return _of_others(options)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib import metadata
 
 from dataset_distillation.errors import program
-from dataset_distillation.experiment.compose import GROUP_NAMES, choices
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import GROUP_NAMES
 
 HEAD = """\
 distill: squeeze a dataset into a few synthetic images (Wang et al., arXiv 1811.10959)

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from dataset_distillation.datasets.data import title
 from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished

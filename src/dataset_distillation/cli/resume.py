@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from dataset_distillation.errors import UserError, program, refuse
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS, choices
+from dataset_distillation.experiment.choices import choices
+from dataset_distillation.experiment.compose import EVALUATE_GROUPS
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import LIMITS
 from dataset_distillation.run.folder import RUN

@@ -83,7 +83,9 @@ def compare(
     for variant in variants:
         log.info("%s", variant.name.replace("_", " "))
         began = time.perf_counter()
-        runs, _ = held_out(problem, variant.test, networks, variant.sets, evaluation.batch_norm, variant.how)
+        other = variant.problem or problem
+        judges = other.population("held-out", len(networks)) if variant.problem else networks
+        runs, _ = held_out(other, variant.test, judges, variant.sets, evaluation.batch_norm, variant.how)
         finished.append(_named(variant.name, runs.assign(set=0), began))
     if folder:
         save(Confusion(matrices), folder / CONFUSION)

@@ -18,12 +18,16 @@ Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std, by chan
 
 
 class Variant(NamedTuple):
-    """The distilled data with one factor changed: their steps, how networks are trained, the test images."""
+    """The distilled data with one factor changed: their steps, how networks are trained, the test images.
+
+    problem: whose networks are trained, if they are not those of the other rows.
+    """
 
     name: str
     sets: Schedule
     how: Training
     test: Split
+    problem: Problem | None = None
 
 
 def variants(problem: Problem, distilled: DistilledSet, how: Training, number: int) -> Iterator[Variant]:

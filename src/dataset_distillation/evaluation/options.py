@@ -56,6 +56,7 @@ class Evaluation:
     """Which networks judge the distilled data, when, and against which baselines.
 
     networks: held-out networks that judge at the end; 0: no evaluation.
+    architectures: names of other architectures, whose networks judge the distilled data, too: a row for each.
     baselines: a list of names, one name, or `all` (Section 4).
     selection: where the settings of a baseline are chosen: on the `validation` split, or, as in the `paper`,
         by the result on the test split among the paper's.
@@ -74,6 +75,7 @@ class Evaluation:
     """
 
     networks: int = count(20, most=100_000, least=0)
+    architectures: list[str] = field(default_factory=list)
     baselines: Any = field(default_factory=lambda: ["random_real", "full_training"])
     selection: Selection = Selection.validation
     baseline_length: int | None = count(10, most=1000, absent=None)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataset_distillation.errors import refuse
+from dataset_distillation import architectures
+from dataset_distillation.errors import choice_of, one_of, refuse
+from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
+from dataset_distillation.init.random import Random
 from dataset_distillation.problem import check_parts
+
+OPTIONS_NEEDED = {"imported", "torchvision"}  # architectures that are not complete by their name
 
 
 def check(e: Experiment) -> None:
@@ -17,8 +22,20 @@ def check(e: Experiment) -> None:
     e.trainer.check(e.init.networks)
     e.init.check_held_out(e.evaluation.networks)
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
+    _check_architectures(e)
     if isinstance(e, Evaluate):
         _check_evaluate(e)
+
+
+def _check_architectures(e: Experiment) -> None:
+    """Raise ConfigError unless the other architectures can judge the distilled data."""
+    key, size = "evaluation.architectures", e.dataset.image_size
+    for name in e.evaluation.architectures:
+        one_of(key, name, sorted(set(choices("architecture")) - OPTIONS_NEEDED))
+        if not isinstance(e.init, Random):
+            allowed = f"judges from random starts, and this is init={choice_of(e.init)}"
+            raise refuse(key, name, allowed, "use init=random, or []")
+        architectures.by_name(name, {}).check((e.dataset.channels, size, size))
 
 
 def _check_evaluate(e: Evaluate) -> None:

@@ -14,7 +14,6 @@ import math
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
@@ -131,18 +130,3 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
 
 GROUP_NAMES = ["experiment", *(field.name for field in fields(Experiment) if field.name != "seed")]
 EVALUATE_GROUPS = [*GROUP_NAMES, "training"]  # those of distill-evaluate
-
-
-def choices(group: str) -> dict[str, str]:
-    """Return each choice of a group with the comment in the first line of its file, which describes it."""
-    folder = files("dataset_distillation.conf") / group
-    return {
-        file.name.removesuffix(".yaml"): _head(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".yaml")
-    }
-
-
-def _head(yaml: str) -> str:
-    # Hydra requires its `# @package` line to be the first one.
-    return next(line for line in yaml.splitlines() if not line.startswith("# @package")).lstrip("# ")

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import FileError, damaged, refuse
 from dataset_distillation.evaluation.options import Evaluation
-from dataset_distillation.experiment.compose import choices
+from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.digest import absences
 
 #: What an artifact's config provides: groups with a named choice, and groups that have values only.

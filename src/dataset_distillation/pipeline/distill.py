@@ -13,6 +13,7 @@ from dataset_distillation.evaluation.comparison import Comparison, compare, rows
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.evaluation.transfer import transferred
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
@@ -161,4 +162,7 @@ def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, re
     size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
     schedule = Schedule(distilled, Training(), e.seed, len(networks))
     rates = distilled.rates_by_epoch
-    return compare(problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed)
+    others = transferred(problem, distilled, Training(), e.evaluation.architectures, len(networks))
+    return compare(
+        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, variants=others
+    )

@@ -18,6 +18,7 @@ from dataset_distillation.evaluation.comparison import Comparison, compare, rows
 from dataset_distillation.evaluation.explain import variants
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.evaluation.transfer import transferred
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import read, write
 from dataset_distillation.networks.weights import LARGEST
@@ -103,9 +104,11 @@ def _compare(
         distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
+    others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
     changed = variants(problem, distilled, e.training, len(networks)) if e.explain else ()
+    rows = (*others, *changed)
     return compare(
-        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, changed
+        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, rows
     )
 
 
