@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -136,11 +136,19 @@ def chosen_by_name(
     if name not in {module.name for module in pkgutil.iter_modules(path)}:
         raise ValueError(f"unknown {group} {name!r}")
     importlib.import_module(f"{package}.{name}")
-    [choice] = [choice for choice in kind.__subclasses__() if choice.__module__ == f"{package}.{name}"]
-    known: Any = choice
-    if unknown := options.keys() - {field.name for field in fields(known)}:
+    [choice] = [choice for choice in descendants(kind) if choice.__module__ == f"{package}.{name}"]
+    if unknown := options.keys() - {field.name for field in fields(choice)}:
         raise ValueError(f"unknown options of {group} {name!r}: {', '.join(sorted(unknown))}")
-    return choice(**options)
+    chosen: T = choice(**options)
+    return chosen
+
+
+def descendants(kind: type) -> Iterator[Any]:
+    """Yield the classes that derive from `kind`, as far as they have been imported."""
+    child: type
+    for child in kind.__subclasses__():
+        yield child
+        yield from descendants(child)
 
 
 def first_problem(error: ValidationError) -> str:

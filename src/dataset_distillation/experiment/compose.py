@@ -34,7 +34,7 @@ from dataset_distillation import (
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import ConfigError, given, refuse
+from dataset_distillation.errors import ConfigError, descendants, given, refuse
 from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
@@ -70,14 +70,7 @@ def kinds_of(group: str) -> Iterator[type]:
     package, base = GROUPS[group]
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    yield from (kind for kind in _descendants(base) if "__dataclass_params__" in vars(kind))
-
-
-def _descendants(kind: type) -> Iterator[type]:
-    child: type
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descendants(child)
+    yield from (kind for kind in descendants(base) if "__dataclass_params__" in vars(kind))
 
 
 def read(config: DictConfig) -> Experiment:

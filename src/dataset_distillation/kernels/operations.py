@@ -24,7 +24,7 @@ def register() -> None:
     """Tell torch, once, how the operations, which must be loaded, are differentiated, traced and batched."""
     operations = torch.ops.distill
     convolution, image_gradient = operations.convolution, operations.image_gradient
-    weight_gradient, take, put = operations.weight_gradient, operations.take, operations.put
+    weight_gradient = operations.weight_gradient
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         first, second, *ctx.padding = inputs
@@ -64,6 +64,13 @@ def register() -> None:
     for operation, derivative in {**derivatives, weight_gradient: of_weight_gradient}.items():
         library.register_autograd(operation.default, derivative, setup_context=keep)
         library.register_vmap(operation.default, _over_networks(operation))
+    _register_pooling()
+    _register_shapes()
+
+
+def _register_pooling() -> None:
+    operations = torch.ops.distill
+    take, put, average, spread = operations.take, operations.put, operations.average, operations.spread
 
     def keep_places(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
@@ -77,7 +84,6 @@ def register() -> None:
 
     library.register_autograd(take.default, of_take, setup_context=keep_places)
     library.register_autograd(put.default, of_put, setup_context=keep_places)
-    average, spread = operations.average, operations.spread
 
     def keep_kernel(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.kernel = inputs[1]
@@ -92,7 +98,6 @@ def register() -> None:
     library.register_autograd(spread.default, of_spread, setup_context=keep_kernel)
     for operation in (operations.pool_index, take, put, average, spread):
         library.register_vmap(operation.default, _over_planes(operation))
-    _register_shapes()
 
 
 def _over_networks(operation: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
