@@ -13,8 +13,9 @@ and page faults are per meta-gradient. Each row has a process of its own, as in 
 more with it.
 
 Memory: the peak above the memory in use before, in a separate process that has made one inner step: that of
-the tensors, as torch's allocator counts them, and that of the whole process (Linux; the distilled data do
-not grow).
+the tensors, as torch's allocator counts them; that of the whole process, whose malloc returns large blocks
+to the system; and that of a process that keeps them, as a run of ours does (Linux; the distilled data do not
+grow).
 """
 
 from __future__ import annotations
@@ -269,9 +270,11 @@ def _agree(first: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
     return all((a - b).norm() <= 1e-9 * b.norm() for a, b in zip(first, other, strict=True))
 
 
-def peak(name: str, engine: str, steps: int) -> None:
+def peak(name: str, engine: str, steps: int, keep: bool) -> None:
     """Print the bytes of a meta-gradient of `steps` steps; it must run in its own process."""
     torch.set_num_threads(1)
+    if keep:
+        keep_memory()
     first = Problem(name, 1, 1)
     first.one(engine)  # allocates everything that is allocated only once
     problem = Problem(name, 10, steps // 10)  # the distilled data keep their size
@@ -280,7 +283,7 @@ def peak(name: str, engine: str, steps: int) -> None:
     before = _resident("VmRSS")
     problem.one(engine)
     process = _resident("VmHWM") - before
-    print(allocated(lambda: problem.one(engine)), process)
+    print(*([] if keep else [allocated(lambda: problem.one(engine))]), process)
 
 
 def _resident(which: str) -> int:
@@ -304,10 +307,14 @@ def memory_table(name: str) -> Table:
     for engine in ENGINES:
         peaks_of_lengths = []
         for steps in LENGTHS:
-            command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps)]
-            printed = subprocess.run(command, capture_output=True, text=True, check=True, env=RETURNING)
-            peaks_of_lengths.append([int(number) for number in printed.stdout.split()])
-        for row, peaks in zip(("tensors", "process"), zip(*peaks_of_lengths, strict=True), strict=True):
+            printed = []
+            for how, environment in {"returned": RETURNING, "kept": dict(os.environ)}.items():
+                command = [sys.executable, str(Path(__file__)), "--peak", name, engine, str(steps), how]
+                done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+                printed += [int(number) for number in done.stdout.split()]
+            peaks_of_lengths.append(printed)
+        rows = ("tensors", "process", "process, memory kept")
+        for row, peaks in zip(rows, zip(*peaks_of_lengths, strict=True), strict=True):
             each = (peaks[-1] - peaks[0]) / (LENGTHS[-1] - LENGTHS[0])
             fits = int(LENGTHS[-1] + (LIMIT - peaks[-1]) / each)
             table.add_row(f"{engine}, {row}", *(f"{size / 1e6:.1f}" for size in peaks), f"{fits:,} steps")
@@ -327,10 +334,11 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--networks", nargs="+", type=int, default=[1, 4, 8], help="how many at once")
     parser.add_argument("--only", choices=["time", "memory"])
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
-        peak(arguments.peak[0], arguments.peak[1], int(arguments.peak[2]))
+        name, engine, steps, how = arguments.peak
+        peak(name, engine, int(steps), how == "kept")
         return
     torch.set_num_threads(arguments.threads)
     console = Console(width=120)

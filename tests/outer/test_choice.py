@@ -27,8 +27,13 @@ def choose(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
     """The overrides that select the engine which `auto` stands for."""
 
     def chosen(
-        *options: str, compiler: bool = True, free: int = 10**12, network: nn.Module | None = None
+        *options: str,
+        kernels: bool = True,
+        compiler: bool = True,
+        free: int = 10**12,
+        network: nn.Module | None = None,
     ) -> str:
+        monkeypatch.setattr(choice, "available", lambda: kernels)
         monkeypatch.setattr(choice, "_compiler", lambda: compiler)
         monkeypatch.setattr(choice, "free", lambda device: free)
         e = experiment("unroll=auto", *options)
@@ -46,6 +51,10 @@ def test_a_long_run_is_compiled_where_there_is_a_compiler(choose: Callable[..., 
     assert choose("outer.steps=5") == "unroll=traced"
     assert choose("outer.steps=100_000") == "unroll=traced unroll.compile=true"
     assert choose("outer.steps=100_000", compiler=False) == "unroll=traced"
+
+
+def test_without_kernels_nothing_is_faster_than_the_reference(choose: Callable[..., str]) -> None:
+    assert choose("outer.steps=100_000", kernels=False, compiler=False) == "unroll=full"
 
 
 def test_what_does_not_fit_is_computed_again(choose: Callable[..., str]) -> None:
@@ -81,6 +90,7 @@ def test_another_engine_stays(experiment: Make, caplog: pytest.LogCaptureFixture
 
 
 def test_a_run_keeps_its_choice(experiment: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "available", lambda: True)
     e = experiment("unroll=auto")
     distill(e, run)
     record = read(RunRecord, run.folder / "run.json")

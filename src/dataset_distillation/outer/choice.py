@@ -13,7 +13,7 @@ from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import ConfigError, choice_of, refuse
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner.traced import TracedSteps
-from dataset_distillation.kernels import build
+from dataset_distillation.kernels import available, build
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.memory import free, measure, needed
 from dataset_distillation.outer.options import Outer
@@ -99,13 +99,15 @@ def _choice(
         return Recompute(), "the memory of unroll=full does not fit"
     if not fits(Traced()):
         return Recompute(), "the memory of unroll=traced does not fit"
+    if not available():
+        return Full(), "nothing is faster without the C++ kernels"
     if reason := _untraceable(problem, distilled):
         return Full(), reason
     steps = outer.steps * distilled.inner_steps * (1 if loss.together else networks)
     if steps < PAYS:
         return Traced(), f"it is the fastest on a CPU, and compiling does not pay for {steps:,} inner steps"
     if not _compiler():
-        return Traced(), "it is the fastest on a CPU without a C++ compiler and Python's header files"
+        return Traced(), "it is the fastest on a CPU without Python's header files"
     return Traced(compile=True), f"compiling pays for {steps:,} inner steps"
 
 
