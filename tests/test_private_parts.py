@@ -7,11 +7,12 @@ import inspect
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torchvision.datasets import MNIST
 
 PACKAGE = Path(__file__).parents[1] / "src" / "dataset_distillation"
-PINNED = {"_batches_that_stepped", "_check_exists"}
+PINNED = {"_batches_that_stepped", "_check_exists", "_C", "_AutoDispatchBelowAutograd"}
 
 
 def private_parts() -> set[str]:
@@ -68,3 +69,11 @@ def test_inductor() -> None:
     from torch._inductor import compile as compile_graph
 
     assert list(inspect.signature(compile_graph).parameters)[:2] == ["gm", "example_inputs"]
+
+
+def test_below_autograd() -> None:
+    """There is no public way past autograd's part of the dispatch; see linearized.py."""
+    x = torch.ones(3, requires_grad=True)
+    with torch._C._AutoDispatchBelowAutograd():
+        assert not (2 * x).requires_grad
+    assert (2 * x).requires_grad

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,11 +90,14 @@ class Linearized:
             return self.backward(*kept, *adjoint)
 
 
-def _as_traced(device: torch.device) -> AbstractContextManager[Any]:
-    """Without autocast: the trace has its casts."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
+@contextmanager
+def _as_traced(device: torch.device) -> Iterator[None]:
+    """Without autocast, since the trace has its casts; and without autograd, which it has, too.
+
+    Even where nothing needs a gradient, autograd passes each call of a kernel of ours through Python: 10 µs.
+    """
+    with torch.autocast(device.type, enabled=False), torch._C._AutoDispatchBelowAutograd():
+        yield
 
 
 def _compiled(program: Any, number: int, inputs: Tensors) -> Callable[..., Tensors]:
