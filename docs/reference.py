@@ -1,8 +1,9 @@
-"""The pages of the reference that are made from the code: the programs' help, conf/, and the records."""
+"""The pages that are made from other files: the programs' help, conf/, the records, the notebook."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from dataset_distillation.run import folder, records
 
 HERE = Path(__file__).parent
 CONF = HERE.parent / "conf"
+NOTEBOOK = HERE.parent / "examples" / "distill_your_own.ipynb"
 #: The files of run folders that hold a record, and the record.
 RECORDS = {
     folder.RESULT: records.Result,
@@ -30,9 +32,12 @@ RECORDS = {
 
 def write_pages(_: Any) -> None:
     """Write the generated pages beside the others; they are not in the repository."""
-    pages = {"programs": programs(), "config": config(), "records": run_records(), "python": interface()}
+    pages = {
+        "reference/programs": programs(), "reference/config": config(), "reference/records": run_records(),
+        "reference/python": interface(), "tutorials/notebook": notebook(),
+    }  # fmt: skip
     for name, text in pages.items():
-        path = HERE / "reference" / f"{name}.md"
+        path = HERE / f"{name}.md"
         if not path.exists() or path.read_text() != text:  # else Sphinx would make the page again
             path.write_text(text)
 
@@ -67,6 +72,14 @@ def config() -> str:
 
 def _yaml(title: str, path: Path, level: int) -> str:
     return f"{'#' * level} {title}\n\n```yaml\n{path.read_text().strip()}\n```\n"
+
+
+def notebook() -> str:
+    """The notebook of the examples as it is read; a test runs it."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    where = f"This is `examples/{NOTEBOOK.name}`: open it in Jupyter to run it.\n"
+    return "\n\n".join([f"```python\n{text}\n```" if code else text for text, code in texts] + [where])
 
 
 def run_records() -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from dataset_distillation.cli.exchange import export, read_and_write
 from support.command_line import Ended, distill, distill_evaluate, distill_pretrain
 from support.experiments import CONF, TINY
 
@@ -59,6 +61,8 @@ def commands() -> list[Command]:
 
 
 COMMANDS = commands()
+#: The programs that take files alone; they run in this process.
+OF_FILES = {"distill-import": read_and_write, "distill-export": export}
 
 
 def test_there_are_commands() -> None:
@@ -94,3 +98,19 @@ def test_what_is_not_marked_as_long_runs_to_its_end(command: Command, tmp_path: 
     ended = command.run(*fewer, folder=tmp_path)
     assert ended.code == 0, ended.err
     assert list(tmp_path.rglob("report.html"))
+
+
+def test_what_takes_files_runs_in_the_order_of_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with the demo's run; what needs other files says so behind it."""
+    (tmp_path / "outputs" / "demo").mkdir(parents=True)
+    shutil.copy(ARTIFACT.removeprefix("artifact="), tmp_path / "outputs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for line in (line for page in PAGES for line in blocks(page.read_text())):
+        program, *words = shlex.split(line, comments=True)
+        if program not in PROGRAMS and " # needs" not in line:
+            told.append(OF_FILES[program](words)[-1])
+    assert told
+    assert all(Path(path).exists() for path in told)

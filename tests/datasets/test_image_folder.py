@@ -249,3 +249,4 @@ def test_the_name_is_that_of_the_folder_unless_one_is_given(tree: Path) -> None:
     assert ImageFolder(path=f"{tree}/").title == "tree"
     assert ImageFolder(path=str(tree / "cat" / "..")).title == "tree"
     assert ImageFolder(path=str(tree), name="pets").title == "pets"
+    assert ImageFolder(path=str(tree), channels=1).load(0).specification.name == "tree"  # and in the artifact

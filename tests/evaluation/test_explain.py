@@ -51,6 +51,16 @@ def made(problem: Problem) -> DistilledSet:
     return DistilledSet(images[None], soft[None], torch.tensor([[0.05]]), {}, {})
 
 
+def whitened_as_by_kornia(problem: Problem, pixels: torch.Tensor) -> torch.Tensor:
+    """ZCA of pixels in [0, 1] by a singular value decomposition, with 0.1 added to the variances."""
+    train = (problem.data.train.pixels(slice(None)).double() / 255).flatten(1)
+    centered = train - train.mean(dim=0)
+    _, values, vectors = torch.linalg.svd(centered / len(train) ** 0.5, full_matrices=False)
+    spread = vectors.T @ torch.diag((values**2 + 0.1) ** -0.5) @ vectors
+    rest = 0.1**-0.5 * (torch.eye(len(spread)) - vectors.T @ vectors)  # where no image has any variance
+    return ((pixels.double().flatten(1) - train.mean(dim=0)) @ (spread + rest)).float().view_as(pixels)
+
+
 def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
     distilled, networks = made(problem), problem.population("held-out", 2)
     sets = Schedule(distilled, SHORT, problem.seed, 2)
@@ -60,8 +70,9 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
     ).runs
     loss = {method: own["loss"].tolist() for method, own in runs.groupby("method", sort=False)}
     assert list(loss) == [
-        "before_training", "distilled", "distilled_normalized_not_at_all", "distilled_with_labels_as_classes",
-        "distilled_with_labels_as_logits", *(f"distilled_with_training_{name}" for name in PRESETS),
+        "before_training", "distilled", "distilled_normalized_not_at_all", "distilled_tested_whitened",
+        "distilled_with_labels_as_classes", "distilled_with_labels_as_logits",
+        *(f"distilled_with_training_{name}" for name in PRESETS),
     ]  # fmt: skip
     assert len({tuple(values) for values in loss.values()}) == len(loss)
 
@@ -73,7 +84,11 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
         images * torch.tensor(specification.std)[:, None, None]
         + torch.tensor(specification.mean)[:, None, None]
     )
-    for method, shown in {"distilled": images, "distilled_normalized_not_at_all": pixels}.items():
+    tested = {"normalized_not_at_all": pixels, "tested_whitened": whitened_as_by_kornia(problem, pixels)}
+    for method, shown in {
+        "distilled": images,
+        **{f"distilled_{name}": own for name, own in tested.items()},
+    }.items():
         assert loss[method][1] == pytest.approx(
             functional.cross_entropy(network(shown), labels).item(), rel=1e-4
         )
@@ -93,7 +108,7 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
 def test_what_is_as_asked_is_not_repeated(problem: Problem) -> None:
     distilled = replace(made(problem), labels=torch.zeros(1, 20, dtype=torch.long))
     names = [variant.name for variant in variants(problem, distilled, PRESETS["dc"], 1)]
-    assert names == ["distilled_normalized_not_at_all"] + [
+    assert names == ["distilled_normalized_not_at_all", "distilled_tested_whitened"] + [
         f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")
     ]
 
@@ -108,6 +123,23 @@ def test_other_projects_constants_are_those_that_differ(problem: Problem) -> Non
     assert names[:2] == ["distilled_normalized_by_dc", "distilled_normalized_not_at_all"]
 
 
+def test_a_whitened_set_is_tested_on_images_that_are_not(experiment: Callable[..., Experiment]) -> None:
+    whitened = prepare(experiment("architecture=mlp", "architecture.width=9", "dataset.whitening=zca"))
+    explained = variants(whitened, made(whitened), SHORT, 1)
+    tested = {variant.name: variant.test for variant in explained if "tested" in variant.name}
+    assert list(tested) == ["distilled_tested_not_whitened"]
+    plain = prepare(experiment("architecture=mlp", "architecture.width=9")).data.test.batch()
+    assert tested["distilled_tested_not_whitened"].batch().images.equal(plain.images)
+
+
+def test_large_images_and_test_splits_alone_are_not_whitened(problem: Problem) -> None:
+    large = replace(problem.data.test.specification, shape=(3, 33, 33))
+    no_train = replace(problem.data, train=problem.data.train.subset(torch.empty(0, dtype=torch.long)))
+    for data in (replace(problem.data, test=replace(problem.data.test, specification=large)), no_train):
+        names = [v.name for v in variants(replace(problem, data=data), made(problem), SHORT, 1)]
+        assert not [name for name in names if "whitened" in name]
+
+
 @pytest.mark.slow
 def test_the_command_line_shows_it(tmp_path: Path) -> None:
     options = [*TINY, "architecture=mlp", "architecture.width=9", "hydra.run.dir=run"]
@@ -116,7 +148,7 @@ def test_the_command_line_shows_it(tmp_path: Path) -> None:
     ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert ended.code == 0, ended.err
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
-    assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_normalized_not_at_all"}
+    assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_tested_whitened"}
     assert "distilled with training dsa" in (tmp_path / "judged" / "report.html").read_text()
     refused = distill_evaluate("dataset=digits", "baselines=all", "explain=true", folder=tmp_path)
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -310,12 +310,13 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_run_that_failed_is_marked_so(run: Run) -> None:
     logger = Wandb()
-    logger.open(run.folder, {"seed": 0}, title_of(run))
+    logger.open(run.folder, {"seed": 0}, title_of(run, "photos"))
     logger.finish(None, None, {}, succeeded=False)
     shown = logged(run.folder)
     assert shown.exit_code == 1
     assert shown.group == ""  # it is in no sweep
     assert shown.name == f"{run.folder.parent.name}/{run.folder.name}"
+    assert shown.tags[0] == "photos"  # the data set's own name, not that of its file in conf/
 
 
 def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +331,7 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr(wandb, "login", lambda **_: True)
     logger = Wandb(mode="online")
     for step in (1, 2):
-        logger.open(run.folder, {"seed": 0}, title_of(run))
+        logger.open(run.folder, {"seed": 0}, title_of(run, "photos"))
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
         logger.finish(None, None, {}, succeeded=False)
     first, second = started
@@ -342,7 +343,7 @@ def test_a_run_that_goes_on_is_the_same_run(run: Run, monkeypatch: pytest.Monkey
 def test_an_offline_run_that_goes_on_keeps_its_id(run: Run) -> None:
     logger = Wandb()
     for step in (1, 2):
-        logger.open(run.folder, {"seed": 0}, title_of(run))
+        logger.open(run.folder, {"seed": 0}, title_of(run, "photos"))
         logger._run.log({"outer/loss": 1.0, "trainer/global_step": step})
         logger.finish(None, None, {}, succeeded=False)
     files = sorted(run.folder.glob("wandb/offline-run-*/*.wandb"))
@@ -402,7 +403,7 @@ def test_offline_nothing_is_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("channels", "expected"), [(1, [51, 102]), (3, [(51, 51, 51), (102, 102, 102)])])
 def test_the_images_keep_their_contrast(run: Run, channels: int, expected: list[Any]) -> None:
     logger = Wandb()
-    logger.open(run.folder, {}, title_of(run))
+    logger.open(run.folder, {}, title_of(run, "photos"))
     image = torch.tensor([0.2, 0.4]).repeat(channels, 4, 2)
     logger.images([image], ["two greys"], step=1)
     logger.finish(None, None, {}, succeeded=True)

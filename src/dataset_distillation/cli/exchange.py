@@ -108,7 +108,7 @@ def _of_others(options: argparse.Namespace) -> list[str]:
     if told.zca == Zca.kornia:
         channels = task.dataset.channels
         constants = {key: [KORNIA[key]] * channels for key in ("mean", "std")}
-        task.dataset.update({**KORNIA, **constants})
+        task.dataset.update({**KORNIA, **constants, "whitening": "zca"})
     e = experiment_config.read(task)
     constants_told = told.zca == Zca.kornia or any(
         override.startswith(("dataset.mean=", "dataset.std=")) for override in options.overrides

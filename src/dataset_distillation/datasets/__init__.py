@@ -22,7 +22,7 @@ from dataset_distillation.datasets.data import (
     TensorSplit,
     title,
 )
-from dataset_distillation.datasets.whitening import ZCA, Whitening
+from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.errors import UserError, check_counts, count, member, positive, printable, refuse
 from dataset_distillation.randomness import stream
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHUNK = 4096  # images that a whitening is fitted on at a time
 MOST_PIXELS = 4096  # the largest side of an image
 
 
@@ -130,11 +129,8 @@ class Dataset:
         """Return `data` as networks see them, if they are to be whitened, as the train split says."""
         if self.whitening == "none":
             return data
-        import torch
-
-        log.info("whitening %s", self.name)
-        batches = (data.train.batch(part).images for part in torch.arange(len(data.train)).split(CHUNK))
-        whitening = ZCA.fit(batches, data.specification.shape, self.regularization)
+        log.info("whitening %s", self.title)
+        whitening = data.train.whitening(self.regularization)
         specification = replace(data.specification, whitening=whitening)
         train, validation, test = (
             replace(split, specification=specification) for split in (data.train, data.validation, data.test)
@@ -228,4 +224,4 @@ class Dataset:
             mean, std = moments(images)
         if min(std) == 0:
             raise UserError(f"dataset {self.name}: all pixels of a channel are equal: nothing to learn from")
-        return Specification(self.name, shape, tuple(class_names), tuple(mean), tuple(std))
+        return Specification(self.title, shape, tuple(class_names), tuple(mean), tuple(std))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 MOST_CLASSES = 100_000  # of a dataset
+CHUNK = 4096  # images that a whitening is fitted on at a time
 MOST_COUNTED = 20  # classes in one line
 
 UNNAMED = ("images", "imported")  # the names that stand in conf/ for the user's own data
@@ -88,6 +89,13 @@ class Split:
         pixels = self.pixels(indices)
         images = pixels if pixels.is_floating_point() else pixels / 255
         return Batch(self.specification.seen(images), self.labels[indices])
+
+    def whitening(self, regularization: float) -> ZCA:
+        """Return the whitening that is fitted on these images."""
+        import torch
+
+        batches = (self.batch(part).images for part in torch.arange(len(self)).split(CHUNK))
+        return ZCA.fit(batches, self.specification.shape, regularization)
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """The chosen images, uint8 or float, (n, channels, height, width)."""

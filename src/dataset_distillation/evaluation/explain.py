@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from dataset_distillation.datasets.data import Split
+from dataset_distillation.datasets.data import Data, Specification, Split
 from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.distilled.exchange.meaning import OF_DC, OF_DD
+from dataset_distillation.distilled.exchange.meaning import KORNIA, OF_DC, OF_DD
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.presets import PRESETS
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.problem import Problem
 
+LARGEST_WHITENED = 3 * 32 * 32  # numbers of an image; a whitening takes their cube in operations
 Constants = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std, by channel
 
 
@@ -34,14 +36,17 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
     """Yield the set with one factor changed, for `number` networks; all else is as the command says.
 
     Normalization: test images are normalized by other constants than the set, which is the usual mistake.
+    Whitening: test images are not whitened, as the set is; or they are, as if it were one of MTT's.
     Labels: learned ones are read as classes, or as logits through a softmax. Training: each other preset.
-    Whitening is no factor: test images stay whitened as `dataset.whitening` says.
     """
     as_asked = Schedule(distilled, how, problem.seed, number)
     for whose, (mean, std) in _normalizations(problem.data.test).items():
         specification = replace(problem.data.test.specification, mean=mean, std=std)
         test = replace(problem.data.test, specification=specification)
         yield Variant(f"distilled_normalized_{whose}", as_asked, how, test)
+    for name, specification in _whitenings(problem.data, problem.objective.numbers):
+        test = replace(problem.data.test, specification=specification)
+        yield Variant(f"distilled_tested_{name}", as_asked, how, test)
     if distilled.labels.ndim == 3 and not problem.objective.numbers:
         readings = {"classes": distilled.labels.argmax(dim=-1), "logits": distilled.labels.softmax(dim=-1)}
         for reading, labels in readings.items():
@@ -60,6 +65,18 @@ def _normalizations(test: Split) -> dict[str, Constants]:
     known: dict[str, Constants] = {whose: both for whose, both in found.items() if both}
     known["not_at_all"] = ((0.0,) * channels, (1.0,) * channels)
     return {whose: both for whose, both in known.items() if _apart(both, (here.mean, here.std))}
+
+
+def _whitenings(data: Data, numbers: bool) -> Iterator[tuple[str, Specification]]:
+    """The other way to see test images: not whitened, or by MTT's whitening if they are small."""
+    here = data.test.specification
+    if here.whitening:
+        yield "not_whitened", replace(here, whitening=None)
+    elif len(data.train) and not numbers and math.prod(here.shape) <= LARGEST_WHITENED:
+        channels = here.shape[0]
+        pixels = replace(here, mean=(KORNIA["mean"],) * channels, std=(KORNIA["std"],) * channels)
+        whitening = replace(data.train, specification=pixels).whitening(KORNIA["regularization"])
+        yield "whitened", replace(pixels, whitening=whitening)
 
 
 def _apart(one: Constants, other: Constants) -> bool:

@@ -47,7 +47,9 @@ class Evaluate(Experiment):
     artifact: str | None = None
     baselines: Any = None  # replaces the baselines of `evaluation`
     allow_seen: bool = False  # judge although test images were among those that the artifact was made from
-    explain: bool = False  # judge the set with one factor changed, too: normalization, labels, training
+    explain: bool = (
+        False  # judge the set with one factor changed, too: normalization, whitening, labels, training
+    )
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:

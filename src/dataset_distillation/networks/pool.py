@@ -98,7 +98,8 @@ class Pool:
     def _images(self) -> dict[str, Any]:
         """What networks see; without a word on whitening if there is none, as in keys of older pools."""
         whitening = self.data.specification.whitening
-        source = asdict(replace(self.data.specification, whitening=None)) | {"checksum": self.data.checksum}
+        seen = replace(self.data.specification, whitening=None, name=self.source.name)
+        source = asdict(seen) | {"checksum": self.data.checksum}
         del source["whitening"]
         if whitening:
             source["whitening"] = [whitening.regularization, whitening.train_checksum]

@@ -107,7 +107,7 @@ def _run(
     problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
     key = key_of(e, problem)
     last = newest(checkpoints, key, key_of(e, problem, limits=True))
-    curves = e.logger.open(run.folder, config_of(run, origin), title_of(run))
+    curves = e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
     try:

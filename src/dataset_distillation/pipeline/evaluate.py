@@ -50,11 +50,11 @@ def evaluate(e: Evaluate, run: Run) -> Result:
         copy = run.folder / ARTIFACT if e.artifact else None
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
             write(copy, read(e.artifact, LARGEST))
-        problem = prepare(e, test_only=not e.evaluation.baselines)
+        problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
         again = len(attempts.record.attempts) > 1
-        e.logger.open(run.folder, config_of(run, origin), title_of(run))
+        e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
         try:
             if distilled:
                 with or_a_line("the picture of real images"):
@@ -98,7 +98,9 @@ def _compare(
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
     if distilled.images.shape[2:] != problem.data.specification.shape:
         shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
-        raise UserError(f"{e.artifact}: its images are {shape}, and those of {e.dataset.name} are {expected}")
+        raise UserError(
+            f"{e.artifact}: its images are {shape}, and those of {e.dataset.title} are {expected}"
+        )
     same_data.check(e, problem, distilled)
     if distilled.plain_images is not None or problem.data.specification.whitening:
         distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))

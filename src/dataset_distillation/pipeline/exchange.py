@@ -73,7 +73,7 @@ def imported(
         if told.factor and told.factor > 1:
             images, labels = _formed(images, labels, told.factor, mean, std)
     except ValueError as error:
-        raise damaged(path, f"a set in the layout {layout} of {e.dataset.name}", error) from error
+        raise damaged(path, f"a set in the layout {layout} of {e.dataset.title}", error) from error
     rates, rate_note = _rates(found, told, layout)
     notes = [
         f"layout {layout}", *found.notes, f"labels read as {read_as}", range_note,
@@ -82,7 +82,7 @@ def imported(
     metadata = _metadata(e, config, choices, names, mean, std) | {
         "imported": {"layout": layout, "notes": notes}
     }
-    # The matrix is fitted on the images here, which are those that the project has fitted its own on.
+    # The matrix is fitted again on the train split here; the projects' own are of all train images.
     plain = None
     if e.dataset.whitening == "zca" and (zca := e.dataset.load(e.seed).specification.whitening):
         plain, metadata = zca.undo(images), metadata | {"whitening": zca.described}
@@ -110,9 +110,9 @@ def _constants(layout: str, dataset: Dataset, told: bool) -> tuple[list[float], 
     if dataset.mean is None or dataset.std is None or len(dataset.mean) != dataset.channels:
         remedy = "add dataset.mean=[...] dataset.std=[...], by which its images were normalized"
         raise refuse(
-            "dataset.mean", dataset.mean, f"those of the project are not known for {dataset.name}", remedy
+            "dataset.mean", dataset.mean, f"those of the project are not known for {dataset.title}", remedy
         )
-    whose = "as you say" if told else f"those of {dataset.name} here, since the project's are not known"
+    whose = "as you say" if told else f"those of {dataset.title} here, since the project's are not known"
     return list(dataset.mean), list(dataset.std), whose
 
 

@@ -73,12 +73,12 @@ def config_of(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
     return {**run.config, "choices": run.choices, "provenance": origin}
 
 
-def title_of(run: Run) -> Title:
-    """The title of the run for dashboards: the overrides that its sweep varies, if it is in a sweep."""
+def title_of(run: Run, dataset: str) -> Title:
+    """The title of a run for dashboards: the overrides that its sweep varies, if it is in one."""
     own, parent = swept_overrides(run.folder, run.overrides), run.folder.parent.name
-    tags = [run.choices[group] for group in ("dataset", "architecture", "init", "objective")]
+    choices = (run.choices[group] for group in ("architecture", "init", "objective"))
     name = " ".join(own or []) or f"{parent}/{run.folder.name}"
-    return Title(name, None if own is None else parent, tags)
+    return Title(name, None if own is None else parent, [dataset, *choices])
 
 
 def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> PoolReport | None:

@@ -38,7 +38,7 @@ def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:
         log.warning("%s was made with %s; here: %s", e.artifact, then, now)
     elif (source := distilled.metadata.get("data_checksum")) and problem.data.checksum not in ("", source):
         # A test split alone has no checksum.
-        log.warning("%s was made from other data than the present %s", e.artifact, e.dataset.name)
+        log.warning("%s was made from other data than the present %s", e.artifact, e.dataset.title)
     chosen = {key: made[key] for key in changed if key not in SEEN_AS}
     if chosen and made["name"] == here["name"] and not e.allow_seen:
         _refuse_seen(e.dataset, chosen, distilled)
@@ -47,8 +47,8 @@ def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:
 def _made(dataset: Dataset, distilled: DistilledSet) -> dict[str, Any]:
     """Return the options of the data that the artifact was made from, as far as `dataset` has them, too."""
     metadata = distilled.metadata
-    known = absences(Dataset) | metadata["config"].get("dataset", {})
-    known |= {"name": metadata.get("dataset", known.get("name", dataset.name))}
+    named = {"name": metadata.get("dataset", dataset.name)}
+    known = absences(Dataset) | named | metadata["config"].get("dataset", {})
     known |= {key: metadata[key] for key in ("mean", "std")}
     return {f.name: known[f.name] for f in fields(dataset) if f.name in known and f.name not in OTHERS}
 

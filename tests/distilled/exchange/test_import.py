@@ -46,19 +46,19 @@ def test_dc_is_the_last_run_in_its_own_normalization(tmp_path: Path) -> None:
 
 
 def test_mtt_is_two_files_and_tesla_has_probabilities(tmp_path: Path) -> None:
-    distilled, notes = imported(layouts.mtt(tmp_path), "--learning-rate", "0.03")
+    distilled, notes = imported(layouts.mtt(tmp_path), "--zca", "none", "--learning-rate", "0.03")
     assert torch.equal(distilled.labels, LABELS[None])
     assert distilled.learning_rates.shape == (1000, 1)
     assert distilled.learning_rates[0].item() == pytest.approx(0.03)
     assert "layout mtt" in notes
     layouts.mtt(tmp_path, LOGITS.softmax(1))
-    distilled, notes = imported(tmp_path / "images_best.pt")
+    distilled, notes = imported(tmp_path / "images_best.pt", "--zca", "none")
     torch.testing.assert_close(distilled.labels, LOGITS.softmax(1)[None])
     assert "labels read as probabilities" in notes
 
 
 def test_datm_has_logits_and_a_learning_rate(tmp_path: Path) -> None:
-    distilled, notes = imported(layouts.mtt(tmp_path, LOGITS, rate=0.012))
+    distilled, notes = imported(layouts.mtt(tmp_path, LOGITS, rate=0.012), "--zca", "none")
     torch.testing.assert_close(distilled.labels, LOGITS.softmax(1)[None])
     assert distilled.learning_rates.unique().item() == pytest.approx(0.012)
     assert "layout datm" in notes
@@ -69,7 +69,7 @@ def test_logits_of_an_unknown_kind_must_be_told(tmp_path: Path) -> None:
     layouts.mtt(tmp_path, LOGITS)
     with pytest.raises(ConfigError, match="could mean several things; add --labels logits"):
         imported(tmp_path)
-    hard, _ = imported(tmp_path, "--labels", "classes")
+    hard, _ = imported(tmp_path, "--zca", "none", "--labels", "classes")
     assert torch.equal(hard.labels, LOGITS.argmax(1)[None])
     with pytest.raises(ConfigError, match="these do not sum to 1"):
         imported(tmp_path, "--labels", "probabilities")
@@ -202,5 +202,11 @@ def test_the_range_can_be_told(tmp_path: Path) -> None:
 def test_neighboring_pixels_correlate_in_photographs_alone() -> None:
     ramp: Tensor = torch.arange(64.0).view(1, 1, 1, 1, 64).expand(1, 1, 1, 64, 64)
     assert meaning.neighbors(ramp) > 0.95
+    assert meaning.check_whitening(ramp, "auto", "mtt").startswith("taken as not whitened")
     draw = torch.randn(1, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert abs(meaning.neighbors(draw)) < 0.02
+    # Photographs whitened by kornia's ZCA still have about 2/3, as means of three neighbors in noise do.
+    whitened = functional.avg_pool2d(draw[0], (1, 3), stride=1)
+    assert 0.6 < meaning.neighbors(whitened) < 0.7
+    with pytest.raises(ConfigError, match="--zca=auto"):
+        meaning.check_whitening(whitened, "auto", "mtt")
