@@ -302,9 +302,9 @@ def allocated(function: Callable[[], object]) -> int:
     return max(itertools.accumulate(e.nbytes() for e in changes))
 
 
-def memory_table(name: str) -> Table:
+def memory_table(name: str, engines: Sequence[str]) -> Table:
     table = Table("peak, MB", *map(str, LENGTHS), "fits 4 GB up to", title=f"{name}, epochs of 10 steps")
-    for engine in ENGINES:
+    for engine in engines:
         peaks_of_lengths = []
         for steps in LENGTHS:
             printed = []
@@ -347,7 +347,7 @@ def main() -> None:
             asked = (arguments.clock, arguments.repeats, arguments.engines, arguments.networks)
             console.print(time_table(name, *asked))
         if arguments.only != "time" and name != "AlexCifarNet":  # its 300 steps may need 9 GB
-            console.print(memory_table(name))
+            console.print(memory_table(name, arguments.engines))
 
 
 if __name__ == "__main__":

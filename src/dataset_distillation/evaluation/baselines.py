@@ -129,7 +129,7 @@ class BaselineContext:
         tested = held_out(
             problem, problem.data.test, self.networks, sets, self.evaluation.batch_norm, self.how
         ).runs
-        return tested.assign(set=[i for i, _ in runs], epochs=schedules[0].epochs)
+        return tested.assign(set=[i for i, _ in runs])
 
     def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Classify by the nearest real images instead of a network."""
