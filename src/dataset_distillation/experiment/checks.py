@@ -19,6 +19,8 @@ def check(e: Experiment) -> None:
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
     if isinstance(e, Evaluate):
         _check_evaluate(e)
+    else:
+        e.distilled.check_start()
 
 
 def _check_evaluate(e: Evaluate) -> None:
