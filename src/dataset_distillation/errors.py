@@ -86,6 +86,12 @@ def positive(key: str, value: float) -> None:
         raise refuse(key, value, "must be greater than 0")
 
 
+def single_precision(key: str, value: float) -> None:
+    """Raise ConfigError for a number that single precision rounds to 0 or infinity, or nearly so."""
+    if value and not 1e-30 <= abs(value) <= 1e30:
+        raise refuse(key, value, "must be 0, or in size from 1e-30 to 1e30")
+
+
 def at_least(key: str, value: float, least: float) -> None:
     """Raise ConfigError unless `least` <= `value` < infinity."""
     if not least <= value < float("inf"):

@@ -13,7 +13,15 @@ from dataset_distillation.errors import count
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.compose import GROUPS, kinds_of
 from dataset_distillation.experiment.tree import Evaluate
-from support.command_line import Ended, distill, distill_evaluate, distill_pretrain
+from support.command_line import (
+    Ended,
+    distill,
+    distill_evaluate,
+    distill_import,
+    distill_pretrain,
+    distill_report,
+    distill_status,
+)
 from support.experiments import TINY
 
 #: What the user's own code may look like; `sys.exit(0)` in it is an error.
@@ -44,9 +52,16 @@ ATTACK = "objective=attack init=pretrained distilled.steps=1"
 LINEAR = "dataset=linear_regression objective=regression architecture=linear distilled.labels=learned"
 TORCHVISION = "architecture=convnet dataset=torchvision dataset.name"
 MANY = (10**9, 10**12, -1)
+PROGRAMS = {
+    "p": distill_pretrain,
+    "e": distill_evaluate,
+    "s": distill_status,
+    "r": distill_report,
+    "i": distill_import,
+}
 
 #: Command lines that are refused before anything is written: exit code 2, or 1 if a file is not there. `d` is
-#: `distill` with a tiny experiment, `m` the same with -m, `p` distill-pretrain, `e` distill-evaluate.
+#: `distill` with a tiny experiment, `m` the same with -m; the others are in PROGRAMS.
 REFUSED = f"""
 d distilled.images_per_class=1000000        -> distilled.images_per_class=1000000: needs
 d distilled.steps=1000000                   -> distilled.steps=1000000: needs
@@ -68,6 +83,7 @@ d dataset.name=                             -> dataset.name=: is empty
 d "dataset.name=' '"                        -> is empty
 d dataset.mean=[0.5]                        -> set both or neither
 d dataset.channels=2                        -> dataset.channels=2: must be 1 (gray) or 3 (RGB)
+d dataset.mean=[0.5] dataset.std=[1e-300]   -> dataset.std.0=1e-300: must be 0, or in size from 1e-30
 d dataset.border=14                         -> less than half of dataset.image_size=28
 d {TORCHVISION}=FashionMnist                -> did you mean FashionMNIST
 d {TORCHVISION}=CocoCaptions                -> has no train and test split
@@ -118,12 +134,16 @@ d init=checkpoint init.path=nowhere         -> init.path=nowhere: no such file
 d init=checkpoint init.weights=             -> init.weights=: is empty
 d init=checkpoint init.weights=Alexnet      -> no such weights in torchvision.models
 d init=checkpoint init.path=a init.weights=b -> init.weights is b
+d distilled.start=artifact distilled.start_from=nowhere -> distilled.start_from=nowhere: no such file
+d distilled.start=artifact distilled.start_from=/dev/zero -> no such file
+d distilled.learning_rate=1e300             -> must be 0, or in size from 1e-30 to 1e30
 d evaluation.baselines=[nonsense]           -> evaluation.baselines=nonsense: must be one of
 d evaluation.baselines=                     -> evaluation.baselines=: is empty
 d evaluation.selection=test                 -> must be one of paper, validation
 d outer.schedule=linear                     -> outer.schedule=linear: must be one of constant, cosine
 d outer.betas=[0.5]                         -> must be two numbers in [0, 1)
 d outer.learning_rate=0                     -> outer.learning_rate=0.0: must be greater than 0
+d outer.learning_rate=1e300                 -> outer.learning_rate=1e+300: must be 0, or in size from
 d outer.learning_rate=nan                   -> outer.learning_rate=nan: must be a finite number
 d outer.clip=0                              -> outer.clip=0.0: must be greater than 0
 d trainer.memory=swap                       -> trainer.memory=swap: must be one of free, ignore
@@ -146,7 +166,7 @@ d logger=wandb logger.mode=disabled         -> must be one of offline, online
 d seed=                                     -> seed: Value ''
 d seed=1.5                                  -> seed: Value '1.5'
 d seed=[1]                                  -> seed: Value '[1]'
-d seed                                      -> Error parsing override 'seed'
+d seed                                      -> seed: values are given as key=value
 d =1                                        -> must be a string
 d ''                                        -> mismatched input
 d seed=1,2                                  -> add --multirun
@@ -158,6 +178,12 @@ d xyz                                       -> xyz: values are given as key=valu
 d --steps 10                                -> --steps 10: did you mean distilled.steps=10 or outer.steps=10?
 d --dataset=usps                            -> did you mean dataset=usps?
 d --learning-rate 0.1                       -> distilled.learning_rate=0.1
+d --experimental-rerun=odd.py               -> --experimental-rerun=odd.py: values are given as
+d --cfg                                     -> argument --cfg/-c: expected one argument
+d --cfg nonsense                            -> argument --cfg/-c: invalid choice: 'nonsense'
+d --info nonsense seed=1                    -> argument --info/-i: invalid choice: 'nonsense'
+d seed=x --cfg job                          -> seed: Value 'x'
+d -m --run seed=1,2                         -> Only one of
 d --zzz                                     -> --zzz: values are given as key=value
 p -m init=pretrained seed=1,2               -> -m: one command trains one pool
 p --resolve init=pretrained                 -> distill-pretrain has no such option
@@ -177,6 +203,7 @@ d hydra.run.dir=                            -> hydra.run.dir=: is empty
 d "hydra.run.dir=' '"                       -> is empty
 d "hydra.run.dir='a\\${{b}}'"                  -> whose name contains ${{; rename the folder
 d 'resume=a${{b}}'                            -> whose name contains ${{; rename the folder
+1 d hydra.run.dir={"x" * 300}                 -> File name too long
 d resume=                                   -> resume=: is empty
 d resume=nowhere                            -> no run was started here
 1 d resume=odd.py                           -> odd.py
@@ -207,6 +234,8 @@ m hydra.sweep.subdir=same seed=0,1          -> must be ${{hydra.job.num}}, by wh
 m hydra.sweep.dir= seed=0,1                 -> hydra.sweep.dir=: is empty
 m hydra/launcher=joblib hydra.launcher.n_jobs=1000000000 seed=range(0,9000) -> GB for 9000 processes, and
 m hydra.sweeper.params={{seed:1}}             -> hydra.sweeper.params
+m hydra.launcher=null seed=0,1              -> hydra.launcher=null: has no keys; use hydra/launcher=basic
+m hydra.sweeper.max_batch_size=0 seed=0,1   -> hydra.sweeper.max_batch_size=0: must be greater than 0
 m hydra/launcher=slum seed=0,1              -> hydra/launcher=slum: must be one of
 m hydra/sweeper=zzz seed=0,1                -> hydra/sweeper=zzz: must be one of
 p init=random                               -> there is nothing to train
@@ -224,6 +253,16 @@ e dataset=digits baselines=all training.batch_size=5 -> set training.learning_ra
 e artifact=a,b                              -> must be one file
 e artifact=nowhere                          -> nowhere
 1 e artifact=odd.py                         -> odd.py
+s                                           -> the following arguments are required: sweep
+s nowhere                                   -> nowhere: no such folder
+s . --zzz                                   -> unrecognized arguments: --zzz
+r                                           -> the following arguments are required: folders
+r nowhere                                   -> nowhere: no such folder
+r . --output                                -> argument --output: expected one argument
+1 r .                                         -> neither a run nor a multirun
+m sweep.resume=x hydra.sweep.dir=y seed=0,1  -> sweep.resume=x: a multirun goes on in its own folder
+i x.pt --dataset digits --output x --learning-rate 1e300 -> --learning-rate=1e+300: must be 0, or in size from
+i                                           -> the following arguments are required: --output
 """
 
 #: Command lines whose error is in what the user's code or files hold: exit code 1, and the run says so.
@@ -276,10 +315,8 @@ def typed(command: str, folder: Path) -> Ended:
     (folder / "odd.py").write_text(CODE)
     (folder / "leaves.py").write_text("raise SystemExit(0)\n")
     program, *arguments = shlex.split(command)
-    if program == "p":
-        return distill_pretrain(*arguments, folder=folder)
-    if program == "e":
-        return distill_evaluate(*arguments, folder=folder)
+    if program in PROGRAMS:
+        return PROGRAMS[program](*arguments, folder=folder)
     return distill(*(["-m"] if program == "m" else []), *TINY, *arguments, folder=folder)
 
 
@@ -368,6 +405,7 @@ def test_every_count_has_limits(choice: str, key: str, field: dataclasses.Field[
 
 NEEDED = {
     "dataset=image_folder": "dataset.path=. architecture=linear",
+    "dataset=huggingface": "dataset.path=. architecture=linear",
     "dataset=imported": f"{IMPORTED}:one",
     "dataset=linear_regression": LINEAR,
     "dataset=torchvision": f"{TORCHVISION}=FashionMNIST",

@@ -82,6 +82,22 @@ def test_the_file_is_the_initialization_of_every_network(
             tensor.zero_()  # whoever has it may change it
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (lambda tensor: tensor * float("nan"), "11.bias is not all finite"),
+        (lambda tensor: tensor.to("meta"), "11.bias has no plain floating-point numbers"),
+        (lambda tensor: tensor.to(torch.complex64), "11.bias has no plain floating-point numbers"),
+        (lambda tensor: tensor.long(), "11.bias has no plain floating-point numbers"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    changed: Callable[[Tensor], Tensor], told: str, weights: Weights, problem_of: Callable[..., Problem]
+) -> None:
+    weights["11.bias"] = changed(weights["11.bias"])
+    assert told in error_of(problem_of(weights))
+
+
 def test_a_fresh_layer_has_weights_0_and_biases_1(
     weights: Weights, problem_of: Callable[..., Problem]
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,3 +101,26 @@ def test_a_worker_receives_a_signal_when_its_job_listens() -> None:
             pass
         assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert not set(interruption.SIGNALS) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+#: Ends the trackers of semaphores as `deaf` has started them, and prints how each has ended.
+TRACKERS = """
+import os, signal
+from multiprocessing import resource_tracker
+from joblib.externals.loky.backend import resource_tracker as of_loky
+from dataset_distillation.run.interruption import SIGNALS
+from dataset_distillation.run.workers import deaf
+with deaf():
+    for tracker in (resource_tracker._resource_tracker, of_loky._resource_tracker):
+        for signum in SIGNALS:
+            os.kill(tracker._pid, signum)
+        os.close(tracker._fd)
+        print(os.waitpid(tracker._pid, 0)[1], flush=True)
+    os._exit(0)
+"""
+
+
+def test_the_trackers_of_semaphores_outlive_a_signal_to_the_whole_group() -> None:
+    pytest.importorskip("joblib")
+    ended = subprocess.run([sys.executable, "-c", TRACKERS], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["0", "0"]

@@ -22,13 +22,17 @@ filters = torch.randn(32, 3, 3, 3, generator=generator)
 def work():
     loss = torch.conv2d(images, filters, padding=1).relu().square().mean()
     return torch.autograd.grad(loss, images)[0]
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3):
     work()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+each = []
+for _ in range(5):
+    before = faults()
     gradient = work()
-faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(json.dumps([hashlib.sha256(gradient.numpy().tobytes()).hexdigest(), faults]))
+    each.append(faults() - before)
+# The median: the system may take pages of a process back at any time.
+print(json.dumps([hashlib.sha256(gradient.numpy().tobytes()).hexdigest(), sorted(each)[2]]))
 """
 
 

@@ -54,6 +54,11 @@ def distill_export(*arguments: str, folder: Path) -> Ended:
     return _typed("distill-export", cli.export_set, arguments, folder, keep_environment=False)
 
 
+def distill_report(*arguments: str, folder: Path) -> Ended:
+    """`distill-report <arguments>`, typed in `folder`."""
+    return _typed("distill-report", cli.report, arguments, folder, keep_environment=False)
+
+
 def distill_status(*arguments: str, folder: Path) -> Ended:
     """`distill-status <arguments>`, typed in `folder`."""
     return _typed("distill-status", cli.status, arguments, folder, keep_environment=False)

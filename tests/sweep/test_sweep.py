@@ -324,7 +324,10 @@ def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:
 
 def processes_of(session: int) -> list[str]:
     """The commands of the session's processes that have not ended."""
-    told = subprocess.run(["ps", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True).stdout
+    # -ww: readline, which pytest imports, sets COLUMNS=80 where there is no terminal.
+    told = subprocess.run(
+        ["ps", "-ww", "-eo", "sid,stat,args"], capture_output=True, text=True, check=True
+    ).stdout
     left = [line.split(None, 2) for line in told.splitlines()]
     return [args for sid, stat, args in left if sid == str(session) and "Z" not in stat]
 

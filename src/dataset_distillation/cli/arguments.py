@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
 
 from dataset_distillation.errors import ConfigError, program, short
 from dataset_distillation.experiment.choices import choices
@@ -16,17 +19,20 @@ from dataset_distillation.experiment.tree import Evaluate
 FLAGS = {
     "--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r",
     "--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn",
-    "--config-dir", "-cd", "--experimental-rerun", "--info", "-i",
+    "--config-dir", "-cd", "--info", "-i",
 }  # fmt: skip
 VALUED = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
-    "--experimental-rerun", "--info", "-i",
+    "--info", "-i",
 }  # fmt: skip
 FORM = "values are given as key=value; {0} --help shows the groups, and {0} --cfg job every key"
 
 
 def check(arguments: list[str]) -> None:
-    """Raise ConfigError for the first argument that is neither key=value nor a flag of Hydra."""
+    """Raise ConfigError for the first argument that is neither key=value nor a flag of Hydra.
+
+    Hydra has another flag, --experimental-rerun, which would run the code in a file.
+    """
     before = ""
     for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
         flag = argument.partition("=")[0]
@@ -36,6 +42,24 @@ def check(arguments: list[str]) -> None:
         if plain and argument.strip() and before not in VALUED:
             raise _word(argument)
         before = argument
+    parser = get_args_parser()
+    vars(parser)["error"] = _refuse  # in one line, without all of the usage
+    parser.parse_args(flags_first(arguments))
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """Return the flags with their values, and then the others: Hydra wants all overrides side by side."""
+    if (
+        arguments and arguments[-1] in VALUED
+    ):  # it lacks its value, and must not take another argument as such
+        return arguments
+    valued = {i + 1 for i, argument in enumerate(arguments) if argument in VALUED}
+    order = sorted(range(len(arguments)), key=lambda i: i not in valued and not arguments[i].startswith("-"))
+    return [arguments[i] for i in order]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError(message)
 
 
 def _option(argument: str, after: str) -> ConfigError:

@@ -7,14 +7,13 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig, open_dict
 
 from dataset_distillation.cli.help import version_line
 from dataset_distillation.cli.job import chosen
-from dataset_distillation.cli.messages import EXPECTED, complain
+from dataset_distillation.cli.messages import EXPECTED, Arguments, complain
 from dataset_distillation.errors import ConfigError, one_of, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.choices import choices
@@ -36,13 +35,6 @@ examples:
   distill-import data.pt --dataset cifar10 --factor 2 --output idc.safetensors
   distill-evaluate -m artifact=dc.safetensors training=ours,dc
 """
-
-
-class Arguments(argparse.ArgumentParser):
-    """A parser whose errors are one line, as those of the other programs."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
 
 
 EXPORT = """\
@@ -106,6 +98,10 @@ def _of_others(options: argparse.Namespace) -> list[str]:
     with open_dict(task):
         del task["hydra"]
     if told.zca == Zca.kornia:
+        for key, _, value in (override.partition("=") for override in options.overrides):
+            if key.removeprefix("dataset.") in KORNIA:
+                raise refuse(key, value, "is what --zca kornia says", "leave it out")
+        experiment_config.read(task)  # as it was typed: there may be any number of channels
         channels = task.dataset.channels
         constants = {key: [KORNIA[key]] * channels for key in ("mean", "std")}
         task.dataset.update({**KORNIA, **constants, "whitening": "zca"})

@@ -16,14 +16,13 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from dataset_distillation.cli import arguments
 from dataset_distillation.cli.help import answer, evaluate_page, first_page, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
-from dataset_distillation.errors import ConfigError, UserError, program, refuse
+from dataset_distillation.errors import ConfigError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
 from dataset_distillation.experiment.tree import Evaluate
@@ -53,7 +52,7 @@ class SweepGuard(Callback):
             folder = folder_of("hydra.run.dir", config.hydra.run.dir)
             check_job(config, folder)
             SweepGuard.made = missing(folder)
-        except (UserError, OmegaConfBaseException) as error:
+        except EXPECTED as error:
             sys.exit(complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -147,8 +146,7 @@ def _prepare(register: Callable[[list[str]], None]) -> None:
         sys.exit(complain(error))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through, so that `complain` prints one line
     logging.raiseExceptions = False  # on a full disk, logging would print a traceback per line
-    # Hydra accepts -m only before or after all overrides.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv[1:] = arguments.flags_first(sys.argv[1:])
 
 
 def _hydra(job: Callable[[], Any]) -> int | str | None:
@@ -217,6 +215,8 @@ def _resume_sweep() -> None:
     for i, argument in enumerate(sys.argv):
         key, _, folder = argument.partition("=")
         if key == "sweep.resume":
+            if other := [each for each in sys.argv if each.startswith("hydra.sweep.dir=")]:
+                raise refuse(key, folder, "a multirun goes on in its own folder", f"leave out {other[0]}")
             if not (folder_of(key, folder) / SWEEP).is_file():
                 raise refuse(key, folder, "not the folder of a multirun (it has no sweep.json)")
             sys.argv[i], SweepGuard.resuming = f"hydra.sweep.dir={quoted(folder)}", True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 import sys
 import traceback
+from typing import NoReturn
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -15,6 +17,13 @@ from dataset_distillation.errors import ConfigError, NoFile, UserError, program
 
 #: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser whose errors are one line, as those of Hydra's programs are here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
 
 
 def complain(error: BaseException) -> int:

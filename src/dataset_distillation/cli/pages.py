@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 
 from dataset_distillation.cli.help import version_line
-from dataset_distillation.cli.messages import complain
+from dataset_distillation.cli.messages import Arguments, complain
 from dataset_distillation.errors import FileError, NoFile, UserError
 from dataset_distillation.run.folder import is_run
 from dataset_distillation.run.interruption import interruptible
@@ -27,7 +26,7 @@ def print_all() -> None:
 
 def main(arguments: list[str] | None = None) -> list[Path]:
     """Write the pages, or the tables and figures, that the arguments ask for; return the files."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="distill-report",
         description="Renew report.html of a run folder, or of a multirun's folder and its jobs. "
         "With --output: make the paper's tables and figures from all runs in the folders, beside the paper's "

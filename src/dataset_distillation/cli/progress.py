@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
 from dataset_distillation.cli.help import version_line
-from dataset_distillation.cli.messages import complain
+from dataset_distillation.cli.messages import Arguments, complain
 from dataset_distillation.errors import UserError
 from dataset_distillation.run.interruption import interruptible
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         "distill-status",
         description="Show how far the jobs of a multirun are, and renew its tables and its page.",
     )
     parser.add_argument("sweep", type=Path, help="folder of a multirun")
     parser.add_argument("--watch", action="store_true", help="repeat until the multirun ends")
     parser.add_argument("--version", action="version", version=version_line())
-    arguments = parser.parse_args()
-    from dataset_distillation.report import sweep_page, table
-
     try:
+        arguments = parser.parse_args()
+        from dataset_distillation.report import sweep_page, table
+
         with interruptible():
             while table.show_status(arguments.sweep) and arguments.watch:
                 time.sleep(5)

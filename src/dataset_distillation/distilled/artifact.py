@@ -5,7 +5,7 @@ before), and, if θ0 is stored, `initial_weights/<parameter>`; the metadata, eac
 over all of it.
 
 A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes; 1,000
-characters in the name of a class; 100,000 epochs and as many steps; 1,000 channels.
+characters in the name of a class; 100,000 epochs, as many steps, and 10,000,000 inner steps; 1,000 channels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.distilled.data import Batches, of_network, pixels
-from dataset_distillation.distilled.metadata import MOST_STEPS, check_metadata
+from dataset_distillation.distilled.metadata import MOST_INNER_STEPS, MOST_STEPS, check_metadata
 from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
 from dataset_distillation.errors import FileError, damaged
@@ -185,18 +185,22 @@ class DistilledSet(OwnImages):
 
     def save(self, path: str | Path) -> None:
         """Write the set to `path`, atomically. Raises UserError if that fails."""
-        tensors = {"images": self.images, "labels": self.labels, "learning_rates": self.learning_rates}
-        tensors |= {} if self.plain_images is None else {_PLAIN: self.plain_images}
-        tensors |= {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         marks = {"format": FORMAT, "sha256": "0" * 64}
-        metadata = {name: json.dumps(value) for name, value in {**marks, **self.metadata}.items()}
+        metadata = {name: json.dumps(value) for name, value in {**self.metadata, **marks}.items()}
         header, content = _in_order(safetensors.torch.save(tensors, metadata))
         header = _SEAL.sub(_checksum(header, [content]).encode(), header, count=1)
         write(Path(path), len(header).to_bytes(8, "little") + header + content)
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by their names in the file."""
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        tensors |= {} if self.plain_images is None else {_PLAIN: self.plain_images}
+        return tensors | {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
+
     def check(self) -> None:
-        """Raise ValueError unless the tensors, and the class names, mean and std, fit together."""
+        """Raise ValueError unless the tensors are numbers and fit together and the metadata."""
         images, labels, rates = self.images, self.labels, self.learning_rates
         classes = len(self.metadata["class_names"])
         of_classes = labels.dtype == torch.int64 and labels.ndim == 2
@@ -214,10 +218,15 @@ class DistilledSet(OwnImages):
         one_or_all = rates.ndim == 2 and rates.numel() in (1, steps)
         if rates.dtype not in _PRECISIONS or not one_or_all:
             raise ValueError(f"learning rates {tuple(rates.shape)} for {len(images)} steps")
-        if not 0 < max(rates.shape) <= MOST_STEPS:
-            raise ValueError(f"{rates.shape[0]} epochs of {rates.shape[1]} steps")
+        if not 0 < max(rates.shape) <= MOST_STEPS or steps > MOST_INNER_STEPS:
+            raise ValueError(f"{rates.shape[0]} epochs of {rates.shape[1]} steps, {steps} inner steps")
         if {len(self.metadata["mean"]), len(self.metadata["std"])} != {images.shape[2]}:
             raise ValueError("mean and std are not those of the images' channels")
+        for name, tensor in self.tensors.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(f"its {name} are not all finite")
+        if not (rates > 0).all():
+            raise ValueError("its learning rates are not all positive")
 
 
 def _in_order(file: bytes) -> tuple[bytes, bytes]:

@@ -11,15 +11,17 @@ from dataset_distillation.errors import first_problem
 from dataset_distillation.run.records import Count
 
 MOST_STEPS = 100_000  # and epochs
+MOST_INNER_STEPS = 10_000_000  # for each of which a report holds a number
 
 _Name = Annotated[str, Field(max_length=1000)]
 _Channels = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1000)]
+_Positive = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(max_length=1000)]
 
 
 class _Batches(BaseModel):
     """`Batches` of the distilled data."""
 
-    number: int = Field(ge=1, le=MOST_STEPS**2)
+    number: int = Field(ge=1, le=MOST_INNER_STEPS)
     size: int | None = Field(default=None, ge=1)
     random: bool = True
 
@@ -42,7 +44,7 @@ class Metadata(BaseModel):
     sha256: str | None = None
     class_names: list[_Name] = Field(min_length=1, max_length=MOST_CLASSES)
     mean: _Channels
-    std: _Channels
+    std: _Positive
     architecture: _Name
     inner_optimizer: _Name
     config: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from dataset_distillation.errors import check_counts, count, member, positive, refuse
 from dataset_distillation.objectives import Objective
@@ -103,6 +104,11 @@ class Distilled:
         if objective.single_step and (self.steps, self.epochs) != (1, 1):
             allowed = f"an attack is one gradient step (Eq 10), and distilled.epochs is {self.epochs}"
             raise refuse("distilled.steps", self.steps, allowed, "set both to 1")
+
+    def check_start(self) -> None:
+        """Raise ConfigError if the artifact to start from is not there; an evaluation does not need it."""
+        if self.start_from is not None and not Path(self.start_from).is_file():
+            raise refuse("distilled.start_from", self.start_from, "no such file")
 
     @property
     def unrolled(self) -> int:

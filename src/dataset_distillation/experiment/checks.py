@@ -25,6 +25,8 @@ def check(e: Experiment) -> None:
     _check_architectures(e)
     if isinstance(e, Evaluate):
         _check_evaluate(e)
+    else:
+        e.distilled.check_start()
 
 
 def _check_architectures(e: Experiment) -> None:

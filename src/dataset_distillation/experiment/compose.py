@@ -34,7 +34,7 @@ from dataset_distillation import (
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import ConfigError, descendants, given, refuse
+from dataset_distillation.errors import ConfigError, descendants, given, refuse, single_precision
 from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init import Init
@@ -95,9 +95,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def _refuse_unfit(value: Any, key: str) -> None:
-    """Raise ConfigError for empty strings, which no key means, and for numbers that are not finite.
+    """Raise ConfigError for empty strings, which no key means, and for numbers that cannot be computed with.
 
-    The files of a run are JSON, which has no such numbers.
+    The files of a run are JSON, which has no numbers that are not finite, and single precision rounds what is
+    smaller or larger to 0 or to infinity.
     """
     if isinstance(value, dict | list):
         for name, child in value.items() if isinstance(value, dict) else enumerate(value):
@@ -106,6 +107,8 @@ def _refuse_unfit(value: Any, key: str) -> None:
         given(key, value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise refuse(key, value, "must be a finite number")
+    elif isinstance(value, float):
+        single_precision(key, value)
 
 
 def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:

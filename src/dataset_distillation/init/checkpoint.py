@@ -91,10 +91,21 @@ class Checkpoint(Fixed):
         self._check_rest(tensors, network)
         return fitted
 
+    def _plain(self, name: str, tensor: Tensor) -> Tensor:
+        """Return `tensor`. Raises FileError unless it is finite numbers."""
+        from dataset_distillation.networks.weights import plain
+
+        if not plain(tensor) or not tensor.is_floating_point():
+            raise FileError(f"{self._file}: {name} has no plain floating-point numbers")
+        if not tensor.isfinite().all():
+            raise FileError(f"{self._file}: {name} is not all finite")
+        return tensor
+
     def _pop(self, tensors: Weights, network: nn.Module, parameter: Tensor) -> Tensor | None:
         """Remove the tensor of `parameter` from `tensors` and return it; a tied weight has several names."""
         every = network.named_parameters(remove_duplicate=False)
-        same = {name: tensors.pop(name) for name, p in every if p is parameter and name in tensors}
+        names = [name for name, p in every if p is parameter and name in tensors]
+        same = {name: self._plain(name, tensors.pop(name)) for name in names}
         tensor = next(iter(same.values()), None)
         if tensor is not None and not all(tensor.equal(other) for other in same.values()):
             raise UserError(f"{self._file}: {' and '.join(same)} differ, and are one tensor in the network")

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import torch
 from pydantic_core import from_json
-from torch import nn
+from torch import Tensor, nn
 
 from dataset_distillation.architectures import Weights
 
@@ -60,6 +60,11 @@ def safetensors_header(file: BinaryIO) -> bytes:
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError("its header does not list tensors") from error
     return header
+
+
+def plain(tensor: Tensor) -> bool:
+    """Whether a tensor of a file has its numbers one by one, on the CPU."""
+    return tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
 
 
 def unpickled(file: BinaryIO) -> Any:

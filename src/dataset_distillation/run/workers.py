@@ -19,10 +19,13 @@ def deaf() -> Iterator[None]:
     """
     from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
-    for tracker in (resource_tracker, loky_tracker):
-        tracker.ensure_running()  # now: when they start, they unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
+        # They ignore SIGINT and SIGTERM, and inherit that the others are blocked: a tracker that a signal to
+        # the whole group ends forgets which semaphores there are, and the next one prints a traceback.
+        for tracker in (resource_tracker, loky_tracker):
+            tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # their start has unblocked SIGINT and SIGTERM
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -34,11 +34,22 @@ NUMBER = "${hydra.job.num}"  # the folder of a job in that of its multirun
 WORKER = 300_000_000  # bytes of a process that has imported torch
 
 
+def _check(hydra: DictConfig) -> None:
+    """Raise ConfigError for what Hydra would take, and fail with later."""
+    for group in ("launcher", "sweeper"):
+        if hydra[group] is None:
+            raise refuse(f"hydra.{group}", "null", "has no keys", f"use hydra/{group}=basic")
+    size = hydra.sweeper.get("max_batch_size")
+    if size is not None and size < 1:
+        raise refuse("hydra.sweeper.max_batch_size", size, "must be greater than 0", "or leave it out")
+
+
 class Multirun:
     """The multirun of this process: `sweep.json` lists its jobs and shows that it goes on."""
 
     def __init__(self, config: DictConfig) -> None:
         hydra = config.hydra
+        _check(hydra)
         self.folder, self.launcher = folder_of("hydra.sweep.dir", hydra.sweep.dir), hydra.launcher._target_
         sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
         if (subdir := sweep["subdir"]) != NUMBER:

@@ -172,15 +172,21 @@ def damage(path: Path, to: str, how: str) -> Path:
         np.savez(source, **np.load(source), more=np.zeros(3))
     elif how == "lacking":
         np.savez(source, images=np.zeros((1, 1, 1, 1, 1)))
+    elif how == "rates":
+        np.savez(source, **{**np.load(source), "learning_rates": np.full((4, 2), -1, "float32")})
     elif how == "nan":
         np.savez(source, **{**np.load(source), "images": np.full((2, 6, 3, 5, 5), np.nan, "float32")})
     elif how == "pt":
         torch.save([1, 2], source)
     elif how == "parquet":
         (source / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1" * 9)
+    elif how == "equal":
+        zeros = pyarrow.array(np.zeros(10**8, "int8"))  # a tenth of a gigabyte each, and almost no bytes
+        table = pyarrow.table({"image": zeros, "label": zeros, "step": zeros})
+        parquet.write_table(table, source / "data" / "train-00000-of-00001.parquet")
     elif how in ("ragged", "steps", "columns"):
         table = {"image": [[1.0], [1.0, 2.0]] if how == "ragged" else [[1.0], [2.0]], "label": [0, 1]}
-        table |= {"step": [5, 0]} if how == "steps" else {} if how == "columns" else {"step": [0, 0]}
+        table |= {"step": [10**10, 0]} if how == "steps" else {} if how == "columns" else {"step": [0, 0]}
         buffer = io.BytesIO()
         parquet.write_table(pyarrow.table(table), buffer)
         (source / "data" / "train-00000-of-00001.parquet").write_bytes(buffer.getvalue())
@@ -189,9 +195,9 @@ def damage(path: Path, to: str, how: str) -> Path:
 
 @pytest.mark.parametrize(
     ("to", "how"),
-    [("npz", how) for how in ("json", "metadata", "list", "classes", "more", "lacking", "nan")]
+    [("npz", how) for how in ("json", "metadata", "list", "classes", "more", "lacking", "nan", "rates")]
     + [("pt", "pt")]
-    + [("huggingface", how) for how in ("parquet", "ragged", "steps", "columns")],
+    + [("huggingface", how) for how in ("parquet", "ragged", "steps", "columns", "equal")],
 )
 def test_a_damaged_export_is_refused_in_one_line(to: str, how: str, tmp_path: Path) -> None:
     source = damage(made(tmp_path), to, how)
@@ -199,6 +205,15 @@ def test_a_damaged_export_is_refused_in_one_line(to: str, how: str, tmp_path: Pa
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1), ended
     assert "not a " in ended.err
     assert not (tmp_path / "again.safetensors").exists()
+
+
+def test_what_the_json_says_about_the_artifact_is_not_taken_over(tmp_path: Path) -> None:
+    export([str(made(tmp_path)), "--to", "npz"])
+    told = json.loads((tmp_path / "set.json").read_text())
+    told["metadata"] |= {"format": 99, "sha256": "0f"}
+    (tmp_path / "set.json").write_text(json.dumps(told))
+    assert distill_import("set.npz", "--output", "again.safetensors", folder=tmp_path).code == 0
+    assert_same(load_distilled(tmp_path / "again.safetensors"), load_distilled(tmp_path / "set.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,25 @@ def huge(folder: Path) -> None:
     torch.save([torch.zeros(1).expand(100_000, 3, 32, 32), torch.zeros(100_000).long()], folder / "set.pt")
 
 
+def views(folder: Path) -> None:
+    """Gigabytes of steps that are overlapping parts of one small tensor."""
+    numbers = torch.randn(2000 + images(10).numel())
+    parts = [numbers[i : i + images(10).numel()].view(images(10).shape) for i in range(2000)]
+    torch.save([(part, torch.arange(10), torch.tensor(0.1)) for part in parts], folder / "set.pt")
+
+
+def squeezed(folder: Path) -> None:
+    """A gigabyte of zeros in a file of a megabyte."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4194304, 8, 8, 1), }".ljust(117) + b"\n"
+    with (
+        zipfile.ZipFile(folder / "set.npz", "w", zipfile.ZIP_DEFLATED) as packed,
+        packed.open("images.npy", "w") as entry,
+    ):
+        entry.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        for _ in range(64):
+            entry.write(bytes(2**24))
+
+
 def cut(folder: Path) -> None:
     whole = layouts.dc(folder)
     (folder / "set.pt").write_bytes(whole.read_bytes()[:-400])
@@ -169,6 +188,8 @@ HOSTILE: dict[str, tuple[Write, str]] = {
     "an array of a later format": (npz((1,), version=b"\x09\x00"), "set.npz"),
     "an array of strings": (npz((20, 8, 8, 3), "<U1", bytes(20 * 8 * 8 * 3 * 4)), "set.npz"),
     "a bomb of 8 GB": (npz_bomb, "set.npz"),
+    "a gigabyte of zeros": (squeezed, "set.npz"),
+    "parts of one tensor": (views, "set.pt"),
     "a sparse file of 100 GB": (sparse_file, "set.pt"),
     "a pipe": (pipe, "set.pt"),
     "a device": (lambda _: None, "/dev/zero"),

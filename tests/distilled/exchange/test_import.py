@@ -168,6 +168,12 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
         (layouts.mtt, ["--zca", "per_image"], "--zca=per_image: normalizes each image by itself first"),
         (layouts.mtt, ["dataset.whitening=zca"], "dataset.whitening=zca: is what --zca says; leave it out"),
         (layouts.mtt, ["--zca", "kornia", "--factor", "2"], "--factor=2: must be 1 with --zca kornia"),
+        (layouts.mtt, ["--zca", "kornia", "dataset.mean=[0,0,0]"], "dataset.mean=.*: is what --zca kornia"),
+        (
+            layouts.mtt,
+            ["--zca", "kornia", "dataset.channels=1000000000"],
+            "dataset.channels=1000000000: must",
+        ),
         (scaled(255), ["--factor", "1"], "--range=auto: values from .* look like bytes"),
         (scaled(1), ["--format", "mtt"], "not a set in the layout mtt"),
         (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centred"),

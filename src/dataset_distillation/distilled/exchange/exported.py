@@ -49,17 +49,10 @@ def how_to_use(distilled: DistilledSet) -> list[str]:
     return [*USE, *whitened, rates, *order]
 
 
-def tensors_of(distilled: DistilledSet) -> dict[str, Tensor]:
-    tensors = {name: getattr(distilled, name) for name in ("images", "labels", "learning_rates")}
-    if distilled.plain_images is not None:
-        tensors[PLAIN] = distilled.plain_images
-    return tensors | {INITIAL + name: weight for name, weight in distilled.initial_weights.items()}
-
-
 def to_npz(distilled: DistilledSet, path: Path) -> list[Path]:
     """Write plain arrays, and the JSON beside them; return the files."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: _numpy(tensor) for name, tensor in tensors_of(distilled).items()})  # type: ignore[arg-type]
+    np.savez(buffer, **{name: _numpy(tensor) for name, tensor in distilled.tensors.items()})  # type: ignore[arg-type]
     write(path, buffer.getvalue())
     return [path, described(distilled, path.with_suffix(".json"))]
 
@@ -67,14 +60,14 @@ def to_npz(distilled: DistilledSet, path: Path) -> list[Path]:
 def to_pt(distilled: DistilledSet, path: Path) -> list[Path]:
     """Write a dictionary of tensors, as torch.save does, and the JSON beside it; return the files."""
     buffer = io.BytesIO()
-    torch.save(tensors_of(distilled), buffer)
+    torch.save(distilled.tensors, buffer)
     write(path, buffer.getvalue())
     return [path, described(distilled, path.with_suffix(".json"))]
 
 
 def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
     """Write a folder: images and labels as parquet, a card, the JSON, and the other tensors as npz."""
-    rest = {name: _numpy(tensor) for name, tensor in tensors_of(distilled).items()}
+    rest = {name: _numpy(tensor) for name, tensor in distilled.tensors.items()}
     both = rest.pop("images"), rest.pop("labels")
     buffer = io.BytesIO()
     np.savez(buffer, **rest)  # type: ignore[arg-type]
@@ -126,8 +119,6 @@ def read_back(path: Path) -> DistilledSet:
         distilled.check()
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, "a set of distill-export", error) from error
-    if not distilled.images.isfinite().all():
-        raise damaged(path, "a set of distill-export", "its images are not all finite")
     return distilled
 
 

@@ -18,6 +18,7 @@ from dataset_distillation.distilled.exchange.found import Found, one_step, rate,
 from dataset_distillation.distilled.exchange.pictures import folder_names
 from dataset_distillation.errors import FileError, NoFile, damaged, refuse
 
+LARGEST = 2**30  # bytes of the steps of Wang et al.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -63,8 +64,12 @@ def dd(path: Path) -> Found:
     )
     if len({(i.shape, n.shape) for i, n in zip(images, labels, strict=True)}) != 1:
         raise ValueError("its steps differ in shape")
+    if len(images) * images[0].nbytes > LARGEST:  # all of which are compared
+        raise ValueError(f"its {len(images)} steps have more than {LARGEST:,} bytes")
     rates = torch.stack([rate(step[2]) for step in content])
-    steps = _period([i.numpy().tobytes() + n.numpy().tobytes() for i, n in zip(images, labels, strict=True)])
+    steps = _period(
+        [hash((i.numpy().tobytes(), n.numpy().tobytes())) for i, n in zip(images, labels, strict=True)]
+    )
     epochs = len(content) // steps
     note = f"it has {steps} steps × {epochs} epochs, with a learning rate each"
     one_step(images[0], labels[0])  # which checks the shapes
@@ -195,9 +200,8 @@ def _triples(content: Any) -> bool:
     )
 
 
-def _period(steps: list[bytes]) -> int:
+def _period(marks: list[int]) -> int:
     """The number of steps after which the images repeat: every epoch passes over the same ones."""
-    marks = [hash(step) for step in steps]
     fits = (
         n for n in range(1, len(marks) + 1) if len(marks) % n == 0 and marks == marks[:n] * (len(marks) // n)
     )

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dataset_distillation.errors import ConfigError, check_counts, count, member, positive, refuse
+from dataset_distillation.errors import (
+    ConfigError,
+    check_counts,
+    count,
+    member,
+    positive,
+    refuse,
+    single_precision,
+)
 
 #: Mean and std by which the DC family (DC, DSA, DM, MTT, DATM, IDC, ...) normalizes, from utils.py of
 #: github.com/VICO-UoE/DatasetCondensation and of mtt-distillation, and from data.py of IDC.
@@ -85,6 +93,7 @@ class Meaning:
             member(f"--{key}", getattr(self, key), kind)
         if self.learning_rate is not None:
             positive("--learning-rate", self.learning_rate)
+            single_precision("--learning-rate", self.learning_rate)
 
 
 def labels_of(labels: Tensor, classes: int, reading: str, layout: str) -> tuple[Tensor, str]:
