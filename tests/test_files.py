@@ -73,7 +73,7 @@ def test_only_one_module_opens_files_for_reading() -> None:
         "init/checkpoint.py",  # safetensors, behind an opened file
         "datasets/torchvision.py",  # /dev/null
         "kernels/build.py",  # of this package, and /proc/cpuinfo
-        "experiment/compose.py", "report/paper.py",  # of this package
+        "experiment/choices.py", "report/paper.py",  # of this package
         "run/history.py",  # written by this process
         "run/provenance.py",  # /proc/cpuinfo
     }  # fmt: skip
