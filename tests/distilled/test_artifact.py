@@ -179,6 +179,8 @@ def test_the_first_format_had_no_checksum(distilled: DistilledSet, path: Path) -
         {"labels": torch.full((3, 2, 2), float("inf"))},
         {"initial_weights": {"weight": torch.tensor(float("nan"))}},
         {"metadata": {**METADATA, "std": [0.0]}},
+        {"metadata": {**METADATA, "batches": {"number": 6, "kind": "any"}}},
+        {"metadata": {**METADATA, "batches": {"number": 6, "random": "no"}}},
         {"metadata": {**METADATA, "batches": {"number": 10**9}}, "learning_rates": torch.ones(1, 1)},
         *({"metadata": {k: v for k, v in METADATA.items() if k != name}} for name in METADATA),
     ],

@@ -14,6 +14,7 @@ from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer import choice
 from dataset_distillation.pipeline.distill import distill
 from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.run.fields import Engine
 from dataset_distillation.run.records import RunRecord, read
 from dataset_distillation.run.run import Run
 from dataset_distillation.unroll import Unroll
@@ -95,7 +96,7 @@ def test_a_run_keeps_its_choice(experiment: Make, run: Run, monkeypatch: pytest.
     distill(e, run)
     record = read(RunRecord, run.folder / "run.json")
     assert record is not None
-    assert record.engine == {"choice": "traced", "compile": False}
+    assert record.engine == Engine(choice="traced", compile=False)
     monkeypatch.setattr(choice, "_choice", lambda *_: pytest.fail("chosen again"))
     distill(e, run)
 
@@ -110,7 +111,7 @@ def test_a_record_gives_the_engine_back(engine: str, experiment: Make) -> None:
 def test_a_run_that_began_compiled_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_compiler", lambda: False)
     with pytest.raises(ConfigError, match=r"^unroll=auto: this run began with unroll=traced unroll.compile"):
-        choice.as_recorded({"choice": "traced", "compile": True}, Auto())
+        choice.as_recorded(Engine(choice="traced", compile=True), Auto())
 
 
 def test_auto_is_not_compiled_by_hand(experiment: Make) -> None:

@@ -174,6 +174,12 @@ def sealed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
+def test_a_checkpoint_that_counts_what_no_run_can_is_passed_over(run: Path, tmp_path: Path) -> None:
+    for path in (unfinished(run, tmp_path) / "checkpoints").iterdir():
+        sealed(path, lambda checkpoint: checkpoint.update(skipped=[10**30, 10**30]))
+    assert "not a checkpoint" in goes_on(run, tmp_path)
+
+
 @pytest.mark.parametrize(
     "change",
     [

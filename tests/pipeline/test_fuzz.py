@@ -8,9 +8,9 @@ import json
 import pickle
 import random
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,18 +164,19 @@ def fuzz(target: Target, whole: Path, examples: int) -> None:
         max_examples=examples,
         derandomize=True,
         database=None,
-        deadline=timedelta(seconds=10),
+        deadline=None,  # the processor's time is measured: a busy machine may stop a process for minutes
         suppress_health_check=list(HealthCheck),
     )
     @given(st.integers(0, 2**32))
     def one(seed: int) -> None:
         path.write_bytes(sound)
         target.change(path, random.Random(seed))
-        told = str(path)
+        told, began = str(path), time.process_time()
         try:
             target.read(path)
         except UserError as error:
             told = str(error)
+        assert time.process_time() - began < 10
         assert str(path.parent) in told
         assert told.isprintable()
         assert len(told) < 1000

@@ -110,3 +110,14 @@ def test_a_bug_is_no_damage() -> None:
     """A value that no record may hold is refused where it is made, and not when the file is read."""
     with pytest.raises(ValueError, match="finite"):
         Result(validation=float("nan"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"engine": {"x": 1}}, {"engine": {"choice": "any", "compile": 0}}, {"overrides": ["a=1"] * 1001}],
+)
+def test_what_a_run_cannot_have_recorded_is_damaged(changes: dict[str, Any], tmp_path: Path) -> None:
+    content = {"cwd": "/", "overrides": [], "config": {}, "attempts": []}
+    assert read(RunRecord, written(tmp_path, content)) is not None
+    with pytest.raises(FileError, match=f"{next(iter(changes))}"):
+        read(RunRecord, written(tmp_path, content | changes))

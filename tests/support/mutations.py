@@ -48,7 +48,7 @@ def changed(value: Any, draw: random.Random) -> Any:
                 if draw.random() < 0.2:
                     del inside[key]
                 else:
-                    inside[key] = draw.choice(ODD)
+                    inside[key] = copy.deepcopy(draw.choice(ODD))  # what is inside may be changed next
                 break
             inside = inside[key]
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.errors import first_problem
@@ -19,7 +19,9 @@ _Positive = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], 
 
 
 class _Batches(BaseModel):
-    """`Batches` of the distilled data."""
+    """`Batches` of the distilled data, which is made of what is here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     number: int = Field(ge=1, le=MOST_INNER_STEPS)
     size: int | None = Field(default=None, ge=1)

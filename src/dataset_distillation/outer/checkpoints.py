@@ -51,7 +51,7 @@ class _Contents(BaseModel):
     loops: dict[str, Any]
     callbacks: dict[str, dict[str, Any]]
     global_step: int = Field(ge=0)
-    skipped: list[Annotated[int, Field(ge=0)]] = Field(min_length=2, max_length=2)
+    skipped: list[Annotated[int, Field(ge=0, lt=10**12)]] = Field(min_length=2, max_length=2)
     mean_norm: Tensor | None = None
     key: str = ""  # version 0.1 had none
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sysconfig
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import ConfigError, choice_of, refuse
@@ -18,6 +16,7 @@ from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.memory import free, measure, needed
 from dataset_distillation.outer.options import Outer
 from dataset_distillation.problem import Problem
+from dataset_distillation.run.fields import Engine
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.auto import Auto
 from dataset_distillation.unroll.full import Full
@@ -63,18 +62,18 @@ def words(engine: Unroll) -> str:
     return f"unroll={choice_of(engine)}" + (" unroll.compile=true" if engine.compile else "")
 
 
-def recorded(engine: Unroll) -> dict[str, Any]:
+def recorded(engine: Unroll) -> Engine:
     """Return what a run's record keeps of the engine that was chosen for it."""
-    return {"choice": choice_of(engine), "compile": engine.compile}
+    return Engine(**{"choice": choice_of(engine), "compile": engine.compile})
 
 
-def as_recorded(record: Mapping[str, Any], unroll: Unroll) -> Unroll:
+def as_recorded(record: Engine, unroll: Unroll) -> Unroll:
     """Return the engine that an earlier attempt of the run chose for `unroll`.
 
     Raises ConfigError if this machine cannot run it; another engine would give other bits.
     """
     kinds = {choice_of(kind()): kind for kind in (Full, Recompute, Traced)}
-    engine = kinds[record["choice"]](compile=record["compile"], batch_networks=unroll.batch_networks)
+    engine = kinds[record.choice](compile=record.compile, batch_networks=unroll.batch_networks)
     if engine.compile and not _compiler():
         reason = f"this run began with {words(engine)}, which needs a C++ compiler and Python's header files"
         raise refuse("unroll", "auto", reason, "install them, or begin anew in another folder")

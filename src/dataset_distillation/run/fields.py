@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,13 @@ class Record(BaseModel):
     """Keys and values in a file."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, validate_assignment=True)
+
+
+class Engine(Record):
+    """The engine that unroll=auto chose, by its name among the choices of `unroll`."""
+
+    choice: Literal["full", "recompute", "traced"]
+    compile: bool
 
 
 class DataReport(Record):

@@ -23,9 +23,10 @@ from pydantic import (
 from dataset_distillation import files
 from dataset_distillation.errors import NoFile, damaged, first_problem
 from dataset_distillation.objectives import ACCURACY, Metric
-from dataset_distillation.run.fields import Count, DataReport, JobId, Record, Seconds, Share
+from dataset_distillation.run.fields import Count, DataReport, Engine, JobId, Record, Seconds, Share
 
 LARGEST = 2**25  # bytes of a record; the confusion matrices of 1,000 classes have about half as many
+MOST_OVERRIDES = 1000  # of a run, each of which Hydra parses; an experiment has some hundred keys
 MOST_JOBS = 10_000  # of a multirun; the state of each is in files of its own
 
 
@@ -116,10 +117,10 @@ class RunRecord(Record):
     """`run.json`: the config, how often the run was started, and how far each attempt came."""
 
     cwd: str
-    overrides: list[str]
+    overrides: list[str] = Field(max_length=MOST_OVERRIDES)
     config: dict[str, Any]
     attempts: list[Attempt]
-    engine: dict[str, Any] | None = None  # the one that unroll=auto chose
+    engine: Engine | None = None
 
 
 class Provenance(Cost):
