@@ -49,9 +49,8 @@ def check(arguments: list[str]) -> None:
 
 def flags_first(arguments: list[str]) -> list[str]:
     """Return the flags with their values, and then the others: Hydra wants all overrides side by side."""
-    if (
-        arguments and arguments[-1] in VALUED
-    ):  # it lacks its value, and must not take another argument as such
+    # A last flag that lacks its value must not take another argument as such.
+    if arguments and arguments[-1] in VALUED:
         return arguments
     valued = {i + 1 for i, argument in enumerate(arguments) if argument in VALUED}
     order = sorted(range(len(arguments)), key=lambda i: i not in valued and not arguments[i].startswith("-"))

@@ -114,34 +114,30 @@ static Tensor put(const Tensor& planes, const Tensor& places, int64_t height, in
   return x;
 }
 
-static Tensor average(const Tensor& planes, int64_t kernel) {
+// What `one` makes of each plane; it gets the plane and the place of the result, which has this height and width.
+template <class F> static Tensor of_planes(const Tensor& planes, int64_t height, int64_t width, const F& one) {
   const Tensor x = planes.contiguous();
-  const int64_t rows = x.size(-2) / kernel, columns = x.size(-1) / kernel;
-  Tensor y = like_planes(x, rows, columns, x.scalar_type());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "average", [&] {
+  Tensor y = like_planes(x, height, width, x.scalar_type());
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "of_planes", [&] {
     const scalar_t* from = x.const_data_ptr<scalar_t>();
     scalar_t* to = y.mutable_data_ptr<scalar_t>();
-    const auto one = kernel == 2 ? average_plane<scalar_t, 2> : average_plane<scalar_t, 0>;
-    each_plane(x, [&, small = plane(y), large = plane(x)](int64_t n) {
-      one(from + n * large, rows, columns, kernel, to + n * small);
-    });
+    each_plane(x, [&, before = plane(x), after = plane(y)](int64_t n) { one(from + n * before, to + n * after); });
   });
   return y;
 }
 
-static Tensor spread(const Tensor& planes, int64_t kernel) {
-  const Tensor y = planes.contiguous();
-  const int64_t rows = y.size(-2), columns = y.size(-1);
-  Tensor x = like_planes(y, rows * kernel, columns * kernel, y.scalar_type());
-  AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "spread", [&] {
-    const scalar_t* from = y.const_data_ptr<scalar_t>();
-    scalar_t* to = x.mutable_data_ptr<scalar_t>();
-    const auto one = kernel == 2 ? spread_plane<scalar_t, 2> : spread_plane<scalar_t, 0>;
-    each_plane(x, [&, small = plane(y), large = plane(x)](int64_t n) {
-      one(from + n * small, rows, columns, kernel, to + n * large);
-    });
+static Tensor average(const Tensor& x, int64_t kernel) {
+  const int64_t rows = x.size(-2) / kernel, columns = x.size(-1) / kernel;
+  return of_planes(x, rows, columns, [&]<class T>(const T* from, T* to) {
+    (kernel == 2 ? average_plane<T, 2> : average_plane<T, 0>)(from, rows, columns, kernel, to);
   });
-  return x;
+}
+
+static Tensor spread(const Tensor& y, int64_t kernel) {
+  const int64_t rows = y.size(-2), columns = y.size(-1);
+  return of_planes(y, rows * kernel, columns * kernel, [&]<class T>(const T* from, T* to) {
+    (kernel == 2 ? spread_plane<T, 2> : spread_plane<T, 0>)(from, rows, columns, kernel, to);
+  });
 }
 
 TORCH_LIBRARY(distill, m) {
