@@ -10,7 +10,7 @@ install: $(VENV)/.installed
 # The pinned versions, then the project itself, editable, so that conf/ and src/ are what runs.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,cluster,search,tensorboard,huggingface]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,cluster,search,tensorboard,hdf5,huggingface]'
 	touch $@
 
 demo: install
@@ -32,7 +32,7 @@ test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(PYTHON) tools/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/constraints.txt \
-		-e '.[dev,cluster,search,tensorboard,huggingface]'
+		-e '.[dev,cluster,search,tensorboard,hdf5,huggingface]'
 	$(VENV)-lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=default
 
 lint: install docs

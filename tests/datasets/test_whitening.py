@@ -41,6 +41,22 @@ def test_it_is_the_inverse_square_root_of_the_covariance() -> None:
     np.testing.assert_allclose(spectrum, values / (values + 0.3), rtol=1e-3, atol=1e-5)
 
 
+def test_per_image_it_loses_brightness_and_contrast_alone() -> None:
+    """Whitened and undone, an image has its own unit with the train images' brightness and contrast."""
+    plain, white = digits().load(0), digits(whitening="zca_per_image").load(0)
+    x, whitening = plain.test.batch().images.flatten(1), white.specification.whitening
+    assert whitening is not None
+    train = plain.train.batch().images.flatten(1)
+    m, train_m = x.mean(1, keepdim=True), train.mean(1, keepdim=True)
+    contrast = (train - train_m).norm(dim=1).mean()
+    expected = (x - m) / (x - m).norm(dim=1, keepdim=True) * contrast + train_m.mean()
+    whitened = white.test.batch().images
+    torch.testing.assert_close(whitening.undo(whitened).flatten(1), expected, rtol=1e-3, atol=1e-3)
+    brighter = whitening.apply((3 * x + 1).view_as(whitened))
+    torch.testing.assert_close(brighter, whitened, rtol=1e-3, atol=1e-4)
+    assert whitening.apply(torch.ones(1, 1, 8, 8)).abs().max() < 1e-3  # a constant image has no unit
+
+
 def test_test_images_are_whitened_by_the_train_split_and_pixels_are_as_they_were() -> None:
     plain, white = digits().load(0), digits(whitening="zca").load(0)
     alone, whitening = digits(whitening="zca").load_test(0), white.specification.whitening
@@ -103,7 +119,7 @@ def test_it_is_judged_on_whitened_images_wherever(tmp_path: Path) -> None:
 
 
 def test_what_is_refused(experiment: Make) -> None:
-    with pytest.raises(ConfigError, match=r"dataset\.whitening=pca: must be one of none, zca"):
+    with pytest.raises(ConfigError, match=r"dataset\.whitening=pca: must be one of none, zca, zca_per_image"):
         digits(whitening="pca")
     with pytest.raises(ConfigError, match=r"dataset\.regularization=0: must be greater than 0"):
         digits(regularization=0)

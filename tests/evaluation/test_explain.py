@@ -70,7 +70,8 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
     ).runs
     loss = {method: own["loss"].tolist() for method, own in runs.groupby("method", sort=False)}
     assert list(loss) == [
-        "before_training", "distilled", "distilled_normalized_not_at_all", "distilled_tested_whitened",
+        "before_training", "distilled", "distilled_normalized_not_at_all",
+        "distilled_tested_whitened_by_mtt", "distilled_tested_whitened_by_rat_bptt",
         "distilled_with_labels_as_classes", "distilled_with_labels_as_logits",
         *(f"distilled_with_training_{name}" for name in PRESETS),
     ]  # fmt: skip
@@ -84,7 +85,10 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
         images * torch.tensor(specification.std)[:, None, None]
         + torch.tensor(specification.mean)[:, None, None]
     )
-    tested = {"normalized_not_at_all": pixels, "tested_whitened": whitened_as_by_kornia(problem, pixels)}
+    tested = {
+        "normalized_not_at_all": pixels,
+        "tested_whitened_by_mtt": whitened_as_by_kornia(problem, pixels),
+    }
     for method, shown in {
         "distilled": images,
         **{f"distilled_{name}": own for name, own in tested.items()},
@@ -108,8 +112,10 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
 def test_what_is_as_asked_is_not_repeated(problem: Problem) -> None:
     distilled = replace(made(problem), labels=torch.zeros(1, 20, dtype=torch.long))
     names = [variant.name for variant in variants(problem, distilled, PRESETS["dc"], 1)]
-    assert names == ["distilled_normalized_not_at_all", "distilled_tested_whitened"] + [
-        f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")
+    assert names == [
+        "distilled_normalized_not_at_all",
+        *(f"distilled_tested_whitened_by_{whose}" for whose in ("mtt", "rat_bptt")),
+        *(f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")),
     ]
 
 
@@ -127,7 +133,7 @@ def test_a_whitened_set_is_tested_on_images_that_are_not(experiment: Callable[..
     whitened = prepare(experiment("architecture=mlp", "architecture.width=9", "dataset.whitening=zca"))
     explained = variants(whitened, made(whitened), SHORT, 1)
     tested = {variant.name: variant.test for variant in explained if "tested" in variant.name}
-    assert list(tested) == ["distilled_tested_not_whitened"]
+    assert list(tested) == ["distilled_tested_not_whitened", "distilled_tested_whitened_by_rat_bptt"]
     plain = prepare(experiment("architecture=mlp", "architecture.width=9")).data.test.batch()
     assert tested["distilled_tested_not_whitened"].batch().images.equal(plain.images)
 
@@ -148,7 +154,7 @@ def test_the_command_line_shows_it(tmp_path: Path) -> None:
     ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert ended.code == 0, ended.err
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
-    assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_tested_whitened"}
+    assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_tested_whitened_by_mtt"}
     assert "distilled with training dsa" in (tmp_path / "judged" / "report.html").read_text()
     refused = distill_evaluate("dataset=digits", "baselines=all", "explain=true", folder=tmp_path)
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -231,6 +231,11 @@ def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path
         tmp_path / "worse"
     )
     assert 'class="warn"' not in text(tmp_path / "better")
+    judged = [row("distilled", ours), row("random_real", ours + 0.1, ours)]
+    page.write_run(write_run(tmp_path / "judged", evaluation=judged, artifact="/sets/of_others.safetensors"))
+    assert "random real images: explain=true shows whether it is judged otherwise" in text(
+        tmp_path / "judged"
+    )
 
 
 def test_one_known_network_has_no_distribution(tmp_path: Path) -> None:

@@ -58,6 +58,33 @@ def kip(folder: Path) -> Path:
     return folder / "kip.npz"
 
 
+def rat_bptt(folder: Path, label: bool = True, data: Tensor | None = None) -> Path:
+    """Flat images in the order of the classes; labels as weights that do not sum to 1."""
+    import h5py
+
+    path = folder / "IPC_2.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=(images().flatten(1) if data is None else data).numpy())
+        file.create_dataset("epoch", data=17)
+        if label:
+            file.create_dataset("label", data=LOGITS.relu().numpy())
+    return path
+
+
+def at_bptt(folder: Path) -> Path:
+    """The checkpoint beside such a file."""
+    state = {"module.data.weight": images().flatten(1)}
+    labels = {"module.label.weight": LOGITS.relu()}
+    both = {"model_state_dict": state, "label_state_dict": labels}
+    torch.save({"epoch": 3, "optimizer_state_dict": {"state": {}}, **both}, folder / "IPC_2.pth")
+    return folder / "IPC_2.pth"
+
+
+def lgm(folder: Path) -> Path:
+    torch.save({"images": images().sigmoid(), "labels": LABELS}, folder / "data.pth")
+    return folder / "data.pth"
+
+
 def sre2l(folder: Path) -> Path:
     """One folder per class, as `new000`; 8-bit pixels."""
     for label in range(10):

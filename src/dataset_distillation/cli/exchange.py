@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig, open_dict
@@ -19,14 +20,18 @@ from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.run.interruption import interruptible
 
-LAYOUTS = ("auto", "dc", "mtt", "datm", "idc", "dd", "kip", "images", "ours")
+if TYPE_CHECKING:
+    from dataset_distillation.pipeline.exchange import Trained
+
+LAYOUTS = ("auto", "dc", "mtt", "datm", "idc", "dd", "kip", "rat_bptt", "lgm", "images", "ours")
 IMPORT = """\
 Read a distilled set that another project has released, and write it as an artifact, which distill-evaluate
 judges. No code of the file is run. What the file does not say is found out and said, or asked for.
 
 layouts (--format): dc (DC, DSA, DM, DataDAM: res_*.pt), mtt (MTT, TESLA: images_best.pt, labels_best.pt),
   datm (the same with logits and lr_best.pt), idc (IDC, DREAM, NCFM: data.pt), dd (Wang et al.: results.pth),
-  kip (KIP, FRePo: npz), images (SRe2L, RDED, ...: a folder of images per class),
+  kip (KIP, FRePo: npz), rat_bptt (RaT-BPTT, AT-BPTT: .h5, for which h5py is needed, or .pth),
+  lgm (LGM: data.pth), images (SRe2L, RDED, ...: a folder of images per class),
   ours (what distill-export has written, which needs no --dataset)
 
 examples:
@@ -86,27 +91,25 @@ def read_and_write(arguments: list[str]) -> list[str]:
 
 def _of_others(options: argparse.Namespace) -> list[str]:
     from dataset_distillation.distilled.exchange import layouts
-    from dataset_distillation.distilled.exchange.meaning import KORNIA, Meaning, Zca
+    from dataset_distillation.distilled.exchange.meaning import PIXELS, Meaning, whitening
     from dataset_distillation.pipeline.exchange import OTHERS, TRAINED, imported
 
     told = Meaning(*(getattr(options, f.name) for f in dataclasses.fields(Meaning)))
     layout = layouts.recognized(options.file) if options.format == "auto" else options.format
     found = None if layout == "images" else layouts.read(options.file, layout)
-    *_, optimizer = TRAINED.get(layout, OTHERS)
-    config = _composed(options.dataset, optimizer, options.overrides)
+    config = _composed(options.dataset, TRAINED.get(layout, OTHERS), options.overrides)
     task = config.copy()
     with open_dict(task):
         del task["hydra"]
-    if told.zca == Zca.kornia:
+    if whitened := whitening(told.zca, layout):
         for key, _, value in (override.partition("=") for override in options.overrides):
-            if key.removeprefix("dataset.") in KORNIA:
-                raise refuse(key, value, "is what --zca kornia says", "leave it out")
-        experiment_config.read(task)  # as it was typed: there may be any number of channels
-        channels = task.dataset.channels
-        constants = {key: [KORNIA[key]] * channels for key in ("mean", "std")}
-        task.dataset.update({**KORNIA, **constants, "whitening": "zca"})
+            if key.removeprefix("dataset.") in whitened:
+                raise refuse(key, value, f"is what --zca {told.zca} says", "leave it out")
+        channels = experiment_config.read(task.copy()).dataset.channels  # as typed: it may be any number
+        constants = {key: [whitened[key]] * channels for key in PIXELS if key in whitened}
+        task.dataset.update({**whitened, **constants})
     e = experiment_config.read(task)
-    constants_told = told.zca == Zca.kornia or any(
+    constants_told = "mean" in whitened or any(
         override.startswith(("dataset.mean=", "dataset.std=")) for override in options.overrides
     )
     resolved, groups = experiment_config.resolved(task), chosen(config.hydra.runtime.choices)
@@ -139,10 +142,11 @@ def export(arguments: list[str]) -> list[str]:
     return [f"LOST: {lost}", *labels, f"{len(files)} pictures, and {described}", str(path)]
 
 
-def _composed(dataset: str, optimizer: str, overrides: list[str]) -> DictConfig:
-    """The experiment that judges the set: the field's network, and its optimizer; `overrides` come last."""
-    decay = ["inner_optimizer.weight_decay=0.0005"] if optimizer == "momentum" else []
-    field = ["architecture=convnet", "architecture.weights=own", f"inner_optimizer={optimizer}", *decay]
+def _composed(dataset: str, trained: Trained, overrides: list[str]) -> DictConfig:
+    """The experiment that judges the set: the field's network, and how it trains; `overrides` come last."""
+    decay = ["inner_optimizer.weight_decay=0.0005"] if trained.inner_optimizer == "momentum" else []
+    how = [f"inner_optimizer={trained.inner_optimizer}", *decay, f"augmentation={trained.augmentation}"]
+    field = ["architecture=convnet", "architecture.weights=own", *how]
     usual = ["init=random", "evaluation.networks=5", "evaluation.baselines=[]"]
     experiment_config.register()
     with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):

@@ -49,8 +49,9 @@ class Dataset:
     validation: the share of the train set that checkpoints are chosen on, between 0 and 1.
     split_seed: the seed that draws this share, the same in all runs and pools; None: the seed of
         the run or of the pool, as in runs before this option, whose validation images a pool may have seen.
-    whitening: `none`, or `zca`: see whitening.py; it is fitted on the train split.
-    regularization: what `zca` adds to each eigenvalue of the covariance of the normalized pixels.
+    whitening: `none`, `zca`, or `zca_per_image`: see whitening.py; it is fitted on the train split.
+    regularization: what `zca` adds to each eigenvalue of the covariance of the normalized pixels;
+        `zca_per_image` adds this multiple of their mean.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -130,7 +131,7 @@ class Dataset:
         if self.whitening == "none":
             return data
         log.info("whitening %s", self.title)
-        whitening = data.train.whitening(self.regularization)
+        whitening = data.train.whitening(self.whitening, self.regularization)
         specification = replace(data.specification, whitening=whitening)
         train, validation, test = (
             replace(split, specification=specification) for split in (data.train, data.validation, data.test)

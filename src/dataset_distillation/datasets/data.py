@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataset_distillation.datasets.whitening import ZCA
+from dataset_distillation.datasets.whitening import ZCA, Whitening
 from dataset_distillation.errors import printable
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class Split:
         images = pixels if pixels.is_floating_point() else pixels / 255
         return Batch(self.specification.seen(images), self.labels[indices])
 
-    def whitening(self, regularization: float) -> ZCA:
+    def whitening(self, kind: Whitening, regularization: float) -> ZCA:
         """Return the whitening that is fitted on these images."""
         import torch
 
         batches = (self.batch(part).images for part in torch.arange(len(self)).split(CHUNK))
-        return ZCA.fit(batches, self.specification.shape, regularization)
+        return ZCA.fit(kind, batches, self.specification.shape, regularization)
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """The chosen images, uint8 or float, (n, channels, height, width)."""

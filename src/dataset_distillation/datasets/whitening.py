@@ -3,6 +3,11 @@
 Let x be a normalized image as a vector of d numbers, μ and C mean and covariance of these over the train
 split, and C = U diag(λ) Uᵀ. The whitened image is W (x − μ) with W = U diag((λ + ε)^−½) Uᵀ, where ε is the
 regularization, and x = W⁻¹ (whitened) + μ with W⁻¹ = U diag((λ + ε)^½) Uᵀ (Krizhevsky 2009, appendix A).
+
+`zca_per_image` does this to u = (x − m) / |x − m| instead of x, where m is the mean of the image's own d
+numbers. Then μ is 0, C the mean of u uᵀ, and ε the regularization times the mean of λ, as KIP (Nguyen et al.,
+2021) and RaT-BPTT (Feng et al., 2023) whiten. W⁻¹ gives back u, which has lost brightness and contrast; the
+image is shown with those of the mean train image.
 """
 
 from __future__ import annotations
@@ -25,27 +30,36 @@ class Whitening(StrEnum):
 
     none = "none"
     zca = "zca"
+    zca_per_image = "zca_per_image"
 
 
 @dataclass(frozen=True)
 class ZCA:
-    """A fitted whitening: μ (d,), W and W⁻¹ (d, d), ε, and the checksum of what they were fitted on."""
+    """A fitted whitening: μ (d,), W and W⁻¹ (d, d), and the checksum of what they were fitted on.
 
+    brightness, contrast: m and |x − m| of the mean train image, for `undo` of `zca_per_image`.
+    """
+
+    kind: Whitening
     mean: Tensor
     matrix: Tensor
     inverse: Tensor
     regularization: float
     train_checksum: str
+    brightness: float = 0.0
+    contrast: float = 1.0
 
     @classmethod
-    def fit(cls, batches: Iterable[Tensor], shape: tuple[int, int, int], regularization: float) -> ZCA:
+    def fit(
+        cls, kind: Whitening, batches: Iterable[Tensor], shape: tuple[int, int, int], regularization: float
+    ) -> ZCA:
         """Fit it on batches of normalized images (n, *shape).
 
         Raises ConfigError if the matrices do not fit the free memory.
         """
         import torch
 
-        d, number = math.prod(shape), 0
+        per_image, d, number, levels = kind == Whitening.zca_per_image, math.prod(shape), 0, torch.zeros(2)
         check_room("dataset.image_size", shape[1], 6 * 8 * d**2, "whitening")
         total = torch.zeros(d, dtype=torch.float64)
         products, digest = torch.zeros(d, d, dtype=torch.float64), hashlib.sha256()
@@ -53,28 +67,44 @@ class ZCA:
         for batch in batches:
             images, number = batch.flatten(1), number + len(batch)
             digest.update(images.numpy().data)
+            if per_image:
+                images, *own = _units(images)
+                levels += torch.stack([level.sum() for level in own])
             total += images.sum(0, dtype=torch.float64)
             products += images.T @ images
-        mean = total / number
+        # Units have the mean 0 each, not that of all of them; those who whiten so subtract no other.
+        mean = torch.zeros_like(total) if per_image else total / number
         covariance = products / number - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance)
-        roots = (values.clamp(min=0) + regularization).sqrt()
+        values = values.clamp(min=0)
+        roots = (values + regularization * (values.mean() if per_image else 1.0)).sqrt()
         matrices = [(vectors * scale) @ vectors.T for scale in (1 / roots, roots)]
         matrix, inverse = (matrix.float() for matrix in matrices)
-        return cls(mean.float(), matrix, inverse, regularization, digest.hexdigest())
+        seen = (levels / number).tolist() if per_image else ()
+        return cls(kind, mean.float(), matrix, inverse, regularization, digest.hexdigest(), *seen)
 
     @property
     def described(self) -> dict[str, str | float]:
         """The metadata of what is whitened by it: from the same train split, anybody fits it again."""
-        return {
-            "kind": "zca", "regularization": self.regularization, "train_checksum": self.train_checksum,
-        }  # fmt: skip
+        kind, regularization = str(self.kind), self.regularization
+        return {"kind": kind, "regularization": regularization, "train_checksum": self.train_checksum}
 
     def apply(self, images: Tensor) -> Tensor:
         """Return normalized images (..., channels, height, width), whitened."""
-        centered = images.flatten(-3) - self.mean.to(images)
+        x = images.flatten(-3)
+        if self.kind == Whitening.zca_per_image:
+            x, *_ = _units(x)
+        centered = x - self.mean.to(images)
         return (centered @ self.matrix.to(images)).view_as(images)
 
     def undo(self, images: Tensor) -> Tensor:
         """Return whitened images (..., channels, height, width) as they were, normalized."""
-        return (images.flatten(-3) @ self.inverse.to(images) + self.mean.to(images)).view_as(images)
+        x = images.flatten(-3) @ self.inverse.to(images) + self.mean.to(images)
+        return (x * self.contrast + self.brightness).view_as(images)
+
+
+def _units(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return u = (x − m) / |x − m|, m and |x − m| of images (..., d); u is 0 where an image is constant."""
+    m = x.mean(-1, keepdim=True)
+    norm = (x - m).norm(dim=-1, keepdim=True)
+    return (x - m) / norm.clamp(min=1e-12), m, norm

@@ -106,8 +106,7 @@ class DistilledSet(OwnImages):
         """Return the images as networks see those of a dataset: normalized and whitened as they are."""
         same = all(list(self.metadata[key]) == list(getattr(specification, key)) for key in ("mean", "std"))
         fitted, made = specification.whitening, self.metadata.get("whitening")
-        whitened = [made and made["train_checksum"], made and made["regularization"]]
-        if same and whitened == [fitted and fitted.train_checksum, fitted and fitted.regularization]:
+        if same and made == (fitted and fitted.described):
             return self.images
         return specification.seen(self.pixels)
 

@@ -31,7 +31,7 @@ class _Batches(BaseModel):
 class _Whitening(BaseModel):
     """How images were whitened, and the checksum of the train split that this was fitted on."""
 
-    kind: Literal["zca"]
+    kind: Literal["zca", "zca_per_image"]
     regularization: float = Field(gt=0, allow_inf_nan=False)
     train_checksum: _Name
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dataset_distillation.datasets.data import Data, Specification, Split
+from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.distilled.exchange.meaning import KORNIA, OF_DC, OF_DD
+from dataset_distillation.distilled.exchange.meaning import OF_DC, OF_DD, PIXELS, REGULARIZATION
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.presets import PRESETS
 from dataset_distillation.evaluation.schedule import Schedule
@@ -36,7 +37,7 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
     """Yield the set with one factor changed, for `number` networks; all else is as the command says.
 
     Normalization: test images are normalized by other constants than the set, which is the usual mistake.
-    Whitening: test images are not whitened, as the set is; or they are, as if it were one of MTT's.
+    Whitening: test images are not whitened, though the set is; or they are, as other projects do.
     Labels: learned ones are read as classes, or as logits through a softmax. Training: each other preset.
     """
     as_asked = Schedule(distilled, how, problem.seed, number)
@@ -68,15 +69,19 @@ def _normalizations(test: Split) -> dict[str, Constants]:
 
 
 def _whitenings(data: Data, numbers: bool) -> Iterator[tuple[str, Specification]]:
-    """The other way to see test images: not whitened, or by MTT's whitening if they are small."""
-    here = data.test.specification
+    """The other ways to see test images: not whitened, or by other projects' whitenings if they are small."""
+    here, channels = data.test.specification, data.test.specification.shape[0]
     if here.whitening:
         yield "not_whitened", replace(here, whitening=None)
-    elif len(data.train) and not numbers and math.prod(here.shape) <= LARGEST_WHITENED:
-        channels = here.shape[0]
-        pixels = replace(here, mean=(KORNIA["mean"],) * channels, std=(KORNIA["std"],) * channels)
-        whitening = replace(data.train, specification=pixels).whitening(KORNIA["regularization"])
-        yield "whitened", replace(pixels, whitening=whitening)
+    if not len(data.train) or numbers or math.prod(here.shape) > LARGEST_WHITENED:
+        return
+    mean, std = ((PIXELS[constant],) * channels for constant in ("mean", "std"))
+    pixels = replace(here, mean=mean, std=std, whitening=None)
+    train = replace(data.train, specification=pixels)
+    for whose, kind in {"by_mtt": Whitening.zca, "by_rat_bptt": Whitening.zca_per_image}.items():
+        if here.whitening is None or here.whitening.kind != kind:
+            whitening = train.whitening(kind, REGULARIZATION)
+            yield f"whitened_{whose}", replace(pixels, whitening=whitening)
 
 
 def _apart(one: Constants, other: Constants) -> bool:

@@ -27,6 +27,7 @@ from torch import nn
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data
+from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.errors import FileError, NoFile, short
 from dataset_distillation.files import opened, write, write_json
 from dataset_distillation.networks.options import Pretraining
@@ -102,7 +103,8 @@ class Pool:
         source = asdict(seen) | {"checksum": self.data.checksum}
         del source["whitening"]
         if whitening:
-            source["whitening"] = [whitening.regularization, whitening.train_checksum]
+            kind = [] if whitening.kind == Whitening.zca else [whitening.kind]  # older pools knew no other
+            source["whitening"] = [whitening.regularization, whitening.train_checksum, *kind]
         return source
 
     @property

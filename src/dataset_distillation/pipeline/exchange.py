@@ -14,13 +14,28 @@ from dataset_distillation.datasets import Dataset
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.exchange import layouts, meaning
 from dataset_distillation.distilled.exchange.found import Found
-from dataset_distillation.distilled.exchange.meaning import Meaning, Range, Zca
+from dataset_distillation.distilled.exchange.meaning import Meaning, Range
 from dataset_distillation.errors import choice_of, damaged, refuse
 from dataset_distillation.experiment.tree import Experiment
 
-#: How each project trains on its sets: rate, epochs and inner optimizer, if neither file nor command says.
-TRAINED = {"dd": (0.02, 1, "sgd"), "dc": (0.01, 300, "momentum"), "images": (0.01, 300, "momentum")}
-OTHERS = (0.01, 1000, "momentum")
+
+class Trained(NamedTuple):
+    """How a project trains on its sets."""
+
+    learning_rate: float
+    epochs: int
+    inner_optimizer: str
+    augmentation: str = "none"
+
+
+#: If neither file nor command says.
+TRAINED = {
+    "dd": Trained(0.02, 1, "sgd"),
+    "dc": Trained(0.01, 300, "momentum"),
+    "images": Trained(0.01, 300, "momentum"),
+    "rat_bptt": Trained(0.001, 1000, "adam", "flip_rotate"),
+}
+OTHERS = Trained(0.01, 1000, "momentum")
 
 
 class Imported(NamedTuple):
@@ -58,16 +73,18 @@ def imported(
         raise refuse(
             "--dataset", choices["dataset"], f"images are {there}", f"choose another, or {fitting} of {key}"
         )
-    if (e.dataset.whitening == "zca") != (told.zca == Zca.kornia):
+    if e.dataset.whitening != meaning.whitening(told.zca, layout).get("whitening", "none"):
         raise refuse("dataset.whitening", e.dataset.whitening, "is what --zca says", "leave it out")
-    if told.zca == Zca.kornia and (told.factor or 1) > 1:
-        raise refuse(
-            "--factor", told.factor, "must be 1 with --zca kornia: pixels are cut, not whitened images"
-        )
+    if e.dataset.whitening != "none" and (told.factor or 1) > 1:
+        allowed = f"must be 1 with --zca {told.zca}: pixels are cut, not whitened images"
+        raise refuse("--factor", told.factor, allowed)
     names = _names(e.dataset, found)
     mean, std, whose = _constants(layout, e.dataset, constants_told)
     try:
-        labels, read_as = meaning.labels_of(found.labels, len(names), told.labels, layout)
+        own = found.labels
+        if own is None:
+            own = meaning.in_order(found.images.shape[1], len(names))
+        labels, read_as = meaning.labels_of(own, len(names), told.labels, layout)
         images, range_note = _normalized(found.images, told, layout, mean, std)
         how = meaning.check_whitening(found.images, told.zca, layout)
         if told.factor and told.factor > 1:
@@ -84,7 +101,7 @@ def imported(
     }
     # The matrix is fitted again on the train split here; the projects' own are of all train images.
     plain = None
-    if e.dataset.whitening == "zca" and (zca := e.dataset.load(e.seed).specification.whitening):
+    if e.dataset.whitening != "none" and (zca := e.dataset.load(e.seed).specification.whitening):
         plain, metadata = zca.undo(images), metadata | {"whitening": zca.described}
     distilled = DistilledSet(images, labels, rates, {}, metadata, plain)
     _set_size(distilled)
@@ -98,9 +115,13 @@ def _known(dataset: Dataset) -> Sequence[str]:
 
 def _names(dataset: Dataset, found: Found) -> list[str]:
     """The names of the classes: those of the data set, else of the file, else numbers."""
-    labels = found.labels
+    if names := _known(dataset) or found.names:
+        return list(names)
+    if (labels := found.labels) is None:
+        allowed = "the file has no labels, so that the classes must be known"
+        raise refuse("dataset.class_names", dataset.class_names, allowed, "add dataset.class_names=[...]")
     number = labels.shape[-1] if labels.ndim == 3 else max(2, int(labels.max()) + 1)
-    return list(_known(dataset) or found.names or map(str, range(min(number, 100_000))))
+    return list(map(str, range(min(number, 100_000))))
 
 
 def _constants(layout: str, dataset: Dataset, told: bool) -> tuple[list[float], list[float], str]:
@@ -141,7 +162,7 @@ def _formed(
 
 def _rates(found: Found, told: Meaning, layout: str) -> tuple[Tensor, str]:
     """The learning rates (epochs, steps), and where they come from."""
-    usual, epochs, _ = TRAINED.get(layout, OTHERS)
+    usual, epochs, *_ = TRAINED.get(layout, OTHERS)
     if found.rates is not None and found.rates.numel() > 1:
         return found.rates, "learning rates as in the file"
     steps = len(found.images)

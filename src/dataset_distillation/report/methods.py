@@ -60,7 +60,11 @@ def advice(result: Result) -> str:
     worse = ours.mean < real.mean if result.metric.higher_is_better else ours.mean > real.mean
     if not worse:
         return ""
-    remedy = "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
+    remedy = (
+        "explain=true shows whether it is judged otherwise than it was made for"
+        if result.artifact
+        else "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
+    )
     return f"The distilled data are worse than random real images: {remedy}."
 
 

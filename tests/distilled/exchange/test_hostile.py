@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -151,6 +152,41 @@ def pictures(content: bytes) -> Write:
     return write
 
 
+def hdf5(make: Callable[[Any, Path], object]) -> Write:
+    def write(folder: Path) -> None:
+        with h5py.File(folder / "other.h5", "w") as other:
+            other.create_dataset("data", data=images().flatten(1).numpy())
+        with h5py.File(folder / "set.h5", "w") as file:
+            make(file, folder)
+
+    return write
+
+
+def linked(file: Any, folder: Path) -> None:
+    file["data"] = h5py.ExternalLink(str(folder / "other.h5"), "data")
+
+
+def virtual(file: Any, folder: Path) -> None:
+    layout = h5py.VirtualLayout((20, 192), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "data", (20, 192))
+    file.create_virtual_dataset("data", layout)
+
+
+def elsewhere(file: Any, folder: Path) -> None:
+    """The bytes of another file as an array."""
+    outside = [(str(folder / "other.h5"), 0, 20 * 192 * 4)]
+    file.create_dataset("data", (20, 192), "f4", external=outside)
+
+
+def rows_of_five(file: Any, _: Path) -> None:
+    file.create_dataset("data", data=np.zeros((20, 5)))
+
+
+def hollow(file: Any, _: Path) -> None:
+    """An array of 300 TB of which nothing is written."""
+    file.create_dataset("data", (10**11, 768), "f4", chunks=(10, 768))
+
+
 def nine_folders(folder: Path) -> None:
     (layouts.sre2l(folder / "set") / "new009").rename(folder / "new009")
 
@@ -195,6 +231,16 @@ HOSTILE: dict[str, tuple[Write, str]] = {
     "a device": (lambda _: None, "/dev/zero"),
     "nothing there": (lambda _: None, "set.pt"),
     "a name with escapes": (lambda _: None, "\x1b[31m\n.pt"),
+    "an array in another HDF5 file": (hdf5(linked), "set.h5"),
+    "an array of parts of another file": (hdf5(virtual), "set.h5"),
+    "an array of another file's bytes": (hdf5(elsewhere), "set.h5"),
+    "an array of 300 TB in a small file": (hdf5(hollow), "set.h5"),
+    "a group instead of an array": (hdf5(lambda file, _: file.create_group("data")), "set.h5"),
+    "an HDF5 file of texts": (hdf5(lambda file, _: file.create_dataset("data", data=["a"])), "set.h5"),
+    "rows that are no square images": (hdf5(rows_of_five), "set.h5"),
+    "a single number as data": (hdf5(lambda file, _: file.create_dataset("data", data=1.0)), "set.h5"),
+    "no HDF5": (written(b"images and labels\n", "set.h5"), "set.h5"),
+    "a checkpoint of a network": (saved({"model_state_dict": {"fc.weight": images()}}), "set.pt"),
     "an empty file": (written(b""), "set.pt"),
     "a text": (written(b"images and labels\n"), "set.pt"),
     "a text as npz": (written(b"PK images", "set.npz"), "set.npz"),

@@ -126,12 +126,69 @@ def test_kornias_whitening_is_fitted_again_on_the_pixels_of_the_train_split(tmp_
     of_digits = ["--dataset", "digits", "dataset.image_size=8", "architecture=linear"]
     *notes, _ = read_and_write([str(tmp_path), *of_digits, "--zca", "kornia", "--output", str(output)])
     distilled = load_distilled(output)
-    assert "whitened as you say, as pixels and with regularization 0.1" in "\n".join(notes)
+    assert "whitened as you say, kornia" in "\n".join(notes)
     assert torch.equal(distilled.images[0], torch.load(tmp_path / "images_best.pt"))
     torch.testing.assert_close(distilled.pixels[0], pixels, rtol=0, atol=1e-3)
     judging = distilled.metadata["config"]["dataset"]
     assert (judging["whitening"], judging["regularization"]) == ("zca", 0.1)
     assert (distilled.metadata["mean"], distilled.metadata["std"]) == ([0.0], [1.0])
+
+
+@pytest.mark.parametrize("write", [layouts.rat_bptt, layouts.at_bptt])
+def test_rat_bptt_has_flat_images_and_weights_of_the_cross_entropy(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    distilled, notes = imported(write(tmp_path), "--zca", "none")
+    assert torch.equal(distilled.images, images()[None])
+    assert torch.equal(distilled.labels, LOGITS.relu()[None])
+    assert "layout rat_bptt" in notes
+    assert "labels read as weights, as they are" in notes
+    assert (distilled.metadata["inner_optimizer"], distilled.metadata["augmentation"]) == (
+        "adam",
+        "flip_rotate",
+    )
+    assert distilled.learning_rates.unique().tolist() == [pytest.approx(0.001)]
+    with pytest.raises(
+        ConfigError, match="--zca=auto: the file does not say whether its images are whitened"
+    ):
+        imported(layouts.rat_bptt(tmp_path, data=torch.randn(20, 192)))
+
+
+def test_images_without_labels_are_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    distilled, notes = imported(layouts.rat_bptt(tmp_path, label=False), "--zca", "none")
+    assert torch.equal(distilled.labels, LABELS[None])
+    assert "it has no labels: its images are in the order of the classes" in notes
+    with pytest.raises(UserError, match="19 images without labels, no multiple of the 10 classes"):
+        imported(layouts.rat_bptt(tmp_path, label=False, data=images(19).flatten(1)), "--zca", "none")
+
+
+def test_lgm_has_a_dictionary(tmp_path: Path) -> None:
+    distilled, _ = imported(layouts.lgm(tmp_path), "--range", "pixels")
+    torch.testing.assert_close(distilled.pixels[0], images().sigmoid(), atol=1e-5, rtol=0)
+    assert torch.equal(distilled.labels, LABELS[None])
+
+
+def test_whitening_per_image_is_fitted_again(tmp_path: Path) -> None:
+    """Test images are seen as RaT-BPTT's code makes them, from pixels in [0, 255]."""
+    digits = Digits(name="digits", image_size=8).load(0)
+    x, test = (split.pixels(slice(None)).flatten(1).double() for split in (digits.train, digits.test))
+    x, test = (images - images.mean(1, keepdim=True) for images in (x, test))
+    x, test = (images / images.norm(dim=1, keepdim=True) for images in (x, test))
+    covariance = (x.T @ x / len(x)).numpy()
+    ridge = 0.1 * np.trace(covariance) / 64 * np.eye(64)
+    expected = test @ torch.from_numpy(np.linalg.inv(sqrtm(covariance + ridge)).real)
+    output = tmp_path / "set.safetensors"
+    of_digits = ["--dataset", "digits", "dataset.image_size=8", "architecture=linear", "--zca", "per_image"]
+    file = layouts.rat_bptt(tmp_path, data=images()[:, 0].flatten(1))
+    *notes, _ = read_and_write([str(file), *of_digits, "--output", str(output)])
+    distilled = load_distilled(output)
+    assert "whitened as you say, per_image" in "\n".join(notes)
+    assert torch.equal(distilled.images[0], images()[:, :1])
+    judging = {**distilled.metadata["config"]["dataset"]}
+    assert judging["whitening"] == distilled.metadata["whitening"]["kind"] == "zca_per_image"
+    judging = {key: judging[key] for key in ("image_size", "whitening", "regularization", "mean", "std")}
+    seen = Digits(name="digits", **judging).load_test(0).test.batch().images.flatten(1).double()
+    torch.testing.assert_close(seen, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_folders_of_images_are_classes_in_order(tmp_path: Path) -> None:
@@ -165,7 +222,12 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
             [],
             "--zca=auto: the file does not say whether its images are whitened, and neighboring pixels",
         ),
-        (layouts.mtt, ["--zca", "per_image"], "--zca=per_image: normalizes each image by itself first"),
+        (layouts.mtt, ["--zca", "per_image", "--factor", "2"], "--factor=2: must be 1 with --zca per_image"),
+        (
+            layouts.mtt,
+            ["--zca", "per_image", "dataset.whitening=zca"],
+            "whitening=zca: is what --zca per_image",
+        ),
         (layouts.mtt, ["dataset.whitening=zca"], "dataset.whitening=zca: is what --zca says; leave it out"),
         (layouts.mtt, ["--zca", "kornia", "--factor", "2"], "--factor=2: must be 1 with --zca kornia"),
         (layouts.mtt, ["--zca", "kornia", "dataset.mean=[0,0,0]"], "dataset.mean=.*: is what --zca kornia"),

@@ -1,4 +1,4 @@
-"""What torch and NumPy have saved, read without running code of the file or unpacking a bomb."""
+"""What torch, NumPy and HDF5 have saved, read without running code of the file or unpacking a bomb."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_distillation.errors import damaged
+from dataset_distillation.errors import UserError, damaged
 from dataset_distillation.files import opened
 from dataset_distillation.networks.weights import LARGEST, plain, unpickled
 
@@ -83,16 +83,21 @@ def saved_by_numpy(path: Path) -> dict[str, np.ndarray]:
     with opened(path, LARGEST) as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                # Images are hardly compressed to a hundredth, whatever the labels are.
-                most = min(LARGEST, max(2**28, 100 * file.seek(0, 2)))
-                if sum(entry.file_size for entry in archive.infolist()) > most:
-                    raise ValueError(f"it would unpack to more than {most:,} bytes")
+                _check_unpacked(file, sum(entry.file_size for entry in archive.infolist()))
                 return {
                     entry.filename.removesuffix(".npy"): _array(archive, entry)
                     for entry in archive.infolist()
                 }
         except Exception as error:  # zipfile raises BadZipFile, NotImplementedError, zlib.error and more
             raise damaged(path, "an npz file of plain arrays", error) from error
+
+
+def _check_unpacked(file: BinaryIO, size: int) -> None:
+    """Raise ValueError if so many bytes are not to be expected of the file's own."""
+    # Images are hardly compressed to a hundredth, whatever the labels are.
+    most = min(LARGEST, max(2**28, 100 * file.seek(0, 2)))
+    if size > most:
+        raise ValueError(f"it would unpack to more than {most:,} bytes")
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
@@ -109,3 +114,30 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
             )
         flat = np.frombuffer(file.read(count * kind.itemsize), kind)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def saved_by_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of numbers at the top of an HDF5 file, by name; all else in it is ignored.
+
+    Raises FileError, with a message of one line, if it is none, if an array of it lies in another file, or if
+    they would need over 4 GiB; UserError if h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        remedy = "pip install 'dataset-distillation[hdf5]'"
+        raise UserError(f"h5 files need h5py, which is not installed; {remedy}") from error
+    with opened(path, LARGEST) as file:
+        try:
+            with h5py.File(file, "r") as content:
+                links = {name: content.get(name, getlink=True) for name in content}
+                # A link of another kind can lead to any file of this machine.
+                own = [name for name, link in links.items() if isinstance(link, h5py.HardLink)]
+                found = {name: content[name] for name in own if isinstance(content[name], h5py.Dataset)}
+                if odd := next((n for n, a in found.items() if a.is_virtual or a.external), None):
+                    raise ValueError(f"{odd} lies in another file")
+                numbers = {name: array for name, array in found.items() if array.dtype.kind in "fiu"}
+                _check_unpacked(file, sum(array.nbytes for array in numbers.values()))
+                return {name: array[()] for name, array in numbers.items()}
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise damaged(path, "an HDF5 file of plain arrays", error) from error

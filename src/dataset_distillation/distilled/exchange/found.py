@@ -12,11 +12,12 @@ from torch import Tensor
 class Found(NamedTuple):
     """Images (steps, n, channels, height, width), labels (steps, n) or (steps, n, classes), as in the file.
 
+    labels are None if the file has none: its images are ordered by class then, as many of each.
     `rates` (epochs, steps), `names` of the classes and `notes` for the user are there if the file says them.
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     rates: Tensor | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ They were read in the code of each project; of none of them a line is copied.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.datasets.conversion import blank, decoded
-from dataset_distillation.distilled.exchange.files_of_others import saved_by_numpy, saved_by_torch
+from dataset_distillation.distilled.exchange.files_of_others import (
+    saved_by_hdf5,
+    saved_by_numpy,
+    saved_by_torch,
+)
 from dataset_distillation.distilled.exchange.found import Found, one_step, rate, tensor
 from dataset_distillation.distilled.exchange.pictures import folder_names
 from dataset_distillation.errors import FileError, NoFile, damaged, refuse
@@ -94,6 +99,53 @@ def kip(path: Path) -> Found:
     return one_step(both[0].permute(0, 3, 1, 2).contiguous() if last else both[0], both[1])
 
 
+def rat_bptt(path: Path) -> Found:
+    """RaT-BPTT, AT-BPTT: `data` (N, c·s·s) and perhaps `label` (N, classes), as HDF5 or in a checkpoint.
+
+    A c of 1 or 3 and a whole s follow from c·s·s, since no square is three times another.
+    """
+    data, label = _of_checkpoint(saved_by_torch(path)) if path.suffix == ".pth" else _of_hdf5(path)
+    flat = tensor(data, "data").float()
+    fits = [(c, math.isqrt(flat.shape[-1] // c)) for c in (1, 3)]
+    shape = next(((c, s, s) for c, s in fits if flat.ndim == 2 and c * s * s == flat.shape[1] > 0), None)
+    if shape is None:
+        raise ValueError(f"its data of shape {tuple(flat.shape)} are no square images, one per row")
+    images = flat.unflatten(1, shape)
+    if label is None:
+        note = "it has no labels: its images are in the order of the classes, as many of each"
+        return Found(images[None], None, notes=(note,))
+    return one_step(images, label)
+
+
+def _of_hdf5(path: Path) -> tuple[Tensor | None, Tensor | None]:
+    arrays = saved_by_hdf5(path)
+    data, label = (
+        torch.from_numpy(arrays[n].astype("float32")) if n in arrays else None for n in ("data", "label")
+    )
+    return data, label
+
+
+def _of_checkpoint(content: Any) -> tuple[object, object]:
+    if not _is_checkpoint(content):
+        raise ValueError("no checkpoint with the weights module.data.weight")
+    labels = content.get("label_state_dict")
+    label = labels.get("module.label.weight") if isinstance(labels, dict) else None
+    return content["model_state_dict"]["module.data.weight"], label
+
+
+def _is_checkpoint(content: Any) -> bool:
+    weights = content.get("model_state_dict") if isinstance(content, dict) else None
+    return isinstance(weights, dict) and "module.data.weight" in weights
+
+
+def lgm(path: Path) -> Found:
+    """LGM: `data.pth` = `{"images": ..., "labels": ...}`."""
+    content = saved_by_torch(path / "data.pth" if path.is_dir() else path)
+    if not isinstance(content, dict) or not {"images", "labels"} <= content.keys():
+        raise ValueError("no dictionary of images and labels")
+    return one_step(content["images"], content["labels"])
+
+
 def folder(path: Path, channels: int, size: int, class_names: Sequence[str]) -> Found:
     """SRe2L, CDA, RDED, `distill-export --to images`: a folder of 8-bit images per class.
 
@@ -132,6 +184,8 @@ READERS: dict[str, Callable[[Path], Found]] = {
     "idc": idc,
     "dd": dd,
     "kip": kip,
+    "rat_bptt": rat_bptt,
+    "lgm": lgm,
 }
 
 
@@ -152,11 +206,15 @@ def recognized(path: Path) -> str:
         return _recognized_folder(path)
     if not path.exists():
         raise NoFile(f"{path}: no such file")
-    if path.suffix == ".npz":
-        return "kip"
+    if path.suffix in (by_suffix := {".npz": "kip", ".h5": "rat_bptt"}):
+        return by_suffix[path.suffix]
     content = saved_by_torch(path)
     if isinstance(content, dict) and "data" in content:
         return "dc"
+    if _is_checkpoint(content):
+        return "rat_bptt"
+    if isinstance(content, dict) and {"images", "labels"} <= content.keys():
+        return "lgm"
     if _triples(content):
         return "dd"
     if _pair(content):
@@ -171,7 +229,7 @@ def recognized(path: Path) -> str:
 def _recognized_folder(path: Path) -> str:
     if any(f.is_file() for f in _named(path, "images")):
         return "datm" if any(f.is_file() for f in _named(path, "lr")) else "mtt"
-    for name, layout in {"data.pt": "idc", "results.pth": "dd"}.items():
+    for name, layout in {"data.pt": "idc", "results.pth": "dd", "data.pth": "lgm"}.items():
         if (path / name).is_file():
             return layout
     return "images"

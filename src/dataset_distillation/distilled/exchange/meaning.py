@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ class Range(StrEnum):
 
 
 class Zca(StrEnum):
-    """Whether images are whitened (ZCA): no; as MTT does, by kornia; or per image first (RaT-BPTT, KIP)."""
+    """How images are whitened (ZCA): not; as MTT does, by kornia; or per image, as RaT-BPTT and KIP do."""
 
     auto = "auto"
     none = "none"
@@ -94,6 +95,16 @@ class Meaning:
         if self.learning_rate is not None:
             positive("--learning-rate", self.learning_rate)
             single_precision("--learning-rate", self.learning_rate)
+
+
+def in_order(images: int, classes: int) -> Tensor:
+    """Return the labels (1, images) of images without any: ordered by class, as many of each.
+
+    Raises ValueError if they are no multiple of `classes`.
+    """
+    if images % classes:
+        raise ValueError(f"{images} images without labels, no multiple of the {classes} classes")
+    return torch.arange(classes).repeat_interleave(images // classes)[None]
 
 
 def labels_of(labels: Tensor, classes: int, reading: str, layout: str) -> tuple[Tensor, str]:
@@ -129,6 +140,8 @@ def _found_out(labels: Tensor, layout: str) -> str:
         return Labels.probabilities
     if layout == "datm":
         return Labels.logits
+    if layout == "rat_bptt" and labels.min() >= 0:
+        return Labels.weights
     if _sums(labels, 0) and labels.abs().max() <= 1:
         return Labels.centred
     low, high = labels.min().item(), labels.max().item()
@@ -168,23 +181,33 @@ def neighbors(images: Tensor) -> float:
     return float(left @ right / (left.norm() * right.norm()).clamp(min=1e-12))
 
 
-#: The options of a dataset by which MTT, TESLA and DATM whiten, from utils.py of mtt-distillation: kornia's
-#: ZCA with ε = 0.1 of pixels in [0, 1], which are not normalized before. mean and std are of each channel.
-KORNIA = {"regularization": 0.1, "mean": 0.0, "std": 1.0}
+#: What whitens pixels in [0, 1] as they are; of each channel.
+PIXELS: dict[str, float] = {"mean": 0.0, "std": 1.0}
+REGULARIZATION = 0.1  # of all projects for CIFAR-10
+#: The options of a dataset by which MTT, TESLA and DATM whiten, from utils.py of mtt-distillation: kornia's.
+KORNIA = {"whitening": "zca", "regularization": REGULARIZATION, **PIXELS}
+
+
+def whitening(asked: str, layout: str) -> dict[str, Any]:
+    """Return the options of a dataset that whiten test images as the set is; mean and std of each channel.
+
+    RaT-BPTT whitens pixels, from framework/config.py of RaT-BPTT; KIP's are normalized by channel before.
+    """
+    if asked == Zca.kornia:
+        return KORNIA
+    if asked == Zca.per_image:
+        return {"whitening": "zca_per_image", **(PIXELS if layout == "rat_bptt" else {})}
+    return {}
 
 
 def check_whitening(images: Tensor, asked: str, layout: str) -> str:
-    """Return what is known about whitening. Raises ConfigError for images that may be whitened in any way."""
+    """Return what is known about whitening. Raises ConfigError if images may be whitened in any way."""
     alike = f"neighboring pixels correlate by {neighbors(images):.2f}"
     if asked == Zca.none:
         return f"not whitened, as you say ({alike})"
-    if asked == Zca.kornia:
-        regularization = f"regularization {KORNIA['regularization']}"
-        return f"whitened as you say, as pixels and with {regularization} ({alike})"
-    if asked == Zca.per_image:
-        allowed = "normalizes each image by itself first, which is not done to test images here"
-        raise refuse("--zca", asked, allowed, "import a set without ZCA, or with kornia's")
-    if layout in ("mtt", "datm", "kip") and neighbors(images) < LEAST_ALIKE:
+    if asked != Zca.auto:
+        return f"whitened as you say, {asked} ({alike})"
+    if layout in ("mtt", "datm", "kip", "rat_bptt") and neighbors(images) < LEAST_ALIKE:
         allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
         raise refuse("--zca", "auto", allowed, "add --zca none, kornia or per_image")
     return f"taken as not whitened ({alike})"
