@@ -23,9 +23,9 @@ from torch import nn
 
 from dataset_distillation.architectures import Architecture, alexnet
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.datasets.data import Identities, Specification, Split, TensorSplit
+from dataset_distillation.datasets.data import Identities, Sets, Specification, TensorSplit
 from dataset_distillation.distilled.start import start
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, descendants
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.checks import check
 from dataset_distillation.experiment.tree import Experiment
@@ -184,7 +184,7 @@ def cover(combinations: Iterable[Any]) -> list[Any]:
     return chosen
 
 
-def tiny(dataset: Dataset) -> tuple[Split, Split, str]:
+def tiny(dataset: Dataset) -> Sets:
     """Random images of two classes in the form of any source; reading sources has tests of its own."""
     shape = (dataset.channels, dataset.image_size, dataset.image_size)
     middle = (0.5,) * dataset.channels
@@ -192,7 +192,7 @@ def tiny(dataset: Dataset) -> tuple[Split, Split, str]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (24, *shape), generator=generator, dtype=torch.uint8)
     everything = TensorSplit(torch.arange(24) % 2, specification, images)
-    return everything.subset(torch.arange(20)), everything.subset(torch.arange(20, 24)), dataset.name
+    return Sets(everything.subset(torch.arange(20)), everything.subset(torch.arange(20, 24)), dataset.name)
 
 
 def small(channels: int, image_size: int, classes: int) -> nn.Module:
@@ -205,7 +205,7 @@ def small(channels: int, image_size: int, classes: int) -> nn.Module:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for kind in compose._descendants(Dataset):
+    for kind in descendants(Dataset):
         monkeypatch.setattr(kind, "splits", tiny)
         monkeypatch.setattr(kind, "identities", lambda dataset: Identities([dataset.name], []))
     # 57 million weights; it is run as it is in test_experiments.py.

@@ -24,6 +24,7 @@ from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.unroll import Unroll
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.recompute import Recompute
+from dataset_distillation.unroll.traced import Traced
 from dataset_distillation.unroll.truncated import Truncated
 from support.cases import OPTIMIZERS, Case, OnConvNet, OnLeNet, assert_equal
 from support.machine import compiler
@@ -94,6 +95,16 @@ def test_compiled_by_torch(optimizer: InnerOptimizer) -> None:
     case = OnLeNet(2, 2, 3)
     ours = meta_gradient(case, Recompute(), optimizer, CompiledSteps())
     assert_equal(ours, case.meta_gradient(Full(), optimizer), 1e-9)
+
+
+@pytest.mark.slow
+@compiler
+@pytest.mark.parametrize("engine", [Recompute(compile=True), Traced(compile=True)])
+def test_what_rounding_makes_of_a_bias_before_a_norm_is_no_error(engine: Unroll) -> None:
+    """Its gradient is nothing but rounding, of which Adam makes a full step; the images hardly notice."""
+    case = OnConvNet(2, 1, 3).single()
+    ours, theirs = case.meta_gradient(engine, Adam()), case.meta_gradient(Recompute(), Adam())
+    assert_equal(ours, theirs, 0.02)
 
 
 @pytest.mark.parametrize("together", ["on", "off"])

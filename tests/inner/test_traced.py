@@ -19,7 +19,7 @@ from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.unroll.full import Full
 from dataset_distillation.unroll.traced import Traced
 from dataset_distillation.unroll.truncated import Truncated
-from support.cases import Case, OnLeNet, assert_equal
+from support.cases import Case, OnConvNet, OnLeNet, assert_equal
 from support.machine import compiler
 
 
@@ -146,6 +146,16 @@ def test_a_compiler_that_is_wrong_is_found_out(program: int, monkeypatch: pytest
     monkeypatch.setattr(linearized, "compile_graph", wrong)
     with pytest.raises(ConfigError, match=r"^unroll.compile=True: .*it computes something else"):
         Case(2, 1, 3).meta_gradient(Traced(compile=True), SGD())
+
+
+def test_a_compiler_that_rounds_otherwise_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the gradient of a bias before a norm, which is nothing but rounding, Adam makes a full step."""
+
+    def rounding(function: Callable[..., Any], _: Any, **__: Any) -> Callable[..., Any]:
+        return lambda *inputs: function(*(t * (1 + 2e-7) if t.dtype == torch.float32 else t for t in inputs))
+
+    monkeypatch.setattr(linearized, "compile_graph", rounding)
+    OnConvNet(2, 1, 3).single().meta_gradient(Traced(compile=True), Adam())
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

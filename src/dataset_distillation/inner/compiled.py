@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dataset_distillation.errors import refuse
+from dataset_distillation.inner.rounding import excess, nudged
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 
@@ -19,10 +20,6 @@ log = logging.getLogger(__name__)
 
 #: A function of (training, point, step, t) and, for a product, the adjoint; its results have no graph.
 Function = Callable[..., Sequence[Tensor]]
-
-# The largest relative error of the change that a program's step makes, without and with autocast. A larger
-# error is not due to rounding.
-ERROR = {False: 1e-2, True: 0.5}
 
 
 class CompiledSteps:
@@ -55,7 +52,8 @@ class CompiledSteps:
             reason = f"torch cannot compile the inner step ({str(error).splitlines()[0]})"
             raise refuse("unroll.compile", True, reason, "use unroll.compile=false") from error
         expected = function(training, point, step, t, *more)
-        if wrong := difference(results, expected, before=more[0] if more else point):
+        near = function(training, nudged(point), step, t, *more)
+        if wrong := difference(results, expected, near, before=more[0] if more else point):
             reason = f"the compiled network computes something else (an error of {wrong:.1e})"
             raise refuse("unroll.compile", True, reason, "use unroll.compile=false")
         return results
@@ -80,20 +78,20 @@ class CompiledSteps:
             return list(self.programs[function](*arguments))
 
 
-def difference(results: Sequence[Tensor], expected: Sequence[Tensor], before: Sequence[Tensor]) -> float:
+def difference(
+    results: Sequence[Tensor], expected: Sequence[Tensor], near: Sequence[Tensor], before: Sequence[Tensor]
+) -> float:
     """The error of a program's results for a step, or 0 if it is due to rounding.
 
     What has become of `before` is compared relative to its change, and the rest relative to its own size.
+    near: as in `excess`.
     """
     became, rest = slice(len(before)), slice(len(before), None)
-    groups = [(_flat(results[became]), _flat(expected[became]), _flat(before))]
-    others = zip(results[rest], expected[rest], strict=True)
-    groups += [(program, exact, torch.zeros_like(exact)) for program, exact in others]
-    for program, exact, start in groups:
-        allowed = ERROR[torch.is_autocast_enabled(program.device.type)] * (exact - start).norm()
-        if not (error := (program - exact).norm()) <= allowed + 1e-6 * start.norm():
-            return float(error)
-    return 0.0
+    changed, exact, close = (_flat(tensors[became]) for tensors in (results, expected, near))
+    errors = [excess(changed, exact, close, float((exact - _flat(before)).norm()))]
+    others = zip(results[rest], expected[rest], near[rest], strict=True)
+    errors += [excess(program, exact, close, float(exact.norm())) for program, exact, close in others]
+    return next((error for error in errors if error), 0.0)  # NaN is one, too
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

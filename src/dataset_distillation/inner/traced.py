@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import refuse
-from dataset_distillation.inner.compiled import ERROR
 from dataset_distillation.inner.linearized import Linearized
+from dataset_distillation.inner.rounding import ERROR
 from dataset_distillation.inner.step import InnerTraining, Point, advance, detached
 from dataset_distillation.inner_optimizers import Step
 
