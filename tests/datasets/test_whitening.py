@@ -14,7 +14,7 @@ from scipy.linalg import sqrtm
 from dataset_distillation import load_distilled
 from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.distilled.start import start
-from dataset_distillation.errors import ConfigError
+from dataset_distillation.errors import ConfigError, FileError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.pipeline.prepare import prepare
@@ -99,6 +99,28 @@ def test_the_artifact_has_both_kinds_of_images(experiment: Make, tmp_path: Path)
         torch.testing.assert_close(start(e.distilled, prepare(e).data.train, 0).images.detach(), expected)
 
 
+@pytest.mark.parametrize("kind", ["zca", "zca_per_image"])
+def test_a_stored_matrix_whitens_own_images(kind: str, experiment: Make, tmp_path: Path) -> None:
+    small = ("dataset.image_size=8", "architecture=linear", f"dataset.whitening={kind}")
+    e = experiment(*small, "distilled.start=real", "distilled.store_whitening=true")
+    problem = prepare(e)
+    data, more = start(e.distilled, problem.data.train, 0), {"config": {}, "seed": 0}
+    describe(problem, data, more, e.distilled.store_whitening).save(tmp_path / "white.safetensors")
+    read = load_distilled(tmp_path / "white.safetensors")
+    expected, labels = problem.data.test.batch()
+    own = problem.data.test.pixels(slice(None))
+    torch.testing.assert_close(read.normalize(own), expected)
+    network = problem.network
+    share = (network(expected).argmax(1) == labels).float().mean().item()
+    assert read.accuracy(network, own, labels) == pytest.approx(share)
+    with pytest.raises(ValueError, match=r"no matrix to whiten other images by; .*store_whitening=true"):
+        replace(read, whitening={}).normalize(own)
+    for odd in ({"mean": torch.zeros(64)}, {"mean": torch.zeros(64), "matrix": torch.zeros(64, 63)}):
+        replace(read, whitening=odd).save(tmp_path / "odd.safetensors")
+        with pytest.raises(FileError, match=r"a whitening of shapes .* for 64 numbers per image"):
+            load_distilled(tmp_path / "odd.safetensors")
+
+
 @pytest.mark.slow
 def test_it_is_judged_on_whitened_images_wherever(tmp_path: Path) -> None:
     asked = [*TINY, "dataset.image_size=8", "architecture=mlp", "dataset.whitening=zca", "outer.steps=3"]
@@ -123,6 +145,8 @@ def test_what_is_refused(experiment: Make) -> None:
         digits(whitening="pca")
     with pytest.raises(ConfigError, match=r"dataset\.regularization=0: must be greater than 0"):
         digits(regularization=0)
+    with pytest.raises(ConfigError, match=r"distilled\.store_whitening=True: there is nothing to store"):
+        experiment("distilled.store_whitening=true")
     numbers = ("dataset=linear_regression", "architecture=linear", "objective=regression")
     with pytest.raises(ConfigError, match=r"dataset\.whitening=zca: is for images"):
         experiment(*numbers, "distilled.labels=learned", "dataset.whitening=zca")

@@ -89,18 +89,27 @@ class ZCA:
         kind, regularization = str(self.kind), self.regularization
         return {"kind": kind, "regularization": regularization, "train_checksum": self.train_checksum}
 
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """What whitens the images of others; of CIFAR-10 the matrix has 38 MB."""
+        return {"mean": self.mean, "matrix": self.matrix}
+
     def apply(self, images: Tensor) -> Tensor:
         """Return normalized images (..., channels, height, width), whitened."""
-        x = images.flatten(-3)
-        if self.kind == Whitening.zca_per_image:
-            x, *_ = _units(x)
-        centered = x - self.mean.to(images)
-        return (centered @ self.matrix.to(images)).view_as(images)
+        return whitened(images, self.kind, self.mean, self.matrix)
 
     def undo(self, images: Tensor) -> Tensor:
         """Return whitened images (..., channels, height, width) as they were, normalized."""
         x = images.flatten(-3) @ self.inverse.to(images) + self.mean.to(images)
         return (x * self.contrast + self.brightness).view_as(images)
+
+
+def whitened(images: Tensor, kind: str, mean: Tensor, matrix: Tensor) -> Tensor:
+    """Return normalized images (..., channels, height, width), whitened by what a `ZCA` has `stored`."""
+    x = images.flatten(-3)
+    if kind == Whitening.zca_per_image:
+        x, *_ = _units(x)
+    return ((x - mean.to(images)) @ matrix.to(images)).view_as(images)
 
 
 def _units(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

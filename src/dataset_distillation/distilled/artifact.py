@@ -1,8 +1,8 @@
 """`distilled.safetensors`: the distilled data in a self-describing file.
 
 It has the tensors `images`, `labels`, `learning_rates`, `plain_images` if images were whitened (as they were
-before), and, if θ0 is stored, `initial_weights/<parameter>`; the metadata, each a JSON text; and a SHA-256
-over all of it.
+before), and, if they are stored, `whitening/mean`, `whitening/matrix` and, of θ0,
+`initial_weights/<parameter>`; the metadata, each a JSON text; and a SHA-256 over all of it.
 
 A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes; 1,000
 characters in the name of a class; 100,000 epochs, as many steps, and 10,000,000 inner steps; 1,000 channels.
@@ -11,11 +11,9 @@ characters in the name of a class; 100,000 epochs, as many steps, and 10,000,000
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from dataset_distillation.distilled.data import Batches, of_network, pixels
 from dataset_distillation.distilled.metadata import MOST_INNER_STEPS, MOST_STEPS, check_metadata
 from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
+from dataset_distillation.distilled.seal import ZEROS, checksum_of, sealed
 from dataset_distillation.errors import FileError, damaged
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
@@ -42,12 +41,10 @@ from dataset_distillation.run.records import Storage
 # Increased when the meaning of a field changes; older files stay readable: 1 had no checksum, and in 2 each
 # step had a learning rate and images of its own.
 FORMAT = 3
-_INITIAL = "initial_weights/"
-#: The place of the file's SHA-256 in the header; zeros stand there while it is computed.
-_SEAL = re.compile(rb'(?<="sha256":"\\")[0-9a-f]{64}(?=\\"")')
 _PLAIN = "plain_images"
 _PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TENSORS = ("images", "labels", "learning_rates")
+_PARTS = ("initial_weights", "whitening")  # of each several tensors, or none
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +58,7 @@ class DistilledSet(OwnImages):
         for all inner steps.
     initial_weights: θ0 by parameter name if the data were made for one fixed initialization, else empty.
     plain_images: the images before they were whitened, normalized; None if they were not.
+    whitening: `mean` (d,) and `matrix` (d, d) of the whitening, if they are stored, else empty.
     metadata: mean and std of the normalization, class names, and how the data were made; see
         outer/describe.py.
     """
@@ -71,6 +69,21 @@ class DistilledSet(OwnImages):
     initial_weights: Weights
     metadata: dict[str, Any]
     plain_images: Tensor | None = None
+    whitening: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> DistilledSet:
+        """Return the set of these `tensors`. Raises ValueError unless they are those of a set that fits."""
+        single = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+        for name in tensors.keys() - single.keys():
+            part, _, own = name.partition("/")
+            parts.setdefault(part, {})[own] = tensors[name]
+        if single.keys() - {_PLAIN} != set(_TENSORS) or parts.keys() != set(_PARTS):
+            raise ValueError(f"it has the tensors {', '.join(sorted(tensors))}, not {', '.join(_TENSORS)}")
+        distilled = cls(**single, **parts, metadata=metadata)  # type: ignore[arg-type]
+        distilled.check()
+        return distilled
 
     @property
     def steps(self) -> Iterator[Step]:
@@ -185,18 +198,17 @@ class DistilledSet(OwnImages):
     def save(self, path: str | Path) -> None:
         """Write the set to `path`, atomically. Raises UserError if that fails."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        marks = {"format": FORMAT, "sha256": "0" * 64}
+        marks = {"format": FORMAT, "sha256": ZEROS}
         metadata = {name: json.dumps(value) for name, value in {**self.metadata, **marks}.items()}
-        header, content = _in_order(safetensors.torch.save(tensors, metadata))
-        header = _SEAL.sub(_checksum(header, [content]).encode(), header, count=1)
-        write(Path(path), len(header).to_bytes(8, "little") + header + content)
+        write(Path(path), sealed(safetensors.torch.save(tensors, metadata)))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by their names in the file."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         tensors |= {} if self.plain_images is None else {_PLAIN: self.plain_images}
-        return tensors | {_INITIAL + name: weight for name, weight in self.initial_weights.items()}
+        parts = {part: getattr(self, part) for part in _PARTS}
+        return tensors | {f"{part}/{own}": tensor for part in parts for own, tensor in parts[part].items()}
 
     def check(self) -> None:
         """Raise ValueError unless the tensors are numbers and fit together and the metadata."""
@@ -211,6 +223,10 @@ class DistilledSet(OwnImages):
             raise ValueError(f"plain images {tuple(self.plain_images.shape)}, not {tuple(images.shape)}")
         if ("whitening" in self.metadata) != (self.plain_images is not None):
             raise ValueError("whitened images need a description and plain images")
+        d = images[0, 0].numel()
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.whitening.items()}
+        if shapes and (self.plain_images is None or shapes != {"mean": (d,), "matrix": (d, d)}):
+            raise ValueError(f"a whitening of shapes {shapes} for {d} numbers per image")
         if of_classes and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError("a label is not the number of a class")
         steps = self.batches.number if "batches" in self.metadata else len(images) * len(rates)
@@ -226,24 +242,6 @@ class DistilledSet(OwnImages):
                 raise ValueError(f"its {name} are not all finite")
         if not (rates > 0).all():
             raise ValueError("its learning rates are not all positive")
-
-
-def _in_order(file: bytes) -> tuple[bytes, bytes]:
-    """Return the header of a safetensors file and the rest.
-
-    The header is sorted, for the library writes it in a random order, and padded to align the tensors.
-    """
-    end = 8 + int.from_bytes(file[:8], "little")
-    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    return header + b" " * (-len(header) % 8), file[end:]
-
-
-def _checksum(header: bytes, tensors: Iterable[bytes]) -> str:
-    """The SHA-256 of an artifact, computed with zeros in its place in the header."""
-    digest = hashlib.sha256(len(header).to_bytes(8, "little") + _SEAL.sub(b"0" * 64, header, count=1))
-    for part in tensors:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def _shape(shape: torch.Size | None) -> str:
@@ -268,8 +266,7 @@ def load_distilled(path: str | Path, seed: int | None = None) -> DistilledSet:
                 newer = "made by a newer version of dataset-distillation; update to read it"
                 raise FileError(f"{path}: {newer}")
             file.seek(0)
-            distilled = _distilled(safetensors.torch.load(file.read()), metadata)
-            distilled.check()
+            distilled = DistilledSet.of(safetensors.torch.load(file.read()), metadata)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise damaged(path, "a distilled dataset", error) from error
     return distilled
@@ -283,17 +280,6 @@ def _metadata(header: bytes, tensors: Iterable[bytes]) -> dict[str, Any]:
     metadata = {name: from_json(text) for name, text in texts.items() if isinstance(text, str)}
     known = check_metadata(metadata)
     seal = metadata.pop("sha256", None)
-    if known.format <= FORMAT and (known.format > 1 or seal) and seal != _checksum(header, tensors):
+    if known.format <= FORMAT and (known.format > 1 or seal) and seal != checksum_of(header, tensors):
         raise ValueError("its checksum does not match")
     return metadata
-
-
-def _distilled(tensors: Weights, metadata: dict[str, Any]) -> DistilledSet:
-    initial = {
-        name.removeprefix(_INITIAL): tensor for name, tensor in tensors.items() if name.startswith(_INITIAL)
-    }
-    others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_INITIAL)}
-    plain = others.pop(_PLAIN, None)
-    if others.keys() != set(_TENSORS):
-        raise ValueError(f"it has the tensors {', '.join(sorted(others))}, not {', '.join(_TENSORS)}")
-    return DistilledSet(**others, initial_weights=initial, metadata=metadata, plain_images=plain)

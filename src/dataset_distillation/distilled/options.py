@@ -61,6 +61,7 @@ class Distilled:
         steps × epochs.
     batch_size: images of an inner step, taken from all images; None: the images of one of the `steps`.
     batch_order: how they are taken: `random`, or `in_order`.
+    store_whitening: whether the artifact holds the matrix that whitens other images, if images are whitened.
 
     Raises ConfigError if a value is not allowed.
     """
@@ -77,6 +78,7 @@ class Distilled:
     inner_steps: int | None = count(None, most=1_000_000)
     batch_size: int | None = count(None, most=1_000_000)
     batch_order: Order = Order.random
+    store_whitening: bool = False
 
     def __post_init__(self) -> None:
         check_counts("distilled", self)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dataset_distillation.datasets.conversion import convert
+from dataset_distillation.datasets.whitening import whitened
 
 CHUNK = 256  # images that are tested at once
 
@@ -21,6 +23,7 @@ class OwnImages:
         learning_rates: Tensor
         initial_weights: dict[str, Tensor]
         metadata: dict[str, Any]
+        whitening: Mapping[str, Tensor]
 
     def __repr__(self) -> str:
         """Return three lines: the images, the training, and what they are made of and for."""
@@ -43,13 +46,15 @@ class OwnImages:
 
         images: (n, channels, height, width), gray or RGB; uint8 from 0 to 255, or floats from 0 to 1.
 
-        Returns floats (n, channels, size, size), resized to a square and normalized.
+        Returns floats (n, channels, size, size), resized to a square, normalized, and whitened if the set is.
 
-        Raises ValueError if the images are not like this, or if the set is whitened, since the matrix that
-        whitens is made of its train split.
+        Raises ValueError if the images are not like this, or if the set is whitened and does not hold the
+        matrix by which they are whitened, too.
         """
-        if self.metadata.get("whitening"):
-            raise ValueError("the set is whitened: judge it by distill-evaluate, which whitens test images")
+        made = self.metadata.get("whitening")
+        if made and not self.whitening:
+            remedy = "judge it by distill-evaluate, or distill with distilled.store_whitening=true"
+            raise ValueError(f"the set is whitened, and has no matrix to whiten other images by; {remedy}")
         _, _, channels, size, _ = self.images.shape
         if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
             raise ValueError(f"images of shape {tuple(images.shape)}: must be (n, 1 or 3, height, width)")
@@ -64,7 +69,8 @@ class OwnImages:
         border = self.metadata["config"].get("dataset", {}).get("border", 0)
         pixels = convert(images.cpu(), channels, size, border) / 255
         mean, std = (pixels.new_tensor(self.metadata[key]).view(-1, 1, 1) for key in ("mean", "std"))
-        return (pixels - mean) / std
+        normalized = (pixels - mean) / std
+        return whitened(normalized, made["kind"], **self.whitening) if made else normalized
 
     @torch.no_grad()
     def accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:

@@ -27,6 +27,9 @@ def check(e: Experiment) -> None:
         _check_evaluate(e)
     else:
         e.distilled.check_start()
+        if e.distilled.store_whitening and e.dataset.whitening == "none":
+            allowed = "there is nothing to store, since dataset.whitening=none"
+            raise refuse("distilled.store_whitening", True, allowed)
 
 
 def _check_architectures(e: Experiment) -> None:

@@ -12,10 +12,13 @@ from dataset_distillation.networks.weights import checksum
 from dataset_distillation.problem import Problem
 
 
-def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -> DistilledSet:
+def describe(
+    problem: Problem, distilled: DistilledData, more: dict[str, Any], store_whitening: bool = False
+) -> DistilledSet:
     """Return the distilled data with all metadata that a reader needs who has the file alone.
 
     `more` is added to the metadata; it has at least `config`, the options that the data were made with.
+    store_whitening: whether the set holds what whitens other images, too.
     """
     specification, known = problem.data.specification, problem.known
     images, whitening = distilled.images.detach().cpu(), specification.whitening
@@ -27,6 +30,7 @@ def describe(problem: Problem, distilled: DistilledData, more: dict[str, Any]) -
         learning_rates=distilled.learning_rates.detach().cpu(),
         plain_images=whitening.undo(images) if whitening else None,
         initial_weights=problem.init.stored(known) if known else {},
+        whitening=whitening.stored if whitening and store_whitening else {},
         metadata={
             "order": _order(distilled),
             "dataset": specification.name,

@@ -90,7 +90,7 @@ def distill(
         "data_checksum": problem.data.checksum,
         "outer_steps": fitted.outer_steps,
     }
-    return describe(problem, module.kept, more)
+    return describe(problem, module.kept, more, distilled.store_whitening)
 
 
 @contextmanager

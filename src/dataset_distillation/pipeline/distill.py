@@ -124,7 +124,7 @@ def _run(
             if module.global_step:
                 choices = {group: run.choices[group] for group in NAMED}
                 more = {**choices, "choices": run.choices, "config": run.config, **origin}
-                distilled_set = describe(problem, module.kept, more)
+                distilled_set = describe(problem, module.kept, more, e.distilled.store_whitening)
                 distilled_set.save(artifact)
                 write_images(distilled_set, run.folder / IMAGES)
                 with or_a_line("the picture of real images"):

@@ -100,10 +100,11 @@ def imported(
         "imported": {"layout": layout, "notes": notes}
     }
     # The matrix is fitted again on the train split here; the projects' own are of all train images.
-    plain = None
+    plain, stored = None, {}
     if e.dataset.whitening != "none" and (zca := e.dataset.load(e.seed).specification.whitening):
         plain, metadata = zca.undo(images), metadata | {"whitening": zca.described}
-    distilled = DistilledSet(images, labels, rates, {}, metadata, plain)
+        stored = zca.stored if e.distilled.store_whitening else {}
+    distilled = DistilledSet(images, labels, rates, {}, metadata, plain, stored)
     _set_size(distilled)
     distilled.check()
     return Imported(distilled, notes)

@@ -35,11 +35,14 @@ WHITENED = {
 
 
 def made_in_batches(folder: Path) -> Path:
-    """Write a whitened set of twelve images, of which nine steps draw four each at one rate."""
+    """Write a set of twelve images, of which nine steps draw four each at one rate, with its matrix."""
     draw = torch.Generator().manual_seed(0)
     images, plain = torch.randn(2, 2, 6, 3, 5, 5, generator=draw)
     labels, rates = torch.arange(3).repeat(2, 2), torch.full((1, 1), 0.02)
-    DistilledSet(images, labels, rates, {}, METADATA | WHITENED, plain).save(folder / "set.safetensors")
+    matrix = {"mean": torch.randn(75, generator=draw), "matrix": torch.randn(75, 75, generator=draw)}
+    DistilledSet(images, labels, rates, {}, METADATA | WHITENED, plain, matrix).save(
+        folder / "set.safetensors"
+    )
     return folder / "set.safetensors"
 
 

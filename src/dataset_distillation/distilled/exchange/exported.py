@@ -24,8 +24,6 @@ from dataset_distillation.files import read, write, write_json
 
 JSON = "distilled.json"  # of a folder; beside a file it has the file's name
 LARGEST_JSON = 2**26  # bytes
-INITIAL = "initial_weights/"
-PLAIN = "plain_images"
 
 USE = [
     "images (steps, n, channels, height, width) are normalized: (pixel − mean) / std, pixels in [0, 1]",
@@ -35,7 +33,8 @@ USE = [
 ]
 USE_OF_WHITENED = [
     "images are whitened (ZCA) after they are normalized; plain_images are what they were before",
-    "whiten test images, too: metadata.whitening names the regularization and the train split",
+    "whiten test images, too: metadata.whitening names the regularization and the train split; "
+    "whitening/mean and whitening/matrix are stored if that was asked for",
 ]
 EPOCHS = "learning_rates (epochs, steps): for each epoch, for each step: one gradient step on all its images"
 
@@ -109,17 +108,9 @@ def read_back(path: Path) -> DistilledSet:
         if not isinstance(content, dict) or not isinstance(metadata := content.get("metadata"), dict):
             raise ValueError(f"{beside.name} has no metadata")
         artifact.check_metadata({**metadata, "format": artifact.FORMAT})
-        tensors = _tensors(path)
-        own = {name: tensors.pop(name) for name in ("images", "labels", "learning_rates")}
-        plain = {PLAIN: tensors.pop(PLAIN)} if PLAIN in tensors else {}
-        if odd := [name for name in tensors if not name.startswith(INITIAL)]:
-            raise ValueError(f"it has {odd[0]}, too")
-        initial = {name.removeprefix(INITIAL): tensor for name, tensor in tensors.items()}
-        distilled = DistilledSet(**own, **plain, initial_weights=initial, metadata=metadata)
-        distilled.check()
+        return DistilledSet.of(_tensors(path), metadata)
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, "a set of distill-export", error) from error
-    return distilled
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
