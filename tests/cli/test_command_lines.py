@@ -208,6 +208,8 @@ d ~dataset                                  -> dataset: must be one of
 d hydra.run.dir=                            -> hydra.run.dir=: is empty
 d "hydra.run.dir=' '"                       -> is empty
 d "hydra.run.dir='a\\${{b}}'"                  -> whose name contains ${{; rename the folder
+d hydra.run.dir=.                           -> hydra.run.dir=.: holds other things (leaves.py); use
+m hydra.sweep.dir=. seed=0,1                -> hydra.sweep.dir=.: holds other things (leaves.py); use
 d 'resume=a${{b}}'                            -> whose name contains ${{; rename the folder
 1 d hydra.run.dir={"x" * 300}                 -> File name too long
 d resume=                                   -> resume=: is empty

@@ -27,7 +27,7 @@ from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.pipeline.resume import check_folder
-from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing, remove
+from dataset_distillation.run.folder import RUN_MARKS, SWEEP, check_own, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
 
@@ -50,6 +50,7 @@ class SweepGuard(Callback):
             if SweepGuard.resuming:
                 raise ConfigError("sweep.resume: resumes a multirun; add -m")
             folder = folder_of("hydra.run.dir", config.hydra.run.dir)
+            check_own("hydra.run.dir", folder, RUN_MARKS, config.hydra.output_subdir)
             check_job(config, folder)
             SweepGuard.made = missing(folder)
         except EXPECTED as error:

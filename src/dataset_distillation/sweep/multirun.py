@@ -19,7 +19,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dataset_distillation.errors import FileError, program, refuse
 from dataset_distillation.files import read as read_file
 from dataset_distillation.files import write
-from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing, remove
+from dataset_distillation.run.folder import (
+    CONFIG,
+    RESULT,
+    STATUS,
+    SWEEP,
+    SWEEP_MARKS,
+    check_own,
+    folder_of,
+    missing,
+    remove,
+)
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
 from dataset_distillation.run.interruption import before_the_end
 from dataset_distillation.run.machine import check_room
@@ -43,6 +53,7 @@ class Multirun:
         hydra = config.hydra
         check_options(hydra)
         self.folder, self.launcher = folder_of("hydra.sweep.dir", hydra.sweep.dir), hydra.launcher._target_
+        check_own("hydra.sweep.dir", self.folder, SWEEP_MARKS)
         sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
         if (subdir := sweep["subdir"]) != NUMBER:
             raise refuse("hydra.sweep.subdir", subdir, f"must be {NUMBER}, by which jobs are found")
