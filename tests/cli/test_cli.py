@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dataset_distillation import load_distilled
+from dataset_distillation.cli import hydra_app
 from dataset_distillation.cli.resume import quoted
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
@@ -257,6 +258,20 @@ def test_a_reader_may_leave_early(asked: str, tmp_path: Path) -> None:
     with open(write, "w") as output:
         ended = subprocess.run([COMMAND, asked], stdout=output, stderr=subprocess.PIPE, cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("multirun", [(), ("-m", "seed=0,1")])
+def test_a_check_that_fails_itself_lets_nothing_start(
+    multirun: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("of our own")
+
+    monkeypatch.setattr(hydra_app, "check_job", fails)
+    ended = distill(*multirun, *TINY, folder=tmp_path)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.endswith("ZeroDivisionError: of our own\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:

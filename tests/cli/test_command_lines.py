@@ -51,6 +51,12 @@ LEAVES = "dataset.validation=0.4 dataset.image_size=8 architecture=imported arch
 ATTACK = "objective=attack init=pretrained distilled.steps=1"
 LINEAR = "dataset=linear_regression objective=regression architecture=linear distilled.labels=learned"
 TORCHVISION = "architecture=convnet dataset=torchvision dataset.name"
+JOBLIB = "hydra/launcher=joblib hydra.launcher"
+LOCAL = "hydra/launcher=submitit_local hydra.launcher"
+SLURM = "hydra/launcher=submitit_slurm hydra.launcher"
+OPTUNA = "hydra/sweeper=optuna hydra.sweeper"
+#: What needs an extra, and its plugin.
+PLUGINS = {"joblib": "joblib_launcher", "submitit": "submitit_launcher", "optuna": "optuna_sweeper"}
 MANY = (10**9, 10**12, -1)
 PROGRAMS = {
     "p": distill_pretrain,
@@ -202,6 +208,8 @@ d ~dataset                                  -> dataset: must be one of
 d hydra.run.dir=                            -> hydra.run.dir=: is empty
 d "hydra.run.dir=' '"                       -> is empty
 d "hydra.run.dir='a\\${{b}}'"                  -> whose name contains ${{; rename the folder
+d hydra.run.dir=.                           -> hydra.run.dir=.: holds other things (leaves.py); use
+m hydra.sweep.dir=. seed=0,1                -> hydra.sweep.dir=.: holds other things (leaves.py); use
 d 'resume=a${{b}}'                            -> whose name contains ${{; rename the folder
 1 d hydra.run.dir={"x" * 300}                 -> File name too long
 d resume=                                   -> resume=: is empty
@@ -235,7 +243,36 @@ m hydra.sweep.dir= seed=0,1                 -> hydra.sweep.dir=: is empty
 m hydra/launcher=joblib hydra.launcher.n_jobs=1000000000 seed=range(0,9000) -> GB for 9000 processes, and
 m hydra.sweeper.params={{seed:1}}             -> hydra.sweeper.params
 m hydra.launcher=null seed=0,1              -> hydra.launcher=null: has no keys; use hydra/launcher=basic
-m hydra.sweeper.max_batch_size=0 seed=0,1   -> hydra.sweeper.max_batch_size=0: must be greater than 0
+m hydra.launcher=abc seed=0,1                -> hydra.launcher=abc: has no keys
+m hydra.sweeper.max_batch_size=0 seed=0,1   -> hydra.sweeper.max_batch_size=0: must be from 1 to
+m {JOBLIB}.backend=nonsense seed=0,1         -> hydra.launcher.backend=nonsense: must be loky
+m {JOBLIB}.prefer=threads seed=0,1           -> hydra.launcher.prefer=threads: must be processes
+m {JOBLIB}.require=sharedmem seed=0,1        -> hydra.launcher.require=sharedmem: must be null
+m {JOBLIB}.n_jobs=0 seed=0,1                 -> hydra.launcher.n_jobs=0: must be a number of processes
+m {JOBLIB}.pre_dispatch=some seed=0,1        -> hydra.launcher.pre_dispatch=some: must be all, a number
+m {JOBLIB}.batch_size=0 seed=0,1             -> hydra.launcher.batch_size=0: must be auto
+m {JOBLIB}.max_nbytes=big seed=0,1           -> hydra.launcher.max_nbytes=big: must be such as
+m {JOBLIB}.mmap_mode=x seed=0,1              -> hydra.launcher.mmap_mode=x: must be one of
+m {JOBLIB}.timeout=nan seed=0,1              -> hydra.launcher.timeout=nan: must be from 1 to
+m {JOBLIB}.verbose=-1 seed=0,1               -> hydra.launcher.verbose=-1: must be from 0 to
+m {JOBLIB}.temp_folder= seed=0,1             -> hydra.launcher.temp_folder=: is empty
+m {LOCAL}.cpus_per_task=-1 seed=0,1          -> hydra.launcher.cpus_per_task=-1: must be from 1 to
+m {LOCAL}.timeout_min=0 seed=0,1             -> hydra.launcher.timeout_min=0: must be from 1 to
+m {LOCAL}.nodes=2 seed=0,1                   -> hydra.launcher.nodes=2: must be 1
+m {LOCAL}.tasks_per_node=0 seed=0,1          -> hydra.launcher.tasks_per_node=0: must be 1
+m {LOCAL}.name= seed=0,1                     -> hydra.launcher.name=: is empty
+m {LOCAL}.submitit_folder=x seed=0,1         -> hydra.launcher.submitit_folder=x: must be
+m {LOCAL}.name=x seed=range(0,9999)          -> hydra/launcher=submitit_local: needs
+m {SLURM}.gpus_per_node=-1 seed=0,1          -> hydra.launcher.gpus_per_node=-1: must be from 0 to
+m {SLURM}.array_parallelism=0 seed=0,1       -> hydra.launcher.array_parallelism=0: must be from 1 to
+m {SLURM}.max_num_timeout=-1 seed=0,1        -> hydra.launcher.max_num_timeout=-1: must be from 0 to
+m {SLURM}.mem_per_cpu=much seed=0,1          -> hydra.launcher.mem_per_cpu=much: must be such as
+m {SLURM}.timeout_min=2 seed=0,1             -> hydra.launcher.signal_delay_s=120: must be less than
+m {OPTUNA}.n_trials=0 seed=0,1               -> hydra.sweeper.n_trials=0: must be from 1 to
+m {OPTUNA}.n_jobs=0 seed=0,1                 -> hydra.sweeper.n_jobs=0: must be from 1 to
+m {OPTUNA}.direction=up seed=0,1             -> hydra.sweeper.direction=up: must be minimize or
+m {OPTUNA}.max_failure_rate=2 seed=0,1       -> hydra.sweeper.max_failure_rate=2.0: must be from 0 to 1
+m {OPTUNA}.sampler.n_startup_trials=-2 seed=0,1 -> sampler.n_startup_trials=-2: must be from 0 to
 m hydra/launcher=slum seed=0,1              -> hydra/launcher=slum: must be one of
 m hydra/sweeper=zzz seed=0,1                -> hydra/sweeper=zzz: must be one of
 p init=random                               -> there is nothing to train
@@ -310,8 +347,9 @@ def listed(lines: str, code: int) -> list[tuple[str, str, int]]:
 
 def typed(command: str, folder: Path) -> Ended:
     """Type a line of the lists in a folder with the user's code."""
-    if "joblib" in command:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    for word, plugin in PLUGINS.items():
+        if word in command:
+            pytest.importorskip(f"hydra_plugins.hydra_{plugin}")
     (folder / "odd.py").write_text(CODE)
     (folder / "leaves.py").write_text("raise SystemExit(0)\n")
     program, *arguments = shlex.split(command)

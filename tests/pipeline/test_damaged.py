@@ -188,6 +188,7 @@ def test_a_checkpoint_that_counts_what_no_run_can_is_passed_over(run: Path, tmp_
         lambda checkpoint: checkpoint["loops"].clear(),
         lambda checkpoint: checkpoint["callbacks"]["Best"].update(value=1e31),
         lambda checkpoint: checkpoint["callbacks"]["Best"]["distilled"].clear(),
+        lambda checkpoint: checkpoint.update(global_step=999),
     ],
 )
 def test_a_checkpoint_that_was_sealed_again_is_refused(
@@ -200,6 +201,36 @@ def test_a_checkpoint_that_was_sealed_again_is_refused(
     assert ended.code == 1
     assert ".ckpt: not a checkpoint of this run, or damaged (" in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda made: made.update(global_step=999), "it is of outer step 3, and global_step counts 999"),
+        (lambda made: made["lr_schedulers"][0].update(last_epoch=4), "the schedule counts 4"),
+        (
+            lambda made: made["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"].update(completed=2),
+            "the loop counts 2",
+        ),
+        (
+            lambda made: made["optimizer_states"][0]["state"][0].update(step=torch.tensor(9.0)),
+            "Adam counts 9",
+        ),
+        (lambda made: made.update(skipped=[999, 0]), "of 3 outer steps it skipped 999"),
+        (lambda made: made.update(skipped=[1, 2]), "it skipped 1, the last 2"),
+        (lambda made: made.update(skipped=[1, 0]), "Adam counts 3.0 of 2 steps"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_refused(
+    change: Callable[[dict[str, Any]], Any], told: str, run: Path
+) -> None:
+    made = torch.load(run / "checkpoints" / "step_00000003.ckpt", weights_only=True)
+    checkpoints.check_counts(made, step=3, steps=3)
+    with pytest.raises(ValueError, match=r"it is of outer step 3, and outer\.steps=2"):
+        checkpoints.check_counts(made, step=3, steps=2)
+    change(made)
+    with pytest.raises(ValueError, match=told):
+        checkpoints.check_counts(made, step=3, steps=3)
 
 
 def test_a_checkpoint_knows_the_config_it_is_of(run: Path, tmp_path: Path) -> None:

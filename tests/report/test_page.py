@@ -332,11 +332,12 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
 
 
 @pytest.mark.parametrize("name", ["result.json", "evaluation.csv", "history.csv", "confusion.json"])
-def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_once(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(b'\xff"\0')
     with pytest.raises(UserError, match=f"{name}: .*(damaged|cannot be read)"):
         page.write_run(folder)
+    assert caplog.messages == []
 
 
 def test_a_picture_that_cannot_be_read_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

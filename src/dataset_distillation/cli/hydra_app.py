@@ -8,7 +8,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -22,12 +23,12 @@ from dataset_distillation.cli.help import answer, evaluate_page, first_page, hel
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
 from dataset_distillation.cli.resume import quoted, resume_command
-from dataset_distillation.errors import ConfigError, program, refuse
+from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.pipeline.resume import check_folder
-from dataset_distillation.run.folder import SWEEP, folder_of, is_run, missing, remove
+from dataset_distillation.run.folder import RUN_MARKS, SWEEP, check_own, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
 
@@ -44,19 +45,17 @@ class SweepGuard(Callback):
         """Reset what an earlier call in this process has set."""
         cls.sweep, cls.resuming, cls.made = None, False, []
 
-    # Hydra turns an exception in a callback into a warning, so these callbacks use sys.exit.
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        try:
+        with _checking():
             if SweepGuard.resuming:
                 raise ConfigError("sweep.resume: resumes a multirun; add -m")
             folder = folder_of("hydra.run.dir", config.hydra.run.dir)
+            check_own("hydra.run.dir", folder, RUN_MARKS, config.hydra.output_subdir)
             check_job(config, folder)
             SweepGuard.made = missing(folder)
-        except EXPECTED as error:
-            sys.exit(complain(error))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        try:
+        with _checking():
             sweep = Multirun(config)
             sweep.give(config)
             if SweepGuard.resuming:
@@ -64,9 +63,19 @@ class SweepGuard(Callback):
             else:
                 _check_jobs(config, sweep)
             sweep.start()
-        except EXPECTED as error:
-            sys.exit(complain(error))
-        SweepGuard.sweep = sweep
+            SweepGuard.sweep = sweep
+
+
+@contextlib.contextmanager
+def _checking() -> Iterator[None]:
+    """End the program at any error: Hydra turns one in a callback into a warning, and goes on."""
+    try:
+        yield
+    except EXPECTED as error:
+        sys.exit(complain(error))
+    except Exception:
+        traceback.print_exc()
+        sys.exit(UserError.exit_code)
 
 
 def check_job(config: DictConfig, folder: Path) -> None:

@@ -18,6 +18,9 @@ from dataset_distillation.errors import ConfigError, NoFile, UserError, program
 #: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
 
+#: The packages of launchers and sweepers, and of the database of a search.
+LAUNCHING = ("hydra_plugins", "submitit", "joblib", "optuna", "sqlalchemy")
+
 
 class Arguments(argparse.ArgumentParser):
     """A parser whose errors are one line, as those of Hydra's programs are here."""
@@ -46,7 +49,7 @@ def of_hydra(error: Exception) -> UserError | None:
     told = " ".join(f"{type(error).__name__}: {error}".split())
     if package in ("hydra", "omegaconf", "antlr4"):
         return ConfigError(told)
-    return UserError(told) if package in ("hydra_plugins", "submitit", "joblib") else None
+    return UserError(told) if package in LAUNCHING else None
 
 
 def one_line(error: BaseException) -> str:

@@ -157,6 +157,7 @@ class Checkpoints(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         _check_shapes(checkpoint, pl_module)
+        check_counts(checkpoint, step_of(self.paths[-1]), int(trainer.max_steps))
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed": self.elapsed}
@@ -265,3 +266,29 @@ def _check_shapes(checkpoint: dict[str, Any], module: pl.LightningModule) -> Non
         for name, value in checkpoint["optimizer_states"][0]["state"].get(number, {}).items():
             if value.shape not in (parameter.shape, torch.Size([])):
                 raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+
+
+def check_counts(checkpoint: dict[str, Any], step: int, steps: int) -> None:
+    """Raise ValueError unless all counts of outer steps are `step`, that of its name, and at most `steps`.
+
+    Lightning resumes at the count of its loops, the schedule and Adam at theirs, and the curves at `step`.
+    """
+    loop, progress = "epoch_loop.", checkpoint["loops"]["fit_loop"]
+    optimizer = progress[f"{loop}automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]
+    counts = [
+        ("global_step", checkpoint["global_step"]),
+        ("the loop", progress[f"{loop}batch_progress"]["total"]["completed"]),
+        ("the optimizer", optimizer["completed"]),
+        *(("the schedule", schedule["last_epoch"]) for schedule in checkpoint["lr_schedulers"]),
+    ]
+    for name, count in counts:
+        if count != step:
+            raise ValueError(f"it is of outer step {step}, and {name} counts {count}")
+    if step > steps:
+        raise ValueError(f"it is of outer step {step}, and outer.steps={steps}")
+    skipped, in_a_row = checkpoint["skipped"]
+    if not in_a_row <= skipped <= step:
+        raise ValueError(f"of {step} outer steps it skipped {skipped}, the last {in_a_row}")
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        if not 0 <= state["step"] <= step - skipped:  # none where a parameter has no gradient
+            raise ValueError(f"Adam counts {float(state['step'])} of {step - skipped} steps")

@@ -38,6 +38,7 @@ FIRST_STEPS = 10  # the steps that are always visible; the others unfold
 def write_run(folder: Path) -> Path:
     """Write the page of the run in `folder`; return its path."""
     run = RecordedRun(folder)
+    result = run.result  # without it there is no page, whatever else can be read
     images: dict[str, Any] = {}
     with or_a_line(folder / ARTIFACT):
         images = _images(run)
@@ -47,13 +48,13 @@ def write_run(folder: Path) -> Path:
         "curves": safe(folder / HISTORY, lambda: _curves(run)),
         "distributions": safe(folder / EVALUATION, lambda: _distributions(run)),
         "confusion": safe(folder / CONFUSION, lambda: _confusions(run)),
-        "protocol": protocol(run.result),
+        "protocol": protocol(result),
         "interval": INTERVAL,
-        "beaten": beaten(run.result),
-        "advice": advice(run.result),
-        "ranking": ranking(run.result),
-        "storage": storage(run.result.storage) if run.result.storage else "",
-        "config_text": yaml.safe_dump(run.result.config, sort_keys=False, allow_unicode=True),
+        "beaten": beaten(result),
+        "advice": advice(result),
+        "ranking": ranking(result),
+        "storage": storage(result.storage) if result.storage else "",
+        "config_text": yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
         "first_steps": FIRST_STEPS,
         "longest": longest([run]),
     }

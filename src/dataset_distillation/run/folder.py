@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from dataset_distillation.errors import given, refuse
+from dataset_distillation.errors import given, refuse, short
 
 # A run.
 CONFIG = "config.yaml"  # the resolved config
@@ -30,6 +30,11 @@ SWEEP = "sweep.json"
 TABLE_CSV = "sweep.csv"
 TABLE_MARKDOWN = "sweep.md"
 
+#: What shows that a folder is that of a run, or of a multirun.
+RUN_MARKS = (RUN, STATUS, RESULT, f"{CHECKPOINTS}/step_*.ckpt")
+SWEEP_MARKS = (SWEEP,)
+LOGS = (".log", ".out", ".err")
+
 
 def step_picture(step: int) -> str:
     """The name of the picture of a step's images, in `IMAGES`."""
@@ -46,6 +51,22 @@ def folder_of(key: str, path: str) -> Path:
     if "${" in str(folder.absolute()):
         raise refuse(key, folder, "no run can be in a folder whose name contains ${", "rename the folder")
     return folder
+
+
+def check_own(key: str, folder: Path, marks: tuple[str, ...], besides: str | None = None) -> None:
+    """Raise ConfigError unless `folder` is new, or holds one of `marks`, or nothing but logs and `besides`.
+
+    A shell or SLURM may write its log there before the run begins, and a run that was killed at once leaves
+    its own log and Hydra's folder `besides`.
+    """
+    if not folder.is_dir() or any(list(folder.glob(mark)) for mark in marks):
+        return
+    foreign = sorted(
+        path.name for path in folder.iterdir() if path.suffix not in LOGS and path.name != besides
+    )
+    if foreign:
+        remedy = "use a new folder, such as one inside it"
+        raise refuse(key, folder, f"holds other things ({short(foreign[0], 80)})", remedy)
 
 
 def missing(folder: Path) -> list[Path]:

@@ -19,7 +19,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dataset_distillation.errors import FileError, program, refuse
 from dataset_distillation.files import read as read_file
 from dataset_distillation.files import write
-from dataset_distillation.run.folder import CONFIG, RESULT, STATUS, SWEEP, folder_of, missing, remove
+from dataset_distillation.run.folder import (
+    CONFIG,
+    RESULT,
+    STATUS,
+    SWEEP,
+    SWEEP_MARKS,
+    check_own,
+    folder_of,
+    missing,
+    remove,
+)
 from dataset_distillation.run.heartbeat import LOST, Heartbeat
 from dataset_distillation.run.interruption import before_the_end
 from dataset_distillation.run.machine import check_room
@@ -27,21 +37,13 @@ from dataset_distillation.run.records import LARGEST, Status, Sweep, read
 from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.expansion import Expansion
 from dataset_distillation.sweep.jobs import OPEN, jobs_of
+from dataset_distillation.sweep.options import check_options
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
+QUEUE = ".submitit/%j"  # where `submitted` finds the jobs of a queue
 NUMBER = "${hydra.job.num}"  # the folder of a job in that of its multirun
 
 WORKER = 300_000_000  # bytes of a process that has imported torch
-
-
-def _check(hydra: DictConfig) -> None:
-    """Raise ConfigError for what Hydra would take, and fail with later."""
-    for group in ("launcher", "sweeper"):
-        if hydra[group] is None:
-            raise refuse(f"hydra.{group}", "null", "has no keys", f"use hydra/{group}=basic")
-    size = hydra.sweeper.get("max_batch_size")
-    if size is not None and size < 1:
-        raise refuse("hydra.sweeper.max_batch_size", size, "must be greater than 0", "or leave it out")
 
 
 class Multirun:
@@ -49,11 +51,15 @@ class Multirun:
 
     def __init__(self, config: DictConfig) -> None:
         hydra = config.hydra
-        _check(hydra)
+        check_options(hydra)
         self.folder, self.launcher = folder_of("hydra.sweep.dir", hydra.sweep.dir), hydra.launcher._target_
+        check_own("hydra.sweep.dir", self.folder, SWEEP_MARKS)
         sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
         if (subdir := sweep["subdir"]) != NUMBER:
             raise refuse("hydra.sweep.subdir", subdir, f"must be {NUMBER}, by which jobs are found")
+        queue, own = hydra.launcher.get("submitit_folder"), self.folder / QUEUE
+        if queue and Path(queue) != own:
+            raise refuse("hydra.launcher.submitit_folder", queue, f"must be {own}", "leave it out")
         overrides = _overrides(hydra)
         # A search chooses its jobs while it runs, so they cannot be listed in advance.
         search = not hydra.sweeper._target_.endswith(".BasicSweeper")
@@ -104,17 +110,16 @@ class Multirun:
         """Let Hydra run the jobs that were announced; expanding them itself, it would shuffle again."""
         if self.expansion is None:
             return
+        jobs = len(self.expansion.jobs)
+        if "Local" in self.launcher:  # all jobs at once
+            _check_room("hydra/launcher", "submitit_local", jobs)
         with open_dict(config):
             config.hydra.sweeper.params = {}
             config.hydra.overrides.task = self.expansion.arguments
             if "joblib" in self.launcher:  # it would start more processes than there are jobs
-                config.hydra.launcher.n_jobs = self._processes(config.hydra.launcher.n_jobs)
-
-    def _processes(self, asked: int) -> int:
-        """The number of processes that joblib starts. Raises ConfigError if the memory cannot hold them."""
-        number = min(asked, len(self.announced or []))
-        check_room("hydra.launcher.n_jobs", asked, number * WORKER, f"{number} processes")
-        return number
+                asked = config.hydra.launcher.n_jobs
+                config.hydra.launcher.n_jobs = min(asked, jobs)
+                _check_room("hydra.launcher.n_jobs", asked, min(asked, jobs))
 
     def _describe(self) -> dict[str, Any]:
         if "Slurm" in self.launcher:
@@ -204,6 +209,11 @@ class Multirun:
             with contextlib.suppress(OSError):
                 self.path.unlink()
                 (self.folder / "multirun.yaml").unlink(missing_ok=True)
+
+
+def _check_room(key: str, value: object, processes: int) -> None:
+    """Raise ConfigError if the memory cannot hold so many jobs at once."""
+    check_room(key, value, processes * WORKER, f"{processes} processes")
 
 
 def _overrides(hydra: DictConfig) -> list[Override]:
