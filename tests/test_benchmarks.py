@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import gpu_runs
+from benchmarks import gpu, gpu_runs
 from support.experiments import TINY
 from support.waiting import eventually
 
@@ -52,3 +53,24 @@ def test_a_run_goes_on_in_the_next_slot(
     assert "resuming after outer step" in capfd.readouterr().err
     assert gpu_runs.slot(runs, tmp_path, 600) == 2  # the second one is refused
     assert [gpu_runs.state(tmp_path / name) for name in ("one", "two")] == ["finished", "missing"]
+
+
+@pytest.mark.slow
+def test_the_rows_of_a_device_agree_and_are_shares_of_its_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    """On the CPU; a device is a parameter of all that runs."""
+    small = "--width 4 --images 10 --inner-steps 3 --window 2 --batch 20 --repeats 1"
+    gpu.main(["--device", "cpu", *small.split()])
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    cells = {line[1].strip(): [cell.strip() for cell in line[2:-1]] for line in lines}
+    assert set(cells) == {
+        f"{engine}, {dtype}"
+        for engine in ("truncated", "truncated, stored", "recompute", "recompute, offload")
+        for dtype in ("float32", "bfloat16")
+    }
+    assert all(0 < float(share.rstrip("%")) < 100 for *_, share, _, _ in cells.values())
+    assert cells["truncated, float32"][1] == cells["recompute, float32"][1] == "1.00"
+
+
+def test_operations_are_counted() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert gpu.operations(lambda: a @ b) == 2 * 3 * 5 * 7
