@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "distill_your_own.ipynb"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Jupyter's own packages
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_notebook_runs_and_the_images_train_the_network(tmp_path: Path) -> None:

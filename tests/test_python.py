@@ -294,6 +294,7 @@ def test_the_stub_names_what_the_package_names() -> None:
         assert public.__doc__
 
 
+@pytest.mark.slow
 def test_it_is_typed_for_a_user_of_mypy(tmp_path: Path) -> None:
     (tmp_path / "user.py").write_text(
         "import torch\nimport dataset_distillation as dd\n"

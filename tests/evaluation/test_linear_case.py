@@ -238,6 +238,7 @@ def test_the_optimised_pairs_approach_the_closed_form(sweep: Sweep) -> None:
     assert not [line for line in shown if "%" in line]
 
 
+@pytest.mark.slow
 def test_the_artifact_trains_a_network_on_its_learned_targets(sweep: Sweep) -> None:
     """With the loss that it names, from any start."""
     distilled = load_distilled(sweep[1] / "1" / "distilled.safetensors")
@@ -252,6 +253,7 @@ def test_the_artifact_trains_a_network_on_its_learned_targets(sweep: Sweep) -> N
     assert after < before / 100
 
 
+@pytest.mark.slow
 def test_it_is_judged_later_as_its_run_judged_it(sweep: Sweep, tmp_path: Path) -> None:
     artifact = sweep[1] / "1" / "distilled.safetensors"
     asked = [f"artifact={artifact}", "trainer=cpu", "trainer.threads=1", "logger=none"]
@@ -262,6 +264,7 @@ def test_it_is_judged_later_as_its_run_judged_it(sweep: Sweep, tmp_path: Path) -
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
     for job in "012":
         result = json.loads((sweep[1] / job / "result.json").read_text())
@@ -271,5 +274,6 @@ def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
         assert result["provenance"]["command"].endswith(f"{result['overrides'][-1]} hydra.mode=RUN")
 
 
+@pytest.mark.slow
 def test_numbers_have_no_confusion_matrix(sweep: Sweep) -> None:
     assert json.loads((sweep[1] / "0" / "confusion.json").read_text()) == {}

@@ -228,6 +228,7 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         assert yaml.safe_load(metadata["config"])["distilled"]["steps"] == 2
 
 
+@pytest.mark.slow
 def test_every_metric_of_the_objective_can_be_searched_by(tmp_path: Path) -> None:
     """Not the accuracy alone: of an attack, how many are taken for the target, validated and tested."""
     attack = ["objective=attack", "init=pretrained", "init.pool_size=1", "init.pretraining.folder=pools"]

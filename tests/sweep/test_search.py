@@ -15,6 +15,7 @@ from support.experiments import CONF, TINY
 SMALL = [option for option in TINY if not option.startswith(("distilled", "evaluation.networks", "logger"))]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Optuna 2, which Hydra's plugin needs, speaks an old SQLAlchemy
 def test_an_optuna_search_maximises_and_goes_on_where_it_was(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

@@ -332,16 +332,14 @@ def processes_of(session: int) -> list[str]:
     return [args for sid, stat, args in left if sid == str(session) and "Z" not in stat]
 
 
-SLOW = pytest.mark.slow
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "code", "ends"),
     [
         (signal.SIGINT, 130, os.killpg),  # as a terminal does
-        pytest.param(signal.SIGINT, 130, os.kill, marks=SLOW),
-        pytest.param(signal.SIGTERM, 75, os.kill, marks=SLOW),
-        pytest.param(signal.SIGUSR1, 75, os.killpg, marks=SLOW),
+        (signal.SIGINT, 130, os.kill),
+        (signal.SIGTERM, 75, os.kill),
+        (signal.SIGUSR1, 75, os.killpg),
     ],
 )
 def test_a_signal_ends_a_multirun_when_its_jobs_have_saved(

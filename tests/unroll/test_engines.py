@@ -62,7 +62,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(
 
 
 @optimizers
-@pytest.mark.parametrize("kind", [OnLeNet, OnConvNet])
+@pytest.mark.parametrize("kind", [OnLeNet, pytest.param(OnConvNet, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 1, 1), (2, 2, 3), (10, 3, 1)])
 def test_the_engines_agree(kind: type[Case], sizes: tuple[int, int, int], optimizer: InnerOptimizer) -> None:
     case = kind(*sizes)
