@@ -10,6 +10,7 @@ import reference
 import dataset_distillation
 
 project = "dataset-distillation"
+html_show_copyright = False
 author = "the authors of dataset-distillation"
 release = version = dataset_distillation.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx-mathjax-offline"]

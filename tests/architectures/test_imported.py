@@ -74,7 +74,7 @@ def test_what_was_offered_to_a_constructor_that_refuses(folder: Path) -> None:
     needy = Imported(path=f"{folder}/nets.py:Needy", arguments={"depth": 3})
     with pytest.raises(ConfigError) as refused:
         needy.check((1, 8, 8))
-    offered = "offered channels=1, image_size=8, classes=2 and architecture.arguments={'depth': 3}"
+    offered = "offered channels=1, image_size=8, classes=... and architecture.arguments={'depth': 3}"
     assert f"its signature is (num_classes, depth), and it was {offered}" in str(refused.value)
     assert "missing a required argument: 'num_classes'" in str(refused.value)
     with pytest.raises(ConfigError, match="got an unexpected keyword argument 'widht'"):
@@ -111,7 +111,7 @@ def test_the_author_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         "train: 0 7, 1 7", "validation: 0 1, 1 1", "test: 0 2, 1 2",
     ]  # fmt: skip
     [*_, info, warning] = [record for record in caplog.records if "problem" in record.name]
-    assert info.message.startswith("Sequential: BatchNorm (1 layers) uses in training the statistics of each")
+    assert info.message.startswith("Sequential: BatchNorm (1 layer) uses in training the statistics of each")
     assert info.message.endswith("dropout (2 layers) is off")
     assert warning.levelno == logging.WARNING
     assert "remove the softmax at its end" in warning.message

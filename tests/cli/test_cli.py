@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,17 @@ from dataset_distillation.cli import hydra_app
 from dataset_distillation.cli.resume import quoted
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
-from support.command_line import distill, only_run
+from support.command_line import (
+    Ended,
+    distill,
+    distill_evaluate,
+    distill_export,
+    distill_import,
+    distill_pretrain,
+    distill_report,
+    distill_status,
+    only_run,
+)
 from support.experiments import CONF, TINY
 from support.waiting import DEADLINE, eventually
 
@@ -51,6 +62,25 @@ def test_distill_alone_says_what_to_type_first(tmp_path: Path) -> None:
     assert (ended.code, ended.err, list(tmp_path.iterdir())) == (0, "", [])
     assert ended.out.splitlines()[2] == "  distill experiment=demo"
     assert ended.out.endswith(distill("--help", folder=tmp_path).out)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (distill_evaluate, "artifact=null: there is nothing to evaluate; set its path, or baselines=all"),
+        (distill_pretrain, "init: there is nothing to train; use init=pretrained"),
+        (distill_import, "FILE: is missing"),
+        (distill_export, "the following arguments are required"),
+        (distill_report, "the following arguments are required"),
+        (distill_status, "the following arguments are required"),
+    ],
+)
+def test_other_programs_alone_say_what_they_need(
+    program: Callable[..., Ended], told: str, tmp_path: Path
+) -> None:
+    ended = program(folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert told in ended.err
 
 
 def test_help_lists_every_choice_of_every_group(tmp_path: Path) -> None:

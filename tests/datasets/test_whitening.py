@@ -57,8 +57,12 @@ def test_per_image_it_loses_brightness_and_contrast_alone() -> None:
     assert whitening.apply(torch.ones(1, 1, 8, 8)).abs().max() < 1e-3  # a constant image has no unit
 
 
-def test_test_images_are_whitened_by_the_train_split_and_pixels_are_as_they_were() -> None:
+def test_test_images_are_whitened_by_the_train_split_and_pixels_are_as_they_were(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     plain, white = digits().load(0), digits(whitening="zca").load(0)
+    assert "fitting a whitening (zca) of 1×8×8 numbers per image to 1,2" in caplog.text
     alone, whitening = digits(whitening="zca").load_test(0), white.specification.whitening
     assert whitening is not None
     expected = whitening.apply(plain.test.batch().images)

@@ -253,3 +253,10 @@ def test_dropout_and_batch_norm_are_as_in_the_evaluation(mode: bool, distilled: 
     with torch.no_grad():
         expected = nn.functional.cross_entropy(ours((images - mean) / std), labels)
     assert found == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_folder_and_a_published_name_are_helped(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a folder; the set of a run is the file distilled\.safe"):
+        load_distilled(tmp_path)
+    with pytest.raises(UserError, match=r'published sets have a seed: load_distilled\("demo", seed=0\)'):
+        load_distilled("demo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -41,6 +42,18 @@ def test_images_are_normalized_as_those_of_the_data_set(distilled: DistilledSet)
     torch.testing.assert_close(distilled.normalize(pixels / 255), expected)
 
 
+def test_arrays_and_channels_that_come_last_are_images_too(distilled: DistilledSet) -> None:
+    pixels = torch.randint(0, 256, (6, 3, 9, 9), dtype=torch.uint8, generator=GENERATOR)
+    expected = distilled.normalize(pixels)
+    assert torch.equal(distilled.normalize(pixels.permute(0, 2, 3, 1).numpy()), expected)
+    gray = pixels[:, :1]
+    assert torch.equal(distilled.normalize(gray[:, 0].numpy()), distilled.normalize(gray))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    assert 0 <= distilled.accuracy(network, pixels.numpy(), np.zeros(6, "int64")) <= 1
+    with pytest.raises(ValueError, match="images are a str: must be a tensor or an array"):
+        distilled.normalize("a folder")
+
+
 def test_images_are_resized_and_given_their_channels(distilled: DistilledSet) -> None:
     gray = torch.full((2, 1, 30, 20), 102, dtype=torch.uint8)
     expected = (torch.full((2, 3, 8, 8), 0.4) - torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)) / torch.tensor(
@@ -62,8 +75,8 @@ def test_the_accuracy_is_the_share_of_correct_classes(distilled: DistilledSet) -
 
 
 @pytest.mark.parametrize(("images", "message"), [
-    (torch.zeros(3, 8, 8), r"shape \(3, 8, 8\): must be \(n, 1 or 3, height, width\)"),
-    (torch.zeros(0, 3, 8, 8), "must be"),
+    (torch.zeros(8, 8), r"shape \(8, 8\) is not \(N, H, W\)"),
+    (torch.zeros(0, 3, 8, 8), "there are none"),
     (torch.zeros(1, 3, 8, 8) - 1, "floats from -1 to -1: must lie in .*, and are normalized here"),
     (torch.full((1, 3, 8, 8), torch.nan), "must lie in"),
     (torch.zeros(1, 3, 8, 8, dtype=torch.long), "images are torch.int64: must be uint8, or floats"),

@@ -162,10 +162,14 @@ def changes(network: nn.Module) -> list[str]:
     told = []
     if norms := sum(issubclass(kind, batch_norms()) for kind in kinds):
         use = "in training the statistics of each batch, in tests those of the images it was trained on"
-        told.append(f"BatchNorm ({norms} layers) uses {use}")
+        told.append(f"BatchNorm ({_layers(norms)}) uses {use}")
     if dropouts := sum("Dropout" in kind.__name__ or kind.__name__ == "StochasticDepth" for kind in kinds):
-        told.append(f"dropout ({dropouts} layers) is off")
+        told.append(f"dropout ({_layers(dropouts)}) is off")
     return told
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer" + "s" * (number != 1)
 
 
 def ends_in_softmax(network: nn.Module, shape: tuple[int, int, int]) -> bool:

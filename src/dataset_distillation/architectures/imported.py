@@ -35,7 +35,7 @@ class Imported(Architecture):
 
     def check(self, shape: tuple[int, int, int]) -> None:
         constructor = user_code.load("architecture.path", self.path)
-        self._accepted(constructor, {"channels": shape[0], "image_size": shape[1], "classes": 2})
+        self._accepted(constructor, {"channels": shape[0], "image_size": shape[1], "classes": "..."})
 
     def number_of_weights(self, shape: tuple[int, int, int], classes: int) -> int:
         return 0  # only its author's code knows
@@ -59,7 +59,7 @@ class Imported(Architecture):
         check_logits(self.path, logits, classes)
         return network
 
-    def _accepted(self, constructor: Any, offered: dict[str, int]) -> dict[str, Any]:
+    def _accepted(self, constructor: Any, offered: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of the user, and those of `offered` that the constructor's signature names.
 
         If it ends in **keywords, it gets all of them. Raises ConfigError if it needs others.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,7 +35,7 @@ def check(arguments: list[str]) -> None:
     Hydra has another flag, --experimental-rerun, which would run the code in a file.
     """
     before = ""
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
         flag = argument.partition("=")[0]
         if argument.startswith("-") and flag not in FLAGS:
             raise _option(argument, "" if "=" in argument or after.startswith("-") else after)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 from dataset_distillation.cli.help import version_line
 from dataset_distillation.cli.job import chosen
 from dataset_distillation.cli.messages import EXPECTED, Arguments, complain
-from dataset_distillation.errors import ConfigError, one_of, refuse
+from dataset_distillation.errors import ConfigError, NoFile, one_of, printable, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.run.interruption import interruptible
@@ -75,16 +75,25 @@ def _print(program: Callable[[list[str]], list[str]]) -> None:
 def read_and_write(arguments: list[str]) -> list[str]:
     """Import the set that the arguments name; return the lines to print."""
     options = import_parser().parse_intermixed_args(arguments)
+    if options.file is None:
+        raise ConfigError("FILE: is missing; name the file or the folder of the set, as in --help")
+    if options.output is None or options.output.suffix != ".safetensors":
+        remedy = "it is the artifact to write"
+        raise refuse("--output", options.output or "", "must be a name that ends with .safetensors", remedy)
+    if not options.file.exists():
+        raise NoFile(f"{printable(str(options.file))}: no such file")
     one_of("--format", options.format, LAYOUTS)
     # These imports follow the answer to --help, because they import torch.
-    from dataset_distillation.distilled.exchange import exported
+    from dataset_distillation.distilled.exchange import exported, pictures
 
     if options.format == "ours" or (options.format == "auto" and exported.json_of(options.file)):
         exported.read_back(options.file).save(options.output)
         return ["layout ours: as it was exported", str(options.output)]
     if options.dataset is None:
+        what = "has pictures, which have lost too much to be the same set again"
+        told = what if (options.file / pictures.JSON).is_file() else "is no export of ours"
         remedy = "name the data set that it was distilled from, as for distill"
-        raise ConfigError(f"--dataset: is missing, and {options.file} is no export of ours; {remedy}")
+        raise ConfigError(f"--dataset: is missing, and {options.file} {told}; {remedy}")
     one_of("--dataset", options.dataset, choices("dataset"))
     return _of_others(options)
 
@@ -136,7 +145,7 @@ def export(arguments: list[str]) -> list[str]:
     if options.to != "images":
         return list(map(str, exported.WRITERS[options.to](distilled, path)))
     files, outside = pictures.to_images(distilled, path)
-    described = exported.described(distilled, path / "how_to_use.json")
+    described = exported.described(distilled, path / pictures.JSON, pictures.USE)
     lost = f"{outside:.1%} of the numbers lie outside [0, 1] and were clipped, so that these train worse"
     labels = ["its learned labels are lost, too"] if distilled.labels.ndim == 3 else []
     return [f"LOST: {lost}", *labels, f"{len(files)} pictures, and {described}", str(path)]
@@ -158,7 +167,7 @@ def import_parser() -> Arguments:
     parser = Arguments(
         "distill-import", description=IMPORT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path, help="the file, or its folder")
+    parser.add_argument("file", nargs="?", type=Path, help="the file, or its folder")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -166,12 +175,10 @@ def import_parser() -> Arguments:
         "dataset.mean=[...], architecture=lenet, ...",
     )
     parser.add_argument("--dataset", help="the data set that it was distilled from, a choice of distill")
-    parser.add_argument(
-        "--output", required=True, type=Path, help="the artifact to write, a .safetensors file"
-    )
+    parser.add_argument("--output", type=Path, help="the artifact to write, a .safetensors file")
     parser.add_argument("--format", default="auto", help=f"its layout: {', '.join(LAYOUTS)}")
     parser.add_argument(
-        "--labels", default="auto", help="auto, classes, probabilities, logits, centred or weights"
+        "--labels", default="auto", help="auto, classes, probabilities, logits, centered or weights"
     )
     parser.add_argument(
         "--range", default="auto", help="auto, normalized, pixels (in [0, 1]) or bytes (in [0, 255])"

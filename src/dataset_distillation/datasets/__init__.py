@@ -130,7 +130,6 @@ class Dataset:
         """Return `data` as networks see them, if they are to be whitened, as the train split says."""
         if self.whitening == "none":
             return data
-        log.info("whitening %s", self.title)
         whitening = data.train.whitening(self.whitening, self.regularization)
         specification = replace(data.specification, whitening=whitening)
         train, validation, test = (

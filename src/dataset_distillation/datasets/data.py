@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset_distillation.datasets.whitening import ZCA, Whitening
 from dataset_distillation.errors import printable
+from dataset_distillation.run.progress import progress
 
 if TYPE_CHECKING:
     import torch
 
 
 MOST_CLASSES = 100_000  # of a dataset
+log = logging.getLogger(__name__)
+
 CHUNK = 4096  # images that a whitening is fitted on at a time
 MOST_COUNTED = 20  # classes in one line
 
@@ -92,10 +96,19 @@ class Split:
 
     def whitening(self, kind: Whitening, regularization: float) -> ZCA:
         """Return the whitening that is fitted on these images."""
+        size = "×".join(map(str, self.specification.shape))
+        log.info(
+            "fitting a whitening (%s) of %s numbers per image to %s images", kind, size, f"{len(self):,}"
+        )
+        return ZCA.fit(kind, self._chunks(), self.specification.shape, regularization)
+
+    def _chunks(self) -> Iterator[torch.Tensor]:
         import torch
 
-        batches = (self.batch(part).images for part in torch.arange(len(self)).split(CHUNK))
-        return ZCA.fit(kind, batches, self.specification.shape, regularization)
+        with progress("covariance of the images", len(self)) as advance:
+            for part in torch.arange(len(self)).split(CHUNK):
+                yield self.batch(part).images
+                advance(len(part))
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
         """The chosen images, uint8 or float, (n, channels, height, width)."""

@@ -30,7 +30,7 @@ from dataset_distillation.distilled.metadata import MOST_INNER_STEPS, MOST_STEPS
 from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
 from dataset_distillation.distilled.seal import ZEROS, checksum_of, sealed
-from dataset_distillation.errors import FileError, damaged
+from dataset_distillation.errors import FileError, NoFile, damaged
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import batch_norm, training
@@ -259,6 +259,10 @@ def load_distilled(path: str | Path, seed: int | None = None) -> DistilledSet:
     """
     if seed is not None:
         path = published(str(path), seed)
+    elif Path(path).is_dir():
+        raise FileError(f"{path}: a folder; the set of a run is the file distilled.safetensors in it")
+    elif not Path(path).exists() and len(Path(path).parts) == 1:
+        raise NoFile(f'{path}: no such file; published sets have a seed: load_distilled("demo", seed=0)')
     with opened(path, LARGEST) as file:
         try:
             metadata = _metadata(safetensors_header(file), iter(lambda: file.read(2**20), b""))

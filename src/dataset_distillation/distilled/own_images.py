@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dataset_distillation.datasets.conversion import convert
+from dataset_distillation.datasets.conversion import channels_first, convert
 from dataset_distillation.datasets.whitening import whitened
 
 CHUNK = 256  # images that are tested at once
@@ -44,7 +44,8 @@ class OwnImages:
     def normalize(self, images: Tensor) -> Tensor:
         """Return images of any size as the networks that these data train see them.
 
-        images: (n, channels, height, width), gray or RGB; uint8 from 0 to 255, or floats from 0 to 1.
+        images: a tensor or an array (n, channels, height, width), (n, height, width, channels) or, gray,
+            (n, height, width); uint8 from 0 to 255, or floats from 0 to 1, which are rounded to 8 bits.
 
         Returns floats (n, channels, size, size), resized to a square, normalized, and whitened if the set is.
 
@@ -56,8 +57,12 @@ class OwnImages:
             remedy = "judge it by distill-evaluate, or distill with distilled.store_whitening=true"
             raise ValueError(f"the set is whitened, and has no matrix to whiten other images by; {remedy}")
         _, _, channels, size, _ = self.images.shape
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-            raise ValueError(f"images of shape {tuple(images.shape)}: must be (n, 1 or 3, height, width)")
+        try:
+            images = channels_first(images)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"images are a {type(images).__name__}: must be a tensor or an array") from error
+        if not images.numel():
+            raise ValueError(f"images of shape {tuple(images.shape)}: there are none")
         if images.is_floating_point():
             low, high = images.min().item(), images.max().item()
             if not 0 <= low <= high <= 1:
@@ -82,6 +87,7 @@ class OwnImages:
 
         Raises ValueError if images and labels are not like this.
         """
+        images, labels = torch.as_tensor(images), torch.as_tensor(labels)
         if labels.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} images, and labels of shape {tuple(labels.shape)}")
         like, mode = next(network.parameters()), network.training

@@ -35,7 +35,7 @@ class Pretrained(Pooled):
 
     def check_held_out(self, networks: int) -> None:
         if networks > self.held_out:
-            raise refuse("init.held_out", self.held_out, f"evaluation needs {networks} networks")
+            raise refuse("init.held_out", self.held_out, f"evaluation needs {networks} networks", "raise it")
 
     def members(self, validation_networks: int) -> list[str]:
         return [

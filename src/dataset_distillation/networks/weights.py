@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 import zipfile
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -79,6 +80,7 @@ def unpickled(file: BinaryIO) -> Any:
             if sum(entry.file_size for entry in entries) > size:
                 raise ValueError("it would unpack to more than its size")
         file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of files that are refused, and told below
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError and more
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error

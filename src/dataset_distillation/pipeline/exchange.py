@@ -73,13 +73,15 @@ def imported(
         raise refuse(
             "--dataset", choices["dataset"], f"images are {there}", f"choose another, or {fitting} of {key}"
         )
-    if e.dataset.whitening != meaning.whitening(told.zca, layout).get("whitening", "none"):
+    whitening = meaning.whitening(told.zca, layout)
+    if e.dataset.whitening != whitening.get("whitening", "none"):
         raise refuse("dataset.whitening", e.dataset.whitening, "is what --zca says", "leave it out")
     if e.dataset.whitening != "none" and (told.factor or 1) > 1:
         allowed = f"must be 1 with --zca {told.zca}: pixels are cut, not whitened images"
         raise refuse("--factor", told.factor, allowed)
     names = _names(e.dataset, found)
-    mean, std, whose = _constants(layout, e.dataset, constants_told)
+    who = f"as --zca {told.zca} says" if "mean" in whitening else "as you say"
+    mean, std, whose = _constants(layout, e.dataset, who if constants_told else "")
     try:
         own = found.labels
         if own is None:
@@ -125,7 +127,7 @@ def _names(dataset: Dataset, found: Found) -> list[str]:
     return list(map(str, range(min(number, 100_000))))
 
 
-def _constants(layout: str, dataset: Dataset, told: bool) -> tuple[list[float], list[float], str]:
+def _constants(layout: str, dataset: Dataset, told: str) -> tuple[list[float], list[float], str]:
     theirs = meaning.CONSTANTS.get(layout, {}).get(dataset.name)
     if theirs and not told and len(theirs[0]) == dataset.channels:
         return list(theirs[0]), list(theirs[1]), "those of the project"
@@ -134,7 +136,7 @@ def _constants(layout: str, dataset: Dataset, told: bool) -> tuple[list[float], 
         raise refuse(
             "dataset.mean", dataset.mean, f"those of the project are not known for {dataset.title}", remedy
         )
-    whose = "as you say" if told else f"those of {dataset.title} here, since the project's are not known"
+    whose = told or f"those of {dataset.title} here, since the project's are not known"
     return list(dataset.mean), list(dataset.std), whose
 
 
@@ -143,7 +145,7 @@ def _normalized(
 ) -> tuple[Tensor, str]:
     if layout == "idc" and told.factor is None:
         allowed = "the file does not say how many images each one holds"
-        raise refuse("--factor", "auto", allowed, "add --factor 1 (NCFM, DREAM), or 2 or 3 (IDC)")
+        raise refuse("--factor", "auto", allowed, "add --factor 1 (NCFM), or 2 or 3 (IDC, DREAM)")
     kind = meaning.range_of(images, told.range, layout)
     images = images.float()
     low, high = images.min().item(), images.max().item()

@@ -63,7 +63,7 @@ def advice(result: Result) -> str:
     remedy = (
         "explain=true shows whether it is judged otherwise than it was made for"
         if result.artifact
-        else "distil for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
+        else "distill for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
     )
     return f"The distilled data are worse than random real images: {remedy}."
 

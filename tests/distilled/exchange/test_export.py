@@ -14,6 +14,7 @@ from PIL import Image
 from dataset_distillation.cli.exchange import export, read_and_write
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.exchange.pictures import folder_names
+from dataset_distillation.errors import ConfigError
 from support.command_line import distill_export, distill_import
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra huggingface")
@@ -138,6 +139,10 @@ def test_pictures_lose_what_is_outside_and_say_so(tmp_path: Path) -> None:
 def test_pictures_come_back_as_far_as_8_bits_allow(tmp_path: Path) -> None:
     path = made(tmp_path)
     export([str(path), "--to", "images", "--output", str(tmp_path / "pictures")])
+    use = json.loads((tmp_path / "pictures" / "how_to_use.json").read_text())["how_to_use"]
+    assert use[0].startswith("PNG files of 8 bits")
+    with pytest.raises(ConfigError, match="has pictures, which have lost too much to be the same set again"):
+        read_and_write([str(tmp_path / "pictures"), "--output", str(tmp_path / "again.safetensors")])
     typed = [
         "--dataset",
         "cifar10",

@@ -294,6 +294,15 @@ def test_code_is_named_and_not_run(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("content", [pickle.dumps(["images"]), bytes(range(101, 250))])
+def test_a_bare_pickle_is_told_in_one_line(content: bytes, tmp_path: Path) -> None:
+    """torch warns of the one, and names the other's first byte as the reason."""
+    written(content)(tmp_path)
+    ended = distill_import("set.pt", "--dataset", "cifar10", "--output", "out.safetensors", folder=tmp_path)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "it is no zip of torch.save, and no code of pickles is run" in ended.err
+
+
 def test_one_number_is_no_gigabyte_of_pixels(tmp_path: Path) -> None:
     huge(tmp_path)
     with pytest.raises(FileError, match=r"a tensor of shape \(100000, 3, 32, 32\) is larger than the file"):

@@ -57,6 +57,14 @@ def test_mtt_is_two_files_and_tesla_has_probabilities(tmp_path: Path) -> None:
     assert "labels read as probabilities" in notes
 
 
+def test_what_is_said_of_whitening_is_doubted_where_neighbors_are_alike() -> None:
+    ramp = torch.arange(64.0).view(1, 1, 1, 1, 64).expand(1, 1, 1, 64, 64)
+    noise = torch.randn(1, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    doubt = "and in images that are not whitened by 0.8 or more"
+    assert doubt in meaning.check_whitening(ramp, "kornia", "mtt")
+    assert doubt not in meaning.check_whitening(noise, "kornia", "mtt")
+
+
 def test_datm_has_logits_and_a_learning_rate(tmp_path: Path) -> None:
     distilled, notes = imported(layouts.mtt(tmp_path, LOGITS, rate=0.012), "--zca", "none")
     torch.testing.assert_close(distilled.labels, LOGITS.softmax(1)[None])
@@ -107,11 +115,11 @@ def test_dd_has_steps_and_epochs(tmp_path: Path) -> None:
     assert "3 steps × 2 epochs" in notes
 
 
-def test_kip_has_its_channels_last_and_centred_labels(tmp_path: Path) -> None:
+def test_kip_has_its_channels_last_and_centered_labels(tmp_path: Path) -> None:
     distilled, notes = imported(layouts.kip(tmp_path), "--zca", "none")
     torch.testing.assert_close(distilled.images, images()[None])
     torch.testing.assert_close(distilled.labels[0], functional.one_hot(LABELS, 10).float())
-    assert "centred: 1/10 was added" in notes
+    assert "centered: 1/10 was added" in notes
 
 
 def test_kornias_whitening_is_fitted_again_on_the_pixels_of_the_train_split(tmp_path: Path) -> None:
@@ -238,7 +246,7 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
         ),
         (scaled(255), ["--factor", "1"], "--range=auto: values from .* look like bytes"),
         (scaled(1), ["--format", "mtt"], "not a set in the layout mtt"),
-        (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centred"),
+        (layouts.mtt, ["--labels", "soft"], "--labels=soft: must be one of auto, centered"),
         (layouts.mtt, ["--factor", "0"], "--.factor=0: must be greater than 0"),
         (layouts.mtt, ["--learning-rate", "-1"], "--learning-rate=-1.0: must be greater than 0"),
         (layouts.mtt, ["--format", "tar"], "--format=tar: must be one of auto, datm"),
@@ -251,6 +259,8 @@ def scaled(factor: float, shift: float = 0.0) -> Callable[[Path], Path]:
         (layouts.mtt, ["--dataset", "nothing"], "--dataset=nothing: must be one of"),
         (layouts.mtt, ["dataset.typo=1"], "typo"),
         (layouts.mtt, ["--typo"], "unrecognized arguments: --typo"),
+        (layouts.mtt, ["--output", "set.pt"], "--output=set.pt: must be a name that ends with .safetensors"),
+        (lambda folder: folder / "none.pt", [], "none.pt: no such file"),
     ],
 )
 def test_what_must_be_told_is_asked_for_in_one_line(
@@ -260,6 +270,12 @@ def test_what_must_be_told_is_asked_for_in_one_line(
         imported(write(tmp_path), *more)
     assert isinstance(error.value, UserError) or "typo" in told
     assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize(("typed", "told"), [([], "FILE: is missing"), (["a.pt"], "--output=: must be a")])
+def test_what_is_missing_is_named(typed: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        read_and_write(typed)
 
 
 def test_the_range_can_be_told(tmp_path: Path) -> None:

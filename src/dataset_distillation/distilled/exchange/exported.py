@@ -7,7 +7,7 @@ back to the same bits. Of bfloat16, which NumPy does not have, the numbers stay 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,13 @@ def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
     return [*files, described(distilled, path / JSON)]
 
 
-def described(distilled: DistilledSet, path: Path) -> Path:
-    """Write how to use the arrays, and the metadata."""
+def described(distilled: DistilledSet, path: Path, how: Sequence[str] = ()) -> Path:
+    """Write how to use the arrays, or what is said of them in `how`, and the metadata."""
     own = {name: value for name, value in distilled.metadata.items() if name != "config"}
-    shown = {"how_to_use": how_to_use(distilled), "metadata": {**own, "config": distilled.metadata["config"]}}
+    shown = {
+        "how_to_use": how or how_to_use(distilled),
+        "metadata": {**own, "config": distilled.metadata["config"]},
+    }
     write_json(path, {"made_by": "dataset-distillation", **shown})
     return path
 

@@ -53,15 +53,16 @@ def saved_by_torch(path: Path) -> Any:
             if sum(sizes.values()) > size:
                 raise ValueError("its tensors together are larger than the file")
         except (ValueError, RecursionError) as error:
-            raise damaged(path, "a file of torch.save with tensors alone", _reason(str(error))) from error
+            reason = _reason(str(error), zipfile.is_zipfile(file))
+            raise damaged(path, "a file of torch.save with tensors alone", reason) from error
     return content
 
 
-def _reason(text: str) -> str:
-    """Return torch's reason in one clause, if it is that the file holds code."""
+def _reason(text: str, packed: bool) -> str:
+    """Return the reason in one clause; what torch says of an unpacked file is of no use."""
     if code := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it holds code, {code[1]}, and none is run"
-    return "it is no zip of torch.save, and no code of pickles is run" if "eights_only" in text else text
+    return text if packed else "it is no zip of torch.save, and no code of pickles is run"
 
 
 def tensors_in(content: Any, depth: int = 0) -> Iterator[Tensor]:

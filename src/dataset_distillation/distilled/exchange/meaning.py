@@ -48,7 +48,7 @@ class Labels(StrEnum):
     classes = "classes"
     probabilities = "probabilities"
     logits = "logits"
-    centred = "centred"
+    centered = "centered"
     weights = "weights"
 
 
@@ -128,8 +128,8 @@ def labels_of(labels: Tensor, classes: int, reading: str, layout: str) -> tuple[
         return labels.argmax(dim=-1), "classes, those of the largest number"
     if reading == Labels.logits:
         return labels.softmax(dim=-1), "logits, through a softmax"
-    if reading == Labels.centred:
-        return labels + 1 / classes, f"centred: 1/{classes} was added"
+    if reading == Labels.centered:
+        return labels + 1 / classes, f"centered: 1/{classes} was added"
     if reading == Labels.probabilities and not _sums(labels, 1):
         raise ConfigError("--labels=probabilities: these do not sum to 1; use --labels weights or logits")
     return labels, f"{reading}, as they are"
@@ -143,9 +143,9 @@ def _found_out(labels: Tensor, layout: str) -> str:
     if layout == "rat_bptt" and labels.min() >= 0:
         return Labels.weights
     if _sums(labels, 0) and labels.abs().max() <= 1:
-        return Labels.centred
+        return Labels.centered
     low, high = labels.min().item(), labels.max().item()
-    remedy = "add --labels logits, centred, weights or classes"
+    remedy = "add --labels logits, centered, weights or classes"
     raise refuse(
         "--labels", "auto", f"the labels, from {low:.3g} to {high:.3g}, could mean several things", remedy
     )
@@ -206,7 +206,8 @@ def check_whitening(images: Tensor, asked: str, layout: str) -> str:
     if asked == Zca.none:
         return f"not whitened, as you say ({alike})"
     if asked != Zca.auto:
-        return f"whitened as you say, {asked} ({alike})"
+        doubt = f", and in images that are not whitened by {LEAST_ALIKE} or more"
+        return f"whitened as you say, {asked} ({alike}{doubt if neighbors(images) >= LEAST_ALIKE else ''})"
     if layout in ("mtt", "datm", "kip", "rat_bptt") and neighbors(images) < LEAST_ALIKE:
         allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
         raise refuse("--zca", "auto", allowed, "add --zca none, kornia or per_image")

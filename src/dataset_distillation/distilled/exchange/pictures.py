@@ -12,6 +12,13 @@ from PIL import Image
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.files import write
 
+JSON = "how_to_use.json"
+USE = (
+    "PNG files of 8 bits, pixel × 255, in folders of their classes: for looking at",
+    "pixels outside [0, 1] are clipped and learned labels are lost, so that they train worse than the set",
+    "step_<step>_image_<i>.png: stored together with those of the same step",
+)
+
 
 def folder_names(class_names: Sequence[str]) -> list[str]:
     """Return the names of the classes as those of folders, with their number if they are none."""

@@ -1,0 +1,1 @@
+"""Measurements; a package, since a dependency may install another of this name."""
