@@ -227,7 +227,7 @@ def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path
     for name, gain in (("worse", 0.1), ("better", -0.1)):
         rows = [row("distilled", ours), row("random_real", ours + gain, ours)]
         page.write_run(write_run(tmp_path / name, evaluation=rows))
-    assert '<p class="warn">The distilled data are worse than random real images: distil for more' in text(
+    assert '<p class="warn">The distilled data are worse than random real images: distill for more' in text(
         tmp_path / "worse"
     )
     assert 'class="warn"' not in text(tmp_path / "better")
