@@ -17,6 +17,7 @@ import pandas
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.pages import main as distill_report
@@ -171,8 +172,22 @@ def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None
 
 def test_it_says_how_to_repeat_the_run(run: Path) -> None:
     shown = html.unescape(text(run))
-    assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in shown
+    [box] = re.findall(r'<section id="repeat">(.*?)</section>', shown, re.DOTALL)
+    assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in box
     assert "images_per_class: 1" in shown
+
+
+def test_it_begins_with_how_to_use_the_set(run: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines run where the page lies."""
+    [lines] = re.findall(r'<section id="use">.*?<pre>(.*?)</pre>', text(run), re.DOTALL)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    before = network[1].weight.clone()
+    monkeypatch.chdir(run)
+    exec(html.unescape(lines), {"network": network})
+    assert not torch.equal(network[1].weight, before)
+    places = [text(run).index(f'<section id="{name}"') for name in ("use", "repeat", "images", "table")]
+    assert places == sorted(places)
+    assert "use" not in sections(alone)
 
 
 def test_nothing_is_fetched_and_nothing_of_the_users_is_run(run: Path, sweep: Path) -> None:
@@ -196,17 +211,18 @@ def test_what_is_missing_is_left_out(missing: list[str], tmp_path: Path) -> None
     page.write_run(folder)
     gone = {
         "history.csv": {"curves"},
-        "distilled.safetensors": {"images", "confusion"},  # which has the names of the classes
+        "distilled.safetensors": {"use", "images", "confusion"},  # which has the names of the classes
         "evaluation.csv": {"distribution", "confusion"},
     }[missing[0]]
-    every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance"}
+    every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance", "use", "repeat"}
     assert every - sections(folder) == gone
 
 
 def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
     """Of the artifact's images, and of the classes of the data set on which it was judged."""
     shown = " ".join(html.unescape(text(judged_run)).split())
-    assert sections(judged_run) == {"images", "table", "distribution", "confusion", "cost", "provenance"}
+    without_curves = {"use", "repeat", "images", "table", "distribution", "confusion", "cost", "provenance"}
+    assert sections(judged_run) == without_curves
     assert "<h1>distill-evaluate " in shown
     assert "6 distilled images for 30 gradient steps" in shown  # 3 batches of 2, ten times; not as learned
     assert shown.count(">nought</text>") == 4  # rows and columns of two matrices
@@ -216,7 +232,7 @@ def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
 
 def test_the_page_of_baselines_alone(alone: Path) -> None:
     shown = " ".join(html.unescape(text(alone)).split())
-    assert sections(alone) == {"table", "distribution", "cost", "provenance"}
+    assert sections(alone) == {"repeat", "table", "distribution", "cost", "provenance"}
     assert "No distilled data: other ways to train" in shown
     assert "distilled − this" not in shown
     assert [line[-2:] for line in cells(alone)] == [["rate 0.03 × 3 epochs", "1.5"]] * 2

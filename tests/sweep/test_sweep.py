@@ -87,7 +87,7 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
 
 def test_the_page_of_a_job_has_the_command_that_repeats_it_alone(sweep: Sweep, tmp_path: Path) -> None:
     job = sweep[1] / "1"
-    [shown] = re.findall(r"<h2>To repeat it</h2>\s*<pre>(.*?)</pre>", (job / "report.html").read_text())
+    [shown] = re.findall(r"<h2>Repeat it</h2>\s*<pre>(.*?)</pre>", (job / "report.html").read_text())
     program, *arguments = shlex.split(html.unescape(shown))
     assert program == "distill"
     ended = distill(*arguments, "hydra.run.dir=again", folder=tmp_path)

@@ -45,6 +45,7 @@ def write_run(folder: Path) -> Path:
     context = {
         "run": run,
         "images": images,
+        "artifact": ARTIFACT,
         "curves": safe(folder / HISTORY, lambda: _curves(run)),
         "distributions": safe(folder / EVALUATION, lambda: _distributions(run)),
         "confusion": safe(folder / CONFUSION, lambda: _confusions(run)),
