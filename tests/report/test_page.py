@@ -255,8 +255,14 @@ def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path
 
 
 def test_one_known_network_has_no_distribution(tmp_path: Path) -> None:
-    page.write_run(write_run(tmp_path, evaluation=[row("distilled", np.array([0.9]))]))
-    assert "distribution" not in sections(tmp_path)
+    ours = row("distilled", np.array([0.9]))
+    page.write_run(write_run(tmp_path / "one", evaluation=[ours]))
+    assert "distribution" not in sections(tmp_path / "one")
+    sets = row("random_real", np.linspace(0.1, 0.2, 5))
+    page.write_run(write_run(tmp_path / "sets", evaluation=[ours, sets]))
+    [chart] = re.findall(r'<section id="distribution">(.*?)</section>', text(tmp_path / "sets"), re.DOTALL)
+    assert "Over the sets of the baselines" in chart
+    assert re.findall(">(distilled|random real)</text>", chart) == ["random real"]
 
 
 def test_a_multirun_says_what_its_jobs_have_in_common(tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def _rates(axis: Axes, history: pandas.DataFrame) -> None:
 def distributions(
     runs: pandas.DataFrame, metrics: Sequence[Metric], colors: Mapping[str, str] = THEME
 ) -> dict[Metric, Figure]:
-    """Draw for each metric how often each value occurs over the runs: one row per method, its mean marked."""
+    """Draw for each metric how often each value occurs over the runs: one row per method, its mean marked.
+
+    One value has no distribution.
+    """
     drawn = {}
     for metric in metrics:
         if metric.name not in runs:
@@ -94,7 +97,7 @@ def distributions(
         values = {method: metric.unit * own.to_numpy(float) for method, own in by_method}
         # Nearest neighbors have no loss, and the infinite loss of a network that diverged fits on no axis.
         values = {method: own[np.isfinite(own)] for method, own in values.items()}
-        values = {method: own for method, own in values.items() if len(own)}
+        values = {method: own for method, own in values.items() if len(own) > 1}
         if values:
             drawn[metric] = _distribution(values, on_test(metric), colors)
     return drawn

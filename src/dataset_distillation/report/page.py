@@ -157,8 +157,7 @@ def _curves(run: RecordedRun) -> list[str]:
 
 
 def _distributions(run: RecordedRun) -> list[str]:
-    several = any(row.runs > 1 for row in run.result.evaluation)
-    drawn = charts.distributions(run.runs, run.result.metrics) if several and run.runs is not None else {}
+    drawn = charts.distributions(run.runs, run.result.metrics) if run.runs is not None else {}
     return [drawing.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 
