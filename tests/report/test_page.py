@@ -254,6 +254,52 @@ def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path
     )
 
 
+def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Path) -> None:
+    """Each name is one that `explain=true` gives (tests/evaluation/test_explain.py)."""
+    names = {
+        "distilled_normalized_not_at_all": "normalization: none",
+        "distilled_normalized_by_dc": "normalization: as DC",
+        "distilled_tested_not_whitened": "whitening: none",
+        "distilled_tested_whitened_by_mtt": "whitening: as MTT",
+        "distilled_tested_whitened_by_rat_bptt": "whitening: as RaT-BPTT",
+        "distilled_with_labels_as_classes": "labels: as classes",
+        "distilled_with_training_dsa": "training: dsa",
+    }
+    ours = np.linspace(0.4, 0.5, 5)
+    rows = [row(method, ours) for method in ("before_training", "distilled", *names)]
+    page.write_run(write_run(tmp_path, evaluation=rows))
+    [apart] = re.findall(r'<section id="explained">(.*?)</section>', text(tmp_path), re.DOTALL)
+    shown = [line[0] for line in cells(tmp_path)]
+    assert shown == ["before training", "distilled", *names.values()]
+    assert apart.count("<tr>") == 1 + len(names)
+    assert ">whitening: as MTT</text>" in text(tmp_path)  # in the distribution
+    said = [row["method"] for row in json.loads((tmp_path / "result.json").read_text())["evaluation"]]
+    assert said[2:] == list(names)
+
+
+@pytest.mark.parametrize("neighbors", [False, True])
+def test_the_note_on_neighbors_stands_where_they_are(neighbors: bool, tmp_path: Path) -> None:
+    ours = np.linspace(0.4, 0.5, 5)
+    others = [row("random_real", ours - 0.1, ours)]
+    if neighbors:
+        others.append({**row("nearest_neighbour_k_means", ours - 0.1, ours), "distance": "l2", "k": 1})
+    page.write_run(write_run(tmp_path, evaluation=[row("distilled", ours), *others]))
+    assert "paired by held-out network" in text(tmp_path)
+    assert ("Welch" in text(tmp_path)) == neighbors
+
+
+def test_equal_learning_rates_are_shown_once(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    rates = torch.full((30, 2), 0.01)
+    rates[2, 1] = 0.5
+    made = load_distilled(run / "distilled.safetensors")
+    replace(made, learning_rates=rates).save(folder / "distilled.safetensors")
+    page.write_run(folder)
+    first, second = re.findall(r"<h3>step \d<small>(.*?)</small>", text(folder))
+    assert first == "learning rate 0.01 (30 epochs)"
+    assert second == "learning rates 0.01 · 0.01 · 0.5 · " + " · ".join(["0.01"] * 17)
+
+
 def test_one_known_network_has_no_distribution(tmp_path: Path) -> None:
     ours = row("distilled", np.array([0.9]))
     page.write_run(write_run(tmp_path / "one", evaluation=[ours]))

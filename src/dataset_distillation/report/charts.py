@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report.drawing import THEME, Series, draw_legend, draw_series, figure, label, svg
+from dataset_distillation.report.names import readable
 
 BINS = 60
 
@@ -117,8 +118,7 @@ def _distribution(values: Mapping[str, np.ndarray], name: str, colors: Mapping[s
         heights = 0.55 * heights / heights.max()
         axis.stairs(heights - row, edges, baseline=-row, fill=True, color=color)
         axis.plot([own.mean()] * 2, [-row, 0.55 - row], color=colors["ink"], linewidth=1)
-        name_of_method = method.replace("_", " ")
-        axis.text(edges[0], 0.62 - row, name_of_method, fontsize=7.5, color=colors["ink"], parse_math=False)
+        axis.text(edges[0], 0.62 - row, readable(method), fontsize=7.5, color=colors["ink"], parse_math=False)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     label(axis, "", name, colors)
