@@ -103,6 +103,17 @@ def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     ]
 
 
+def test_stdout_has_the_tables_alone_and_the_log_tells_how_far_the_outer_steps_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_AFTER", 0.0)
+    told = distill(*OPTIONS, "trainer.progress_bar=true", "hydra.run.dir=run", folder=tmp_path)
+    assert told.code == 0, told.err
+    assert told.out.splitlines()[0].strip() == "test accuracy, digits"
+    [line] = re.findall(r"\] (distilling: .*)", told.err)  # the next would come 30 s later
+    assert re.fullmatch(r"distilling: 1 of 2, \d+ s left, outer loss [\d.]+", line)
+
+
 def test_there_is_a_picture_of_each_step(ended: Run) -> None:
     folder = ended[1] / "images"
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -157,9 +157,10 @@ def test_the_command_line_shows_it(tmp_path: Path) -> None:
     asked = ["artifact=run/distilled.safetensors", "explain=true", "logger=none", "trainer.threads=1"]
     ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert ended.code == 0, ended.err
+    assert "training: dsa" in ended.out
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")
     assert set(judged["method"]) >= {"distilled_with_training_mtt", "distilled_tested_whitened_by_mtt"}
-    assert "distilled with training dsa" in (tmp_path / "judged" / "report.html").read_text()
+    assert "<td>training: dsa</td>" in (tmp_path / "judged" / "report.html").read_text()
     refused = distill_evaluate("dataset=digits", "baselines=all", "explain=true", folder=tmp_path)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "explain=True: there is no set to explain" in refused.err

@@ -17,6 +17,7 @@ import pandas
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.pages import main as distill_report
@@ -171,8 +172,22 @@ def test_how_settings_were_chosen_is_said_where_any_were(tmp_path: Path) -> None
 
 def test_it_says_how_to_repeat_the_run(run: Path) -> None:
     shown = html.unescape(text(run))
-    assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in shown
+    [box] = re.findall(r'<section id="repeat">(.*?)</section>', shown, re.DOTALL)
+    assert f"<pre>distill 'dataset={HOSTILE}'</pre>" in box
     assert "images_per_class: 1" in shown
+
+
+def test_it_begins_with_how_to_use_the_set(run: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines run where the page lies."""
+    [lines] = re.findall(r'<section id="use">.*?<pre>(.*?)</pre>', text(run), re.DOTALL)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    before = network[1].weight.clone()
+    monkeypatch.chdir(run)
+    exec(html.unescape(lines), {"network": network})
+    assert not torch.equal(network[1].weight, before)
+    places = [text(run).index(f'<section id="{name}"') for name in ("use", "repeat", "images", "table")]
+    assert places == sorted(places)
+    assert "use" not in sections(alone)
 
 
 def test_nothing_is_fetched_and_nothing_of_the_users_is_run(run: Path, sweep: Path) -> None:
@@ -196,17 +211,18 @@ def test_what_is_missing_is_left_out(missing: list[str], tmp_path: Path) -> None
     page.write_run(folder)
     gone = {
         "history.csv": {"curves"},
-        "distilled.safetensors": {"images", "confusion"},  # which has the names of the classes
+        "distilled.safetensors": {"use", "images", "confusion"},  # which has the names of the classes
         "evaluation.csv": {"distribution", "confusion"},
     }[missing[0]]
-    every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance"}
+    every = {"images", "table", "curves", "distribution", "confusion", "cost", "provenance", "use", "repeat"}
     assert every - sections(folder) == gone
 
 
 def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
     """Of the artifact's images, and of the classes of the data set on which it was judged."""
     shown = " ".join(html.unescape(text(judged_run)).split())
-    assert sections(judged_run) == {"images", "table", "distribution", "confusion", "cost", "provenance"}
+    without_curves = {"use", "repeat", "images", "table", "distribution", "confusion", "cost", "provenance"}
+    assert sections(judged_run) == without_curves
     assert "<h1>distill-evaluate " in shown
     assert "6 distilled images for 30 gradient steps" in shown  # 3 batches of 2, ten times; not as learned
     assert shown.count(">nought</text>") == 4  # rows and columns of two matrices
@@ -216,7 +232,7 @@ def test_the_page_of_an_artifact_that_was_judged(judged_run: Path) -> None:
 
 def test_the_page_of_baselines_alone(alone: Path) -> None:
     shown = " ".join(html.unescape(text(alone)).split())
-    assert sections(alone) == {"table", "distribution", "cost", "provenance"}
+    assert sections(alone) == {"repeat", "table", "distribution", "cost", "provenance"}
     assert "No distilled data: other ways to train" in shown
     assert "distilled − this" not in shown
     assert [line[-2:] for line in cells(alone)] == [["rate 0.03 × 3 epochs", "1.5"]] * 2
@@ -238,9 +254,61 @@ def test_a_set_that_is_worse_than_real_images_is_told_with_advice(tmp_path: Path
     )
 
 
+def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Path) -> None:
+    """Each name is one that `explain=true` gives (tests/evaluation/test_explain.py)."""
+    names = {
+        "distilled_normalized_not_at_all": "normalization: none",
+        "distilled_normalized_by_dc": "normalization: as DC",
+        "distilled_tested_not_whitened": "whitening: none",
+        "distilled_tested_whitened_by_mtt": "whitening: as MTT",
+        "distilled_tested_whitened_by_rat_bptt": "whitening: as RaT-BPTT",
+        "distilled_with_labels_as_classes": "labels: as classes",
+        "distilled_with_training_dsa": "training: dsa",
+    }
+    ours = np.linspace(0.4, 0.5, 5)
+    rows = [row(method, ours) for method in ("before_training", "distilled", *names)]
+    page.write_run(write_run(tmp_path, evaluation=rows))
+    [apart] = re.findall(r'<section id="explained">(.*?)</section>', text(tmp_path), re.DOTALL)
+    shown = [line[0] for line in cells(tmp_path)]
+    assert shown == ["before training", "distilled", *names.values()]
+    assert apart.count("<tr>") == 1 + len(names)
+    assert ">whitening: as MTT</text>" in text(tmp_path)  # in the distribution
+    said = [row["method"] for row in json.loads((tmp_path / "result.json").read_text())["evaluation"]]
+    assert said[2:] == list(names)
+
+
+@pytest.mark.parametrize("neighbors", [False, True])
+def test_the_note_on_neighbors_stands_where_they_are(neighbors: bool, tmp_path: Path) -> None:
+    ours = np.linspace(0.4, 0.5, 5)
+    others = [row("random_real", ours - 0.1, ours)]
+    if neighbors:
+        others.append({**row("nearest_neighbour_k_means", ours - 0.1, ours), "distance": "l2", "k": 1})
+    page.write_run(write_run(tmp_path, evaluation=[row("distilled", ours), *others]))
+    assert "paired by held-out network" in text(tmp_path)
+    assert ("Welch" in text(tmp_path)) == neighbors
+
+
+def test_equal_learning_rates_are_shown_once(run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    rates = torch.full((30, 2), 0.01)
+    rates[2, 1] = 0.5
+    made = load_distilled(run / "distilled.safetensors")
+    replace(made, learning_rates=rates).save(folder / "distilled.safetensors")
+    page.write_run(folder)
+    first, second = re.findall(r"<h3>step \d<small>(.*?)</small>", text(folder))
+    assert first == "learning rate 0.01 (30 epochs)"
+    assert second == "learning rates 0.01 · 0.01 · 0.5 · " + " · ".join(["0.01"] * 17)
+
+
 def test_one_known_network_has_no_distribution(tmp_path: Path) -> None:
-    page.write_run(write_run(tmp_path, evaluation=[row("distilled", np.array([0.9]))]))
-    assert "distribution" not in sections(tmp_path)
+    ours = row("distilled", np.array([0.9]))
+    page.write_run(write_run(tmp_path / "one", evaluation=[ours]))
+    assert "distribution" not in sections(tmp_path / "one")
+    sets = row("random_real", np.linspace(0.1, 0.2, 5))
+    page.write_run(write_run(tmp_path / "sets", evaluation=[ours, sets]))
+    [chart] = re.findall(r'<section id="distribution">(.*?)</section>', text(tmp_path / "sets"), re.DOTALL)
+    assert "Over the sets of the baselines" in chart
+    assert re.findall(">(distilled|random real)</text>", chart) == ["random real"]
 
 
 def test_a_multirun_says_what_its_jobs_have_in_common(tmp_path: Path) -> None:

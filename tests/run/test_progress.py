@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 from contextlib import suppress
 
@@ -80,6 +81,31 @@ def test_a_bar_on_a_terminal(
     show_bars(True)
     assert ("10 of 100, 3 min 0 s left" in terminal.getvalue()) == bars
     assert caplog.messages == ([] if bars else ["reading images: 10 of 100, 3 min 0 s left"])
+
+
+def test_what_an_earlier_process_did_took_no_time_of_this_one(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with progress("distilling", 1000, done=900) as advance:
+        clock.now += 10
+        advance(note=lambda: "loss 2")
+    assert caplog.messages == ["distilling: 901 of 1,000, 16 min 30 s left, loss 2"]
+
+
+def test_a_notebook_has_one_line_that_is_rewritten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stderr is no terminal; a note is asked for only where it is shown, since it may wait for a GPU."""
+    monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+    monkeypatch.setitem(sys.modules, "ipykernel", module)
+    asked: list[float] = []
+    with progress("distilling", 100) as advance:
+        for _ in range(100):
+            clock.now += 0.06
+            advance(note=lambda: asked.append(clock.now) or f"loss {len(asked)}")
+    assert len(asked) == 34  # of the 67 steps after the first two seconds, every other one
+    assert shown.getvalue().count("\r") == len(asked)
+    assert re.match(r"\rdistilling: 34 of 100, 4 s left, loss 1 +\r", shown.getvalue())
+    assert shown.getvalue().endswith("\n")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (200, "3 min 20 s"), (7530, "2 h 5 min")])

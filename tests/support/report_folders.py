@@ -90,7 +90,7 @@ def write_run(folder: Path, **changes: Any) -> Path:
     runs = [
         {"method": r["method"], "set": 0, "network": j, "accuracy": accuracy}
         for r in outcome["evaluation"]
-        for j, accuracy in enumerate(np.linspace(r["min"], r["max"], 5))
+        for j, accuracy in enumerate(np.linspace(r["min"], r["max"], r["runs"]))
     ]
     pandas.DataFrame(runs).to_csv(folder / "evaluation.csv", index=False)
     matrices = {"before_training": np.full((3, 3), 1 / 3).tolist(), "distilled": np.eye(3).tolist()}

@@ -78,6 +78,8 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
     ]
     assert [result(folder / job)["status"] for job in "0123"] == ["finished"] * 2 + ["failed"] * 2
     assert "Traceback" not in ended.err
+    assert ended.out.splitlines()[0].strip() == "test accuracy, digits"  # of the first job
+    assert "[HYDRA] Launching 4 jobs locally" in ended.err
     for job, seed in zip("23", "34", strict=True):
         assert (folder / job / "distill.log").read_text().endswith(f"] {TOO_FEW}\n")
         assert result(folder / job)["config"]["seed"] == int(seed)
@@ -85,7 +87,7 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
 
 def test_the_page_of_a_job_has_the_command_that_repeats_it_alone(sweep: Sweep, tmp_path: Path) -> None:
     job = sweep[1] / "1"
-    [shown] = re.findall(r"<h2>To repeat it</h2>\s*<pre>(.*?)</pre>", (job / "report.html").read_text())
+    [shown] = re.findall(r"<h2>Repeat it</h2>\s*<pre>(.*?)</pre>", (job / "report.html").read_text())
     program, *arguments = shlex.split(html.unescape(shown))
     assert program == "distill"
     ended = distill(*arguments, "hydra.run.dir=again", folder=tmp_path)

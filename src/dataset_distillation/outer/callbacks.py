@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
-from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from dataset_distillation.distilled.pictures import panel
 from dataset_distillation.loggers import Logger
+from dataset_distillation.objectives import Metric
 from dataset_distillation.outer.checkpoints import Best
 from dataset_distillation.run.heartbeat import Progress
+from dataset_distillation.run.progress import Advance
 
 
-class ProgressBar(TQDMProgressBar):
-    """Shows outer loss, validation metric, speed and time left."""
+class Shown(Callback):
+    """Tells `advance` of each outer step, with its loss and the last value of the validation metric."""
 
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=_outer_steps_per_refresh())
+    def __init__(self, advance: Advance, metric: Metric) -> None:
+        self.advance, self.metric = advance, metric
 
-    def init_validation_tqdm(self) -> Tqdm:
-        return Tqdm(disable=True)  # a validation takes a second
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero:
+            self.advance(note=lambda: self.note(trainer.callback_metrics))
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        super().on_train_start(trainer)
-        self.on_train_epoch_start(trainer)  # Lightning omits this call when it resumes in mid-epoch
-        self.train_progress_bar.initial = self.train_progress_bar.n = trainer.global_step
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description("distilling")
-
-    def on_exception(self, *_: Any) -> None:
-        self.train_progress_bar.close()  # otherwise the error is printed behind the bar
-
-
-def _outer_steps_per_refresh() -> int:
-    """1 in a terminal, 10 in a notebook, which keeps all output, and 200 in a log file."""
-    return 1 if sys.stdout.isatty() else 10 if "ipykernel" in sys.modules else 200
+    def note(self, metrics: Mapping[str, Tensor]) -> str:
+        texts = [f"outer loss {metrics['outer/loss']:.4g}"]
+        if (value := metrics.get(f"validation/{self.metric.name}")) is not None:
+            per_cent = " %" if self.metric.percent else ""
+            texts.append(f"validation {self.metric.label} {self.metric.unit * value:.4g}{per_cent}")
+        return ", ".join(texts)
 
 
 class ValidateAtTheEnd(Callback):

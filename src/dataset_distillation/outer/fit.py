@@ -14,14 +14,14 @@ from pytorch_lightning.loggers import Logger as LightningLogger
 
 from dataset_distillation.errors import UserError, damaged
 from dataset_distillation.loggers import Logger
-from dataset_distillation.outer.callbacks import Images, ProgressBar, Publish, ValidateAtTheEnd
+from dataset_distillation.outer.callbacks import Images, Publish, Shown, ValidateAtTheEnd
 from dataset_distillation.outer.checkpoints import Best, Checkpoints, WholeCheckpoints, step_of
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.run import processes
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.interruption import Interrupted
-from dataset_distillation.run.progress import silent
+from dataset_distillation.run.progress import progress as shown
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,9 @@ def fit(
     written.
     """
     last = store.last if store else None
+    done, steps = step_of(last) if last else 0, module.outer.steps
     if last:
-        log.info("resuming after outer step %s of %s", step_of(last), module.outer.steps)
+        log.info("resuming after outer step %s of %s", done, steps)
     best, progress = Best(module.problem.objective.metric), progress or Progress()
     publish = Publish(progress, best)
     checkpoints = None
@@ -76,10 +77,9 @@ def fit(
         callbacks.insert(2, checkpoints)
     if logger:
         callbacks.append(Images(logger))
-    if options.progress_bar:
-        callbacks.append(ProgressBar())
     signal = None
-    with _quiet(), silent():  # Lightning shows the progress of the outer steps
+    with _quiet(), shown("distilling", steps, done) as advance:
+        callbacks.append(Shown(advance, best.metric))
         trainer = _trainer(module, options, callbacks, curves)
         try:
             trainer.fit(module, ckpt_path=last, weights_only=True)
@@ -117,7 +117,7 @@ def _trainer(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, steps),
-        enable_progress_bar=options.progress_bar,
+        enable_progress_bar=False,  # `Shown` tells the progress instead of Lightning
         enable_model_summary=False,
         inference_mode=False,  # validation trains networks
         use_distributed_sampler=False,

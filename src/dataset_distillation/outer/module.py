@@ -62,7 +62,7 @@ class DistillationModule(pl.LightningModule):
         population = self.problem.population("init", self.problem.init.networks, self.global_step)
         own = population[self.global_rank :: self.devices]
         loss = self.outer_loss(own, self.global_step, self.real_batch()).mean()
-        self.log("outer/loss", loss.detach(), prog_bar=True, sync_dist=True)
+        self.log("outer/loss", loss.detach(), sync_dist=True)
         for name, value in self.outer_loss.engine(self.global_step).diagnostics().items():
             self.log(f"unroll/{name}", value)
         return loss
@@ -138,7 +138,7 @@ class DistillationModule(pl.LightningModule):
             results = held_out(self.problem, self.validation, networks, sets, batch_norm).runs
         for metric in objective.metrics:
             mean = results[metric.name].mean()
-            self.log(f"validation/{metric.name}", mean, prog_bar=metric == objective.metric)
+            self.log(f"validation/{metric.name}", mean)
         first = objective.metric.name
         if len(networks) > 1:
             self.log(f"validation/{first}_std", results[first].std(ddof=1))

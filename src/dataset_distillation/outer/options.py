@@ -121,7 +121,7 @@ class Trainer:
     strategy: how they share them; several devices need `ddp`.
     deterministic: allow torch's deterministic algorithms only.
     threads: torch's threads per process; None keeps the present number.
-    progress_bar: whether a progress bar is shown.
+    progress_bar: a bar on a terminal or in a notebook; False, or elsewhere: lines in the log.
     checkpoint_seconds: seconds between two checkpoints of a run of the command line; 0: after every step.
     memory: `free`: what needs more memory than is free is refused; `ignore`: it is tried, with a warning.
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report.drawing import THEME, Series, draw_legend, draw_series, figure, label, svg
+from dataset_distillation.report.names import readable
 
 BINS = 60
 
@@ -85,7 +86,10 @@ def _rates(axis: Axes, history: pandas.DataFrame) -> None:
 def distributions(
     runs: pandas.DataFrame, metrics: Sequence[Metric], colors: Mapping[str, str] = THEME
 ) -> dict[Metric, Figure]:
-    """Draw for each metric how often each value occurs over the runs: one row per method, its mean marked."""
+    """Draw for each metric how often each value occurs over the runs: one row per method, its mean marked.
+
+    One value has no distribution.
+    """
     drawn = {}
     for metric in metrics:
         if metric.name not in runs:
@@ -94,7 +98,7 @@ def distributions(
         values = {method: metric.unit * own.to_numpy(float) for method, own in by_method}
         # Nearest neighbors have no loss, and the infinite loss of a network that diverged fits on no axis.
         values = {method: own[np.isfinite(own)] for method, own in values.items()}
-        values = {method: own for method, own in values.items() if len(own)}
+        values = {method: own for method, own in values.items() if len(own) > 1}
         if values:
             drawn[metric] = _distribution(values, on_test(metric), colors)
     return drawn
@@ -114,8 +118,7 @@ def _distribution(values: Mapping[str, np.ndarray], name: str, colors: Mapping[s
         heights = 0.55 * heights / heights.max()
         axis.stairs(heights - row, edges, baseline=-row, fill=True, color=color)
         axis.plot([own.mean()] * 2, [-row, 0.55 - row], color=colors["ink"], linewidth=1)
-        name_of_method = method.replace("_", " ")
-        axis.text(edges[0], 0.62 - row, name_of_method, fontsize=7.5, color=colors["ink"], parse_math=False)
+        axis.text(edges[0], 0.62 - row, readable(method), fontsize=7.5, color=colors["ink"], parse_math=False)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     label(axis, "", name, colors)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
 from dataset_distillation.objectives import ACCURACY, Metric
+from dataset_distillation.report.names import readable
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
@@ -15,10 +16,6 @@ PROTOCOLS = {
     "validation": "Learning rates, epochs and neighbors were chosen on the validation split.",
     "paper": "Learning rates, epochs and neighbors are those of the best result on the test set (paper).",
 }
-INTERVAL = (
-    "distilled − this: 95 % interval of Student's t over the means of the sets (of one set: over networks),\n"
-    "paired by held-out network; Welch's t for nearest neighbors, which train no network."
-)
 
 
 def show_methods(result: Result, dataset: str) -> None:
@@ -27,8 +24,8 @@ def show_methods(result: Result, dataset: str) -> None:
     show(f"test {result.metric.label}, {dataset}", table)
     if text := protocol(result):
         print(text)
-    if any(method.low is not None for method in result.evaluation):
-        print(INTERVAL)
+    if text := interval(result):
+        print(text)
     if text := beaten(result):
         print(text)
     if text := advice(result):
@@ -39,11 +36,24 @@ def show_methods(result: Result, dataset: str) -> None:
         print(storage(result.storage))
 
 
+def interval(result: Result) -> str:
+    """Return what the intervals of the differences are; nothing without any."""
+    rows = [row for row in result.evaluation if row.low is not None]
+    if not rows:
+        return ""
+    said = (
+        "distilled − this: 95 % interval of Student's t over the means of the sets (of one set: over\n"
+        "networks), paired by held-out network"
+    )
+    unpaired = any(row.k is not None for row in rows)
+    return said + ("; Welch's t for nearest neighbors, which train no network." if unpaired else ".")
+
+
 def beaten(result: Result) -> str:
     """Return which methods are better than the distilled data, in one line; nothing if none is."""
     metric, ours = result.metric, result.rows.get("distilled")
     better = [
-        f"{row.method.replace('_', ' ')} ({mean_and_std(row, metric)})"
+        f"{readable(row.method)} ({mean_and_std(row, metric)})"
         for row in result.evaluation
         if not row.method.startswith("distilled")  # nor the same set under explain=true
         and ours is not None and ours.mean is not None and row.mean is not None
@@ -88,7 +98,7 @@ def protocol(result: Result) -> str:
 def row(method: EvaluationRow, metric: Metric, others: Sequence[Metric]) -> dict[str, Any]:
     """Return the table row of one method by `metric`; the `others` are shown as mean ± std."""
     return {
-        "method": method.method.replace("_", " "),
+        "method": readable(method.method),
         "mean ± std": mean_and_std(method, metric),
         **{other.label: mean_and_std(method.metrics.get(other.name), other) for other in others},
         "min": number(method.min, metric),

@@ -23,7 +23,8 @@ from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
-from dataset_distillation.report.methods import INTERVAL, advice, beaten, chosen, protocol, ranking, storage
+from dataset_distillation.report.methods import advice, beaten, chosen, interval, protocol, ranking, storage
+from dataset_distillation.report.names import explains, readable
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HISTORY, PAGE
@@ -45,11 +46,13 @@ def write_run(folder: Path) -> Path:
     context = {
         "run": run,
         "images": images,
+        "artifact": ARTIFACT,
         "curves": safe(folder / HISTORY, lambda: _curves(run)),
         "distributions": safe(folder / EVALUATION, lambda: _distributions(run)),
         "confusion": safe(folder / CONFUSION, lambda: _confusions(run)),
         "protocol": protocol(result),
-        "interval": INTERVAL,
+        "explained": [method for method in result.rows if explains(method)],
+        "interval": interval(result),
         "beaten": beaten(result),
         "advice": advice(result),
         "ranking": ranking(result),
@@ -68,7 +71,7 @@ def render(template: str, folder: Path, context: dict[str, Any]) -> Path:
     environment.filters |= {
         "value": number,
         "spread": spread,
-        "name": lambda text: text.replace("_", " "),
+        "name": readable,
         "difference": difference,
         "about": about,
         "chosen": chosen,
@@ -118,7 +121,7 @@ def _images(run: RecordedRun) -> dict[str, Any]:
         named = zip(images[:each], captions(labels[:each], names), strict=True)
         tiles = [(_data_uri(image), name) for image, name in named]
         rows = [(real, tiles[c * columns : (c + 1) * columns]) for c, real in enumerate(beside)]
-        rates = distilled.rates_by_epoch[:MOST_RATES, step].tolist()
+        rates = _rates(distilled.rates_by_epoch[:, step].tolist())
         steps.append({"rates": rates, "rows": rows or [([], tiles)]})
     number = pixels.shape[0] * pixels.shape[1]
     return {
@@ -129,6 +132,14 @@ def _images(run: RecordedRun) -> dict[str, Any]:
         "left_out": number - len(steps) * each,
         "side": pixels.shape[2],
     }
+
+
+def _rates(by_epoch: list[float]) -> str:
+    """Return the learning rates of a step as text; equal ones once."""
+    shown = [f"{rate:.4g}" for rate in by_epoch]
+    if len(set(shown)) > 1:
+        return f"learning rates {' · '.join(shown[:MOST_RATES])}"
+    return f"learning rate {shown[0]}" + (f" ({len(shown)} epochs)" if len(shown) > 1 else "")
 
 
 def _real(run: RecordedRun, classes: int) -> list[np.ndarray]:
@@ -156,8 +167,7 @@ def _curves(run: RecordedRun) -> list[str]:
 
 
 def _distributions(run: RecordedRun) -> list[str]:
-    several = any(row.runs > 1 for row in run.result.evaluation)
-    drawn = charts.distributions(run.runs, run.result.metrics) if several and run.runs is not None else {}
+    drawn = charts.distributions(run.runs, run.result.metrics) if run.runs is not None else {}
     return [drawing.svg(f, f"distribution of {charts.on_test(metric)}") for metric, f in drawn.items()]
 
 

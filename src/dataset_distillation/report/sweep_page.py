@@ -11,6 +11,7 @@ import numpy as np
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import protocol
+from dataset_distillation.report.names import readable
 from dataset_distillation.report.page import longest, render, safe
 from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
@@ -111,7 +112,7 @@ def _beside(points: list[tuple[int, RecordedRun]], metric: Metric) -> list[drawi
             if (row := run.result.rows.get(method)) and row.mean is not None:
                 rows.setdefault(x, []).append(row)
         if rows:
-            lines.append(_line(method.replace("_", " "), rows, metric, dashed=True))
+            lines.append(_line(readable(method), rows, metric, dashed=True))
     return lines
 
 

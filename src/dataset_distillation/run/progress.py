@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BAR_AFTER = 2.0  # seconds; most steps are over by then
+REDRAW_EVERY = 0.1  # seconds; a note may have to wait for a GPU
 LINE_AFTER, LINE_EVERY = 5.0, 30.0  # seconds
 
 Advance = Callable[..., None]
@@ -21,7 +23,7 @@ Advance = Callable[..., None]
 
 @dataclass
 class _Shown:
-    """What this process shows: `bars` where it has a terminal, and one step at a time."""
+    """What this process shows: `bars` on a terminal or in a notebook, and one step at a time."""
 
     bars: bool = True
     busy: bool = False
@@ -31,7 +33,7 @@ _shown = _Shown()
 
 
 def show_bars(bars: bool) -> None:
-    """Choose between bars, where there is a terminal, and lines in the log."""
+    """Choose between bars, on a terminal or in a notebook, and lines in the log."""
     _shown.bars = bars
 
 
@@ -46,17 +48,20 @@ def silent() -> Iterator[None]:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Advance]:
-    """Show how much of `total` is done; yields a function to call when one more is, or `n` more are."""
+def progress(what: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show how much of `total` is done, of which an earlier process has `done` a part.
+
+    Yields a function to call when one more is done, or `n` more are; its `note` returns what else to show.
+    """
     if _shown.busy:
-        yield lambda n=1: None
+        yield lambda n=1, note=None: None
         return
     with silent():
-        step = _Step(what, total)
+        step = _Step(what, total, done)
         try:
             yield step.advance
         finally:
-            step.end()
+            step.close()
 
 
 def followed(what: str, items: Sequence[T]) -> Iterator[T]:
@@ -71,37 +76,33 @@ def followed(what: str, items: Sequence[T]) -> Iterator[T]:
 class _Step:
     what: str
     total: int
-    done: int = 0
+    before: int
+    done: int = 0  # by this process
     began: float = field(default_factory=lambda: time.monotonic())
-    line: float = field(default_factory=lambda: LINE_AFTER)  # seconds until the next line
-    on_terminal: bool = False
-    close: Callable[[], None] | None = None
+    next: float = 0.0  # seconds until the next line, or until the bar is drawn again
+    bar: bool = False
     redraw: Callable[[int, str], None] | None = None
+    close: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
-        import sys
+        self.bar = _shown.bars and (sys.stderr.isatty() or _in_notebook())
+        self.next = BAR_AFTER if self.bar else LINE_AFTER
 
-        self.on_terminal = _shown.bars and sys.stderr.isatty()
-
-    def advance(self, n: int = 1) -> None:
+    def advance(self, n: int = 1, note: Callable[[], str] | None = None) -> None:
         self.done += n
-        seconds = time.monotonic() - self.began
-        if self.on_terminal:
-            if self.redraw is None and seconds >= BAR_AFTER and self.done < self.total:
-                self.redraw, self.close = _bar(self.what, self.total)
-            if self.redraw:
-                self.redraw(self.done, self.text(seconds))
-        elif seconds >= self.line and self.done < self.total:
-            self.line = seconds + LINE_EVERY
-            log.info("%s: %s", self.what, self.text(seconds))
-
-    def text(self, seconds: float) -> str:
-        left = seconds / self.done * (self.total - self.done) if self.done else 0.0
-        return f"{self.done:,} of {self.total:,}, {duration(left)} left"
-
-    def end(self) -> None:
-        if self.close:
-            self.close()
+        done, seconds = self.before + self.done, time.monotonic() - self.began
+        if seconds < self.next or (done >= self.total and not self.redraw):
+            return
+        left = duration(seconds / self.done * (self.total - done)) if self.done else "unknown time"
+        text = f"{done:,} of {self.total:,}, {left} left" + (f", {note()}" if note else "")
+        if not self.bar:
+            self.next = seconds + LINE_EVERY
+            log.info("%s: %s", self.what, text)
+            return
+        self.next = seconds + REDRAW_EVERY
+        if self.redraw is None:
+            self.redraw, self.close = (_line if _in_notebook() else _bar)(self.what, self.total)
+        self.redraw(done, text)
 
 
 def duration(seconds: float) -> str:
@@ -111,6 +112,16 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
+
+
+def _line(what: str, total: int) -> tuple[Callable[[int, str], None], Callable[[], None]]:
+    """Return what rewrites a line of a notebook, and what ends it."""
+    show = lambda _, text: print(f"\r{what}: {text:<{len(str(total)) + 60}}", end="", file=sys.stderr)  # noqa: E731
+    return show, lambda: print(file=sys.stderr)
 
 
 def _bar(what: str, total: int) -> tuple[Callable[[int, str], None], Callable[[], None]]:

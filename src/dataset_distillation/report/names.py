@@ -1,0 +1,33 @@
+"""The names of methods as people read them; those in CSV and JSON are for programs."""
+
+from __future__ import annotations
+
+#: What a row of `explain=true` changes, by how its name begins.
+FACTORS = {
+    "distilled_normalized_": "normalization",
+    "distilled_tested_": "whitening",
+    "distilled_with_labels_": "labels",
+    "distilled_with_training_": "training",
+}
+VALUES = {
+    "not_at_all": "none",
+    "not_whitened": "none",
+    "by_dc": "as DC",
+    "by_dd": "as DD",
+    "whitened_by_mtt": "as MTT",
+    "whitened_by_rat_bptt": "as RaT-BPTT",
+}
+
+
+def explains(method: str) -> bool:
+    """Return whether a row is of the distilled data with one factor changed (`explain=true`)."""
+    return method.startswith(tuple(FACTORS))
+
+
+def readable(method: str) -> str:
+    """Return `random real` of `random_real`; `training: dsa` of `distilled_with_training_dsa`."""
+    for prefix, factor in FACTORS.items():
+        if method.startswith(prefix):
+            value = method.removeprefix(prefix)
+            return f"{factor}: {VALUES.get(value, value.replace('_', ' '))}"
+    return method.replace("_", " ")
