@@ -111,7 +111,7 @@ def test_stdout_has_the_tables_alone_and_the_log_tells_how_far_the_outer_steps_a
     assert told.code == 0, told.err
     assert told.out.splitlines()[0].strip() == "test accuracy, digits"
     [line] = re.findall(r"\] (distilling: .*)", told.err)  # the next would come 30 s later
-    assert re.fullmatch(r"distilling: 1 of 2, \d+ s left, outer loss [\d.]+", line)
+    assert re.fullmatch(r"distilling: 1 of 2, \d+ s left, loss [\d.]+", line)
 
 
 def test_there_is_a_picture_of_each_step(ended: Run) -> None:

@@ -30,10 +30,10 @@ class Shown(Callback):
             self.advance(note=lambda: self.note(trainer.callback_metrics))
 
     def note(self, metrics: Mapping[str, Tensor]) -> str:
-        texts = [f"outer loss {metrics['outer/loss']:.4g}"]
+        texts = [f"loss {metrics['outer/loss']:.4g}"]
         if (value := metrics.get(f"validation/{self.metric.name}")) is not None:
             per_cent = " %" if self.metric.percent else ""
-            texts.append(f"validation {self.metric.label} {self.metric.unit * value:.4g}{per_cent}")
+            texts.append(f"validation {self.metric.unit * value:.4g}{per_cent}")
         return ", ".join(texts)
 
 
