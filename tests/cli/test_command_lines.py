@@ -298,7 +298,7 @@ r nowhere                                   -> nowhere: no such folder
 r . --output                                -> argument --output: expected one argument
 1 r .                                         -> neither a run nor a multirun
 m sweep.resume=x hydra.sweep.dir=y seed=0,1  -> sweep.resume=x: a multirun goes on in its own folder
-i x.pt --dataset digits --output x.safetensors --learning-rate 1e300 -> --learning-rate=1e+300: must be 0, or in size from
+i odd.py --dataset digits --output x.safetensors --learning-rate 1e300 -> --learning-rate=1e+300: must be 0
 i                                           -> FILE: is missing; name the file or the folder of the set
 """
 
