@@ -70,11 +70,11 @@ def advice(result: Result) -> str:
     worse = ours.mean < real.mean if result.metric.higher_is_better else ours.mean > real.mean
     if not worse:
         return ""
-    remedy = (
-        "explain=true shows whether it is judged otherwise than it was made for"
-        if result.artifact
-        else "distill for more outer steps (outer.steps), or begin with real images (distilled.start=real)"
-    )
+    remedy = "distill for more outer steps (outer.steps)"
+    if result.artifact:
+        remedy = "explain=true shows whether it is judged otherwise than it was made for"
+    elif result.value("distilled.start") == "noise":
+        remedy += ", or begin with real images (distilled.start=real)"
     return f"The distilled data are worse than random real images: {remedy}."
 
 
