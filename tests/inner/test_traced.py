@@ -134,8 +134,11 @@ def test_compiled_by_torch() -> None:
     assert_equal(case.meta_gradient(Traced(compile=True), SGD()), case.meta_gradient(Full(), SGD()), 1e-9)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("program", [0, 1], ids=["there", "back"])
-def test_a_compiler_that_is_wrong_is_found_out(program: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_is_wrong_is_found_out(
+    program: int, bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[Any] = []
 
     def wrong(function: Callable[..., Any], _: Any, **__: Any) -> Callable[..., Any]:
@@ -144,7 +147,8 @@ def test_a_compiler_that_is_wrong_is_found_out(program: int, monkeypatch: pytest
         return lambda *inputs: [factor * result for result in function(*inputs)]
 
     monkeypatch.setattr(linearized, "compile_graph", wrong)
-    with pytest.raises(ConfigError, match=r"^unroll.compile=True: .*it computes something else"):
+    told = r"^unroll.compile=True: .*it computes something else"
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), pytest.raises(ConfigError, match=told):
         Case(2, 1, 3).meta_gradient(Traced(compile=True), SGD())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dataset_distillation.errors import refuse
-from dataset_distillation.inner.rounding import excess, nudged
+from dataset_distillation.inner.rounding import ERROR, excess, nudged
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 
@@ -88,9 +88,10 @@ def difference(
     """
     became, rest = slice(len(before)), slice(len(before), None)
     changed, exact, close = (_flat(tensors[became]) for tensors in (results, expected, near))
-    errors = [excess(changed, exact, close, float((exact - _flat(before)).norm()))]
+    share = ERROR[torch.is_autocast_enabled(exact.device.type)]
+    errors = [excess(changed, exact, close, share * float((exact - _flat(before)).norm()))]
     others = zip(results[rest], expected[rest], near[rest], strict=True)
-    errors += [excess(program, exact, close, float(exact.norm())) for program, exact, close in others]
+    errors += [excess(program, exact, close, share * float(exact.norm())) for program, exact, close in others]
     return next((error for error in errors if error), 0.0)  # NaN is one, too
 
 
