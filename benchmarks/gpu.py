@@ -42,9 +42,8 @@ from dataset_distillation.unroll.truncated import Truncated
 
 SHAPE, CLASSES = (3, 32, 32), 10
 PRECISIONS = (torch.float32, torch.bfloat16)
-ERROR = (
-    0.05  # the largest relative one in float32: of what rounding leaves of gradients Adam makes full steps
-)
+#: The largest relative error in float32: of what rounding leaves of gradients Adam makes full steps.
+ERROR = 0.05
 PRODUCT = {"cuda": 8192, "cpu": 1024}  # rows of the matrices that show what a device can do
 
 
@@ -66,27 +65,23 @@ class Row(NamedTuple):
     engine: Unroll
     dtype: torch.dtype
 
-    @property
-    def name(self) -> str:
-        kept = (
-            getattr(self.engine, "stored", False),
-            getattr(self.engine, "offload", False),
-            self.engine.compile,
-        )
-        marks = (m for m, given in zip(("stored", "offload", "compile"), kept, strict=True) if given)
-        return ", ".join([self.gradient, *marks, str(self.dtype).removeprefix("torch.")])
 
-
-def rows(size: Size, compiled: bool) -> list[Row]:
+def rows(size: Size, compiled: bool) -> dict[str, Row]:
     """The engines of bounded memory, in both precisions; the first of each gradient is its reference."""
     window = Truncated(window=size.window, start=str(max(0, size.inner_steps - size.window)))
-    engines: list[tuple[str, Unroll]] = [
-        ("truncated", window), ("truncated", replace(window, stored=True)),
-        ("recompute", Recompute()), ("recompute", Recompute(offload=True)),
-    ]  # fmt: skip
+    engines: dict[str, Unroll] = {
+        "truncated": window,
+        "truncated, stored": replace(window, stored=True),
+        "recompute": Recompute(),
+        "recompute, offload": Recompute(offload=True),
+    }
     if compiled:
-        engines += [(gradient, replace(engine, compile=True)) for gradient, engine in engines]
-    return [Row(*each, dtype) for each in engines for dtype in PRECISIONS]
+        engines |= {f"{name}, compile": replace(engine, compile=True) for name, engine in engines.items()}
+    return {
+        f"{name}, {str(dtype).removeprefix('torch.')}": Row(name.partition(",")[0], engine, dtype)
+        for name, engine in engines.items()
+        for dtype in PRECISIONS
+    }
 
 
 class OuterStep:
@@ -176,7 +171,7 @@ def operations(function: Callable[[], object]) -> int:
 
 
 def table(size: Size, device: str, compiled: bool, repeats: int) -> Table:
-    step, asked = OuterStep(size, device), {row.name: row for row in rows(size, compiled)}
+    step, asked = OuterStep(size, device), rows(size, compiled)
     functions = {name: step.gradient(row) for name, row in asked.items()}
     first = {row.gradient: name for name, row in reversed(asked.items())}
     exact = {gradient: functions[name]() for gradient, name in first.items()}

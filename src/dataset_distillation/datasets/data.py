@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
 
 
-MOST_CLASSES = 100_000  # of a dataset
 log = logging.getLogger(__name__)
 
+MOST_CLASSES = 100_000  # of a dataset
 CHUNK = 4096  # images that a whitening is fitted on at a time
 MOST_COUNTED = 20  # classes in one line
 

@@ -162,6 +162,11 @@ def test_rat_bptt_has_flat_images_and_weights_of_the_cross_entropy(
         imported(layouts.rat_bptt(tmp_path, data=torch.randn(20, 192)))
 
 
+def test_a_checkpoint_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    file = layouts.at_bptt(tmp_path).rename(tmp_path / "checkpoint.pt")
+    assert "layout rat_bptt" in imported(file, "--zca", "none")[1]
+
+
 def test_images_without_labels_are_in_the_order_of_the_classes(tmp_path: Path) -> None:
     distilled, notes = imported(layouts.rat_bptt(tmp_path, label=False), "--zca", "none")
     assert torch.equal(distilled.labels, LABELS[None])

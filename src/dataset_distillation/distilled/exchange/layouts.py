@@ -24,6 +24,7 @@ from dataset_distillation.distilled.exchange.pictures import folder_names
 from dataset_distillation.errors import FileError, NoFile, damaged, refuse
 
 LARGEST = 2**30  # bytes of the steps of Wang et al.
+HDF5 = (".h5", ".hdf5")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -104,8 +105,8 @@ def rat_bptt(path: Path) -> Found:
 
     A c of 1 or 3 and a whole s follow from c·s·s, since no square is three times another.
     """
-    data, label = _of_checkpoint(saved_by_torch(path)) if path.suffix == ".pth" else _of_hdf5(path)
-    flat = tensor(data, "data").float()
+    data, label = _of_hdf5(path) if path.suffix in HDF5 else _of_checkpoint(saved_by_torch(path))
+    flat = tensor(data, "data")
     fits = [(c, math.isqrt(flat.shape[-1] // c)) for c in (1, 3)]
     shape = next(((c, s, s) for c, s in fits if flat.ndim == 2 and c * s * s == flat.shape[1] > 0), None)
     if shape is None:
@@ -206,8 +207,10 @@ def recognized(path: Path) -> str:
         return _recognized_folder(path)
     if not path.exists():
         raise NoFile(f"{path}: no such file")
-    if path.suffix in (by_suffix := {".npz": "kip", ".h5": "rat_bptt"}):
-        return by_suffix[path.suffix]
+    if path.suffix == ".npz":
+        return "kip"
+    if path.suffix in HDF5:
+        return "rat_bptt"
     content = saved_by_torch(path)
     if isinstance(content, dict) and "data" in content:
         return "dc"

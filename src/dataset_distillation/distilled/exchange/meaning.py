@@ -202,13 +202,14 @@ def whitening(asked: str, layout: str) -> dict[str, Any]:
 
 def check_whitening(images: Tensor, asked: str, layout: str) -> str:
     """Return what is known about whitening. Raises ConfigError if images may be whitened in any way."""
-    alike = f"neighboring pixels correlate by {neighbors(images):.2f}"
+    correlation = neighbors(images)
+    alike = f"neighboring pixels correlate by {correlation:.2f}"
     if asked == Zca.none:
         return f"not whitened, as you say ({alike})"
     if asked != Zca.auto:
         doubt = f", and in images that are not whitened by {LEAST_ALIKE} or more"
-        return f"whitened as you say, {asked} ({alike}{doubt if neighbors(images) >= LEAST_ALIKE else ''})"
-    if layout in ("mtt", "datm", "kip", "rat_bptt") and neighbors(images) < LEAST_ALIKE:
+        return f"whitened as you say, {asked} ({alike}{doubt if correlation >= LEAST_ALIKE else ''})"
+    if layout in ("mtt", "datm", "kip", "rat_bptt") and correlation < LEAST_ALIKE:
         allowed = f"the file does not say whether its images are whitened, and {alike} (photographs: 0.9)"
         raise refuse("--zca", "auto", allowed, "add --zca none, kornia or per_image")
     return f"taken as not whitened ({alike})"
