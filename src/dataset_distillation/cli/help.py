@@ -75,7 +75,7 @@ training: how networks are trained on the artifact
 
 
 FIRST = """\
-Type this first; it distills ten images of handwritten digits in one to two minutes, and downloads nothing:
+Type this first; it distills ten images of handwritten digits in about a minute, and downloads nothing:
 
   distill experiment=demo
 
