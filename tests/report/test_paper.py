@@ -67,7 +67,7 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     run(tmp_path / "b" / "deep" / "fixed", "mnist_fixed_100", evaluation=[row("distilled", ours[:1])])
     run(tmp_path / "other", "mnist_fixed_10", evaluation=[row("distilled", ours)])
     written = main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
-    assert {path.name for path in written} == {"opening.md", "summary.md", "paper.md"} | {
+    assert {path.name for path in written} == {"opening.md", "summary.md", "paper.md", "later.md"} | {
         f"{name}.png" for name in ("table1", "table2", "table3", "figure4", "figure5", "figure6")
     }
     found = lines(tmp_path / "out")
@@ -77,7 +77,7 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "paper.md").read_text()
     assert "`../a/new`" in text
     assert "../a/old" not in text
-    for path in written[3:]:
+    for path in written[4:]:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
 

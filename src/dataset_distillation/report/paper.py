@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import drawing, figures, opening, seeds, transfer
+from dataset_distillation.report import drawing, figures, later, opening, seeds, transfer
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 from dataset_distillation.report.summary import summary
 
-PUBLISHED = "paper.yaml"
+PUBLISHED, LATER = "paper.yaml", "later.yaml"
 LEGEND = (
     "Ours is the mean over the held-out networks ± the standard deviation between them. Of several seeds of\n"
     "the distillation it is the mean, and the standard deviation between their means follows in brackets.\n"
@@ -28,8 +28,8 @@ LEGEND = (
 IMAGES = "images_per_class"
 
 
-def published() -> Any:
-    text = (files("dataset_distillation.report") / PUBLISHED).read_text(encoding="utf-8")
+def published(name: str = PUBLISHED) -> Any:
+    text = (files("dataset_distillation.report") / name).read_text(encoding="utf-8")
     content: Any = OmegaConf.to_container(OmegaConf.create(text))
     return content
 
@@ -56,6 +56,7 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         "opening.md": opening.sentence(finished),
         "summary.md": summary(content["summary"], finished),
         "paper.md": "\n".join(text),
+        "later.md": later.page(published(LATER), finished),
     }
     for name, page in pages.items():
         write(output / name, page.encode())

@@ -19,8 +19,9 @@ def table(runs: Sequence[RecordedRun]) -> list[str]:
     cells: dict[str, dict[str, str]] = {}
     for run in runs:
         number = measured([run], "distilled")
-        if run.judges and run.result.artifact and number:
-            choices = run.result.choices
+        choices = run.result.choices
+        as_made = choices.get("training", "ours") == "ours"
+        if run.judges and as_made and run.result.artifact and number:
             network = f"{choices.get('architecture')}, {choices.get('init')} init"
             cells.setdefault(_name(run.result.artifact), {})[network] = number.text(2)
     networks = sorted({network for row in cells.values() for network in row})

@@ -1,0 +1,79 @@
+"""The page of later methods: which of our runs stand in which cell, beside the numbers as printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_distillation.cli.pages import main
+from dataset_distillation.report import paper
+from support.experiments import CONF
+from support.report_folders import judged, result, row
+
+
+def run(folder: Path, experiment: str, accuracy: float, seed: int = 0) -> None:
+    outcome = result(
+        evaluation=[row("distilled", np.array([accuracy]))], provenance={"cpu_seconds": 1800 + seed}
+    )
+    outcome["choices"]["experiment"] = experiment
+    outcome["overrides"] = [f"experiment={experiment}", f"seed={seed}"]
+    outcome["config"] |= {"seed": seed, "architecture": {"width": 32}}
+    write(folder, outcome)
+
+
+def judge(folder: Path, artifact: str, accuracy: float, width: int, training: str = "dc") -> None:
+    outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy]))])
+    outcome["choices"] |= {"training": training}
+    outcome["config"] |= {"architecture": {"width": width}}
+    write(folder, outcome | {"artifact": artifact})
+
+
+def write(folder: Path, outcome: dict[str, object]) -> None:
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(outcome))
+
+
+def rows(output: Path) -> list[list[str]]:
+    lines = (output / "later.md").read_text().splitlines()
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
+
+
+def test_the_numbers_are_complete() -> None:
+    """Against a few that were typed once more; every experiment of the field's setting has its place."""
+    content = paper.published(paper.LATER)
+    published = {row["title"]: row["published"] for row in content["rows"]}
+    assert all(set(row) <= set(content["methods"]) for row in published.values())
+    assert published["MNIST, 1 image per class"]["DC"] == "91.7"
+    assert published["CIFAR-10, 50 images per class"] == {
+        "DC": "53.9", "MTT": "71.6", "FRePo": "71.7", "RaT-BPTT": "75.3", "AT-BPTT": "78.7",
+    }  # fmt: skip
+    named = sorted(experiment for row in content["rows"] for experiment in row["experiments"])
+    assert named == sorted(path.stem for path in (CONF / "experiment").glob("*_convnet_*.yaml"))
+
+
+def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
+    experiment = "mnist_convnet_1_small"
+    for seed, accuracy in ((0, 0.90), (1, 0.92)):
+        run(tmp_path / f"{seed}", experiment, accuracy, seed)
+        artifact = f"results/{experiment}/seed_{seed}/distilled.safetensors"
+        judge(tmp_path / f"{seed} at 32", artifact, accuracy - 0.1, 32)
+        judge(tmp_path / f"{seed} at 128", artifact, accuracy + 0.01, 128)
+        judge(tmp_path / f"{seed} by itself", artifact, 0.5, 128, training="ours")
+    judge(tmp_path / "of others", "results/mnist_convnet_1/seed_0/distilled.safetensors", 0.1, 128)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    head, _, first, second, *_ = rows(tmp_path / "out")
+    spread = f"(2 seeds: ± {np.std([90, 92], ddof=1):.1f})"
+    ours = [f"`{experiment}`", "32", f"91.0 {spread}", f"81.0 {spread}", f"**92.0 {spread}**", "0.5"]
+    assert first[:7] == ["MNIST, 1 image per class", *ours]
+    assert dict(zip(head, first, strict=True))["IDC"] == "94.2"
+    assert second[:7] == ["MNIST, 10 images per class", *[""] * 6]
+
+
+@pytest.mark.parametrize("training", ["ours", "dc"])
+def test_only_the_own_schedule_is_compared_on_other_networks(training: str, tmp_path: Path) -> None:
+    judge(tmp_path / "judged", "results/demo/seed_0/distilled.safetensors", 0.5, 128, training)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert ("`demo/seed_0`" in (tmp_path / "out" / "paper.md").read_text()) == (training == "ours")
