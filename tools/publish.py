@@ -19,7 +19,7 @@ from dataset_distillation.cli.pages import main as report
 from dataset_distillation.distilled.artifact import load_distilled
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.report.seeds import GROUPS, PLACES
+from dataset_distillation.report.seeds import GROUPS, PLACES, SPEED
 from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, RESULT
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def publish(folder: Path) -> Path:
     point = ",".join(
         f"{key}={value}"
         for key, value in sorted(run.overrides.items())
-        if key.split(".")[0] not in (*GROUPS, "artifact") and not _place(key)
+        if key.split(".")[0] not in (*GROUPS, "artifact") and key not in SPEED and not _place(key)
     )
     if run.judges:
         judged = Path(str(run.result.artifact)).parent  # results/<experiment>/seed_<n>

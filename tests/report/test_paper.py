@@ -102,7 +102,9 @@ def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> N
     [
         ("seed=7 evaluation.networks=50 evaluation.baselines=[k_means] evaluation.selection=paper", True),
         ("dataset.root=there init.source.root=there init.pretraining.folder=pools trainer=cpu", True),
+        ("unroll.compile=true unroll.stored=true", True),
         ("dataset=usps", False),
+        ("unroll.window=5", False),
         ("dataset.test=null", False),
         ("distilled={steps:1,epochs:3}", False),
         ("outer.steps=10", False),

@@ -12,6 +12,8 @@ from dataset_distillation.report.runs import RecordedRun
 #: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
 GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
 PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
+#: Those of an engine, which change its speed and the rounding.
+SPEED = ("unroll.compile", "unroll.stored", "unroll.offload", "unroll.batch_networks")
 
 
 class Number(NamedTuple):
@@ -43,7 +45,8 @@ def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free
         return False
     names = {key: key.split(".") for key in run.overrides}
     changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
-    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
+    allowed = {*SPEED, *where, *free}
+    return changed <= allowed and all(run.result.value(key) == value for key, value in where.items())
 
 
 def latest(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
