@@ -12,25 +12,35 @@ from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
 
 FIELD = 128  # the width at which later methods are judged
-COLUMNS = (
-    "experiment", "width", "by its own schedule", "`training=dc`", f"`training=dc`, width {FIELD}", "hours",
-)  # fmt: skip
+DETAILS = ("experiment", "width", "own schedule", "`training=dc`", f"`training=dc`, width {FIELD}", "hours")
 
 
 def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
-    """Return the page in Markdown: a line for each experiment that has runs; one for a row that has none."""
+    """Return the page in Markdown: a row for each size of set, and one for each experiment that has runs."""
     methods = content["methods"]
-    lines = [["", *COLUMNS, *methods], ["---"] * (1 + len(COLUMNS) + len(methods))]
+    table = [["data", "images per class", "**ours**", *methods]]
+    details = [list(DETAILS)]
     for row in content["rows"]:
+        found = [_details(experiment, runs) for experiment in row["experiments"]]
+        details += filter(None, found)
+        ours = [cells[-2] for cells in found if cells and cells[-2]]
         published = [row["published"].get(method, "") for method in methods]
-        found = [(experiment, seeds.of(runs, experiment)) for experiment in row["experiments"]]
-        ours = [_cells(experiment, own, runs) for experiment, own in found if own]
-        lines += [[row["title"], *cells, *published] for cells in ours or [[""] * len(COLUMNS)]]
-    table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([f"# {content['title']}\n", content["about"], *table, "", content["legend"]])
+        table.append([row["data"], str(row["images"]), *(ours[:1] or [""]), *published])
+    parts = [f"# {content['title']}\n", content["about"], *_lines(table), "", content["legend"]]
+    if len(details) > 1:
+        parts += [content["details"], *_lines(details), ""]
+    return "\n".join(parts)
 
 
-def _cells(experiment: str, own: Sequence[RecordedRun], runs: Sequence[RecordedRun]) -> list[str]:
+def _lines(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *rows = table
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _details(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
+    own = seeds.of(runs, experiment)
+    if not own:
+        return []
     width = own[0].result.value("architecture.width")
     hours = fmean((run.result.provenance.cpu_seconds or 0) / 3600 for run in own)
     as_made, as_field = (_text(_judged(experiment, runs, at)) for at in (width, FIELD))
