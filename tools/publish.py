@@ -66,7 +66,8 @@ def portable(result: dict[str, Any]) -> dict[str, Any]:
         ]
     made |= {"command": shlex.join([program, *overrides]), "overrides": overrides}
     made["attempts"] = [attempt | {"host": ""} for attempt in made["attempts"]]
-    return result | {"overrides": overrides, "config": config, "provenance": made}
+    told = {"overrides": overrides, "config": config, "provenance": made}
+    return result | told | ({"pool": anywhere(result["pool"])} if result.get("pool") else {})
 
 
 def _in_the_repository(path: str) -> str:
