@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import dataset_distillation as dd
 from dataset_distillation.cli import pages
@@ -56,6 +59,18 @@ def test_the_published_files_are_small() -> None:
     assert sum(path.stat().st_size for path in publish.RESULTS.rglob("*")) <= 15e6
 
 
+@pytest.mark.parametrize(("last", "mode"), [(9, "L"), (7, "RGB")])
+def test_a_picture_is_made_small_without_loss(last: int, mode: str) -> None:
+    pixels = np.full((2, 3, 4), 9, np.uint8)
+    pixels[..., 3] = 255
+    pixels[1, 2, 2] = last
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    with Image.open(io.BytesIO(publish.compact(buffer.getvalue()))) as small:
+        assert small.mode == mode
+        assert (np.asarray(small.convert("RGB")) == pixels[..., :3]).all()
+
+
 def test_a_published_set_is_found_by_its_name() -> None:
     distilled = dd.load_distilled("demo", seed=0)
     assert distilled.images.shape == (1, 10, 1, 28, 28)
@@ -86,9 +101,11 @@ def test_what_is_published_names_no_place(tmp_path: Path, monkeypatch: pytest.Mo
     }]}  # fmt: skip
     asked = ["experiment=demo", "seed=3", "distilled.epochs=2", "dataset.root=/home/me/data"]
     folder = write_run(tmp_path / "run", config=config, provenance=provenance, overrides=asked)
-    (folder / "images" / "grid.png").write_bytes(b"a picture")
+    Image.new("RGBA", (2, 2), "white").save(folder / "images" / "grid.png")
     content = json.loads((folder / "result.json").read_text())
     content["choices"]["experiment"] = "demo"
+    accuracy = dict.fromkeys(("accuracy_mean", "accuracy_std", "accuracy_min"), 0.5)
+    content["pool"] = {"source": "MNIST", "networks": 1, "folder": "/pools/mnist", **accuracy}
     (folder / "result.json").write_text(json.dumps(content))
     monkeypatch.setattr(publish, "RESULTS", tmp_path / "results")
     target = publish.publish(folder)

@@ -7,6 +7,7 @@ The names of folders and hosts of the machine are left out. Only runs of committ
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -14,6 +15,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from dataset_distillation.cli.pages import main as report
 from dataset_distillation.distilled.artifact import load_distilled
@@ -46,10 +50,19 @@ def publish(folder: Path) -> Path:
         distilled = load_distilled(folder / ARTIFACT)
         told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
         replace(distilled, metadata=told).save(target / ARTIFACT)
-        write(target / GRID, (folder / IMAGES / GRID).read_bytes())
+        write(target / GRID, compact((folder / IMAGES / GRID).read_bytes()))
     write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
     write(target / EVALUATION, (folder / EVALUATION).read_bytes())
     return target
+
+
+def compact(picture: bytes) -> bytes:
+    """Return the pixels of an opaque picture as a PNG without opacity, and in one channel if they are gray."""
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    gray = (pixels == pixels[..., :1]).all()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if gray else pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def portable(result: dict[str, Any]) -> dict[str, Any]:
