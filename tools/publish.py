@@ -57,7 +57,7 @@ def publish(folder: Path) -> Path:
 
 
 def compact(picture: bytes) -> bytes:
-    """Return the pixels of an opaque picture as a PNG without opacity, and in one channel if they are gray."""
+    """Return the pixels of an opaque picture as a PNG without opacity, in one channel if they are gray."""
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     gray = (pixels == pixels[..., :1]).all()
     buffer = io.BytesIO()
