@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,15 @@ def distilled(steps: int, channels: int = 1) -> DistilledSet:
 def test_the_grid_grows_by_a_row_a_step(channels: int) -> None:
     one, four = (opened(pictures.grid(distilled(steps, channels))) for steps in (1, 4))
     assert 3 * 90 < four.shape[0] - one.shape[0] < 3 * 130  # about an inch a row at 110 dpi
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_rates_that_are_equal_take_one_line(equal: bool) -> None:
+    many = torch.full((20, 1), 0.005) if equal else torch.linspace(0, 1, 20)[:, None]
+    one, twenty = (
+        opened(pictures.grid(replace(distilled(1), learning_rates=rates))) for rates in (many[:1], many)
+    )
+    assert (twenty.shape == one.shape) == equal
 
 
 def test_captions_of_classes_of_learned_labels_and_of_numbers() -> None:

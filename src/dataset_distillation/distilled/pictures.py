@@ -84,11 +84,13 @@ def grid(distilled: DistilledSet) -> bytes:
     rows = [mosaic(images) for images in shown]  # one axis per step: axes are slow
     columns, lines = min(n, COLUMNS), -(-n // COLUMNS)
     rates = distilled.rates_by_epoch[:MOST_RATES]
-    height = max(0.95 * lines, 0.14 * (len(rates) + 1))  # inches: one line per epoch
+    if (rates == rates[0]).all():
+        rates = rates[:1]
+    height = max(0.95 * lines, 0.14 * (len(rates) + 1))  # inches; 0.14 per line of rates
     size = (0.9 * columns + 1.8, height * len(rows) + 0.5)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     for step, axis in enumerate(figure.subplots(len(rows), 1, squeeze=False)[:, 0]):
-        axis.imshow(rows[step])
+        axis.imshow(rows[step], interpolation="nearest")  # sharp pixels, and a file of half the size
         axis.set(xticks=[], yticks=[])
         if lines == 1:
             _name_classes(axis, distilled, step, rows[step].shape[1] / columns)
