@@ -287,6 +287,8 @@ e dataset=digits                            -> there is nothing to evaluate
 e dataset=digits baselines=nonsense         -> evaluation.baselines=nonsense: must be one of
 e dataset=digits baselines=all evaluation.networks=0 -> must be greater than 0 to evaluate
 e dataset=digits baselines=all training.batch_size=5 -> set training.learning_rate too
+e dataset=digits baselines=random_real training=dc training.augmentation=dsa -> training.augmentation=dsa;
+e dataset=digits baselines=random_real training.optimizer=adam -> +inner_optimizer@training.optimizer=adam
 e artifact=a,b                              -> must be one file
 e artifact=nowhere                          -> nowhere
 1 e artifact=odd.py                         -> odd.py

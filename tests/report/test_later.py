@@ -18,15 +18,17 @@ def run(folder: Path, experiment: str, accuracy: float, seed: int = 0) -> None:
     outcome = result(
         evaluation=[row("distilled", np.array([accuracy]))], provenance={"cpu_seconds": 1800 + seed}
     )
-    outcome["choices"]["experiment"] = experiment
+    outcome["choices"] |= {"experiment": experiment, "augmentation": "dsa"}
     outcome["overrides"] = [f"experiment={experiment}", f"seed={seed}"]
     outcome["config"] |= {"seed": seed, "architecture": {"width": 32}}
     write(folder, outcome)
 
 
-def judge(folder: Path, artifact: str, accuracy: float, width: int, training: str = "dc") -> None:
+def judge(
+    folder: Path, artifact: str, accuracy: float, width: int, training: str = "dc", by: str = "none"
+) -> None:
     outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy]))])
-    outcome["choices"] |= {"training": training}
+    outcome["choices"] |= {"training": training, "augmentation@training.augmentation": by}
     outcome["config"] |= {"architecture": {"width": width}}
     write(folder, outcome | {"artifact": artifact})
 
@@ -73,13 +75,16 @@ def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
         artifact = f"results/{experiment}/seed_{seed}/distilled.safetensors"
         judge(tmp_path / f"{seed} at 32", artifact, accuracy - 0.1, 32)
         judge(tmp_path / f"{seed} at 128", artifact, accuracy + 0.01, 128)
+        judge(tmp_path / f"{seed} augmented", artifact, accuracy + 0.02, 128, by="dsa")
+        judge(tmp_path / f"{seed} otherwise", artifact, 0.4, 128, by="shift_rotate")
         judge(tmp_path / f"{seed} by itself", artifact, 0.5, 128, training="ours")
     judge(tmp_path / "of others", "results/mnist_convnet_1/seed_0/distilled.safetensors", 0.1, 128)
     main([str(tmp_path), "--output", str(tmp_path / "out")])
     found = rows(tmp_path / "out")
     spread = f"(2 seeds: ± {np.std([90, 92], ddof=1):.1f})"
     assert list(found[f"`{experiment}`",].values()) == [
-        f"`{experiment}`", "32", f"91.0 {spread}", f"81.0 {spread}", f"**92.0 {spread}**", "0.5",
+        f"`{experiment}`", "32", f"91.0 {spread}", f"81.0 {spread}", f"**92.0 {spread}**",
+        f"93.0 {spread}", "0.5",
     ]  # fmt: skip
     assert found["MNIST", "1"]["**ours**"] == f"**92.0 {spread}**"
     assert found["MNIST", "1"]["IDC"] == "94.2"

@@ -16,6 +16,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from dataset_distillation.errors import ConfigError, NoFile, UserError, program
 
 #: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
+#: Keys that hold a choice of a group, and how they are set.
+GROUPED = {
+    "init.source": "dataset@init.source=usps",
+    "training.augmentation": "+augmentation@training.augmentation=dsa; without + if training=dc, dsa or mtt",
+    "training.optimizer": "+inner_optimizer@training.optimizer=adam; without + if training=dc, dsa or mtt",
+}
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
 
 #: The packages of launchers and sweepers, and of the database of a search.
@@ -62,8 +68,8 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return " ".join(str(error).split())
-    if cause.full_key == "init.source":
-        return "init.source: is set as a group; for example dataset@init.source=usps"
+    if cause.full_key in GROUPED:
+        return f"{cause.full_key}: is set as a group; for example {GROUPED[cause.full_key]}"
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return f"{cause.full_key}: no such key{_hint(cause)}"
     text = str(cause).splitlines()[0]
