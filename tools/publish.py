@@ -23,7 +23,7 @@ from dataset_distillation.cli.pages import main as report
 from dataset_distillation.distilled.artifact import load_distilled
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.report.seeds import GROUPS, PLACES, SPEED
+from dataset_distillation.report.seeds import PLACES, is_free
 from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, RESULT
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +40,10 @@ def publish(folder: Path) -> Path:
     point = ",".join(
         f"{key}={value}"
         for key, value in sorted(run.overrides.items())
-        if key.split(".")[0] not in (*GROUPS, "artifact") and key not in SPEED and not _place(key)
+        if not (is_free(key) or key == "artifact" or key.startswith("hydra."))
     )
     if run.judges:
-        judged = Path(str(run.result.artifact)).parent  # results/<experiment>/seed_<n>
-        target = RESULTS / "judged" / judged.parent.name / judged.name / point
+        target = RESULTS / "judged" / run.judged_set / point
     else:
         target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
         distilled = load_distilled(folder / ARTIFACT)
@@ -68,8 +67,8 @@ def compact(picture: bytes) -> bytes:
 def portable(result: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a `result.json` without the folders and the host of the machine."""
     overrides = [text for text in result["overrides"] if not _place(text.partition("=")[0])]
-    program, made = "distill", result["provenance"]
-    config = anywhere(result["config"])
+    result = anywhere(result)
+    program, made, config = "distill", result["provenance"], result["config"]
     if result.get("artifact"):
         program = "distill-evaluate"
         result["artifact"] = config["artifact"] = _in_the_repository(result["artifact"])
@@ -79,8 +78,7 @@ def portable(result: dict[str, Any]) -> dict[str, Any]:
         ]
     made |= {"command": shlex.join([program, *overrides]), "overrides": overrides}
     made["attempts"] = [attempt | {"host": ""} for attempt in made["attempts"]]
-    told = {"overrides": overrides, "config": config, "provenance": made}
-    return result | told | ({"pool": anywhere(result["pool"])} if result.get("pool") else {})
+    return result | {"overrides": overrides}
 
 
 def _in_the_repository(path: str) -> str:
@@ -94,7 +92,7 @@ def _place(key: str) -> bool:
 
 
 def anywhere(config: Any) -> Any:
-    """Return a config without the folders of the machine: only the last name of each remains."""
+    """Return a config or a record without the folders of the machine: only the last name of each remains."""
     if not isinstance(config, dict):
         return config
     return {

@@ -15,13 +15,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dataset_distillation.errors import ConfigError, NoFile, UserError, program
 
-#: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 #: Keys that hold a choice of a group, and how they are set.
 GROUPED = {
     "init.source": "dataset@init.source=usps",
     "training.augmentation": "+augmentation@training.augmentation=dsa; without + if training=dc, dsa or mtt",
     "training.optimizer": "+inner_optimizer@training.optimizer=adam; without + if training=dc, dsa or mtt",
 }
+
+#: The errors that a wrong command line can raise; Hydra raises ValueError for `dataset=null`.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError, ValueError)
 
 #: The packages of launchers and sweepers, and of the database of a search.

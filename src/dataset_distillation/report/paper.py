@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, figures, later, opening, seeds, transfer
+from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -91,20 +92,16 @@ def number(printed: str | None) -> Number | None:
 
 def _table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     columns = table["columns"]
-    lines = [["", *(column["title"] for column in columns)], ["---"] * (len(columns) + 1)]
+    lines = []
     for row in table["rows"]:
         lines.append([f"{row['title']}, paper", *row["paper"]])
         cells = [_cell(column, row, runs) for column in columns]
         lines.append([f"{row['title']}, ours", *map(_bold, cells)])
-    return [*map(_line, lines), ""]
+    return [*markdown(["", *(column["title"] for column in columns)], lines), ""]
 
 
 def _bold(cell: Number | None) -> str:
     return "" if cell is None else f"**{cell}**"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[figures.Pair]]]:
@@ -149,13 +146,14 @@ def _points(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     text = []
     for panel in figure["panels"]:
         values = list(panel["lines"][0]["paper"])
-        lines = [[f"{panel['title']}: {_axis(panel['x'])}", *map(str, values)], ["---"] * (len(values) + 1)]
+        lines = []
         for line in panel["lines"]:
             lines.append([f"{line['name']}, paper", *line["paper"].values()])
             own = _runs_of(line, runs, panel["x"])
             cells = [measured(own.get(value, []), line["method"], line["metric"]) for value in values]
             lines.append([f"{line['name']}, ours", *map(_bold, cells)])
-        text += [*map(_line, lines), ""]
+        head = [f"{panel['title']}: {_axis(panel['x'])}", *map(str, values)]
+        text += [*markdown(head, lines), ""]
     return text
 
 

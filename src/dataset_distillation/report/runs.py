@@ -65,6 +65,11 @@ class RecordedRun:
         return "artifact" in self.result.config
 
     @property
+    def judged_set(self) -> str:
+        """`mnist_fixed_10/seed_0` if it judges results/mnist_fixed_10/seed_0/distilled.safetensors."""
+        return "/".join(Path(self.result.artifact or "").parts[-3:-1]) if self.judges else ""
+
+    @property
     def dataset(self) -> str:
         """The name of the data set; empty if the run left no result."""
         options = self.result.config.get("dataset")

@@ -39,14 +39,18 @@ class Number(NamedTuple):
         return f"{self.mean:.{digits}f}{spread}{seeds}"
 
 
+def is_free(key: str) -> bool:
+    """Whether a run may change this option and still be of its experiment."""
+    name = key.split(".")
+    return name[0] in GROUPS or name[-1] in PLACES or key in SPEED
+
+
 def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
     """Whether `run` is of `experiment`, except for the values in `where` and the keys in `free`."""
     if run.judges or run.result.value("experiment") != experiment:
         return False
-    names = {key: key.split(".") for key in run.overrides}
-    changed = {key for key, name in names.items() if name[0] not in GROUPS and name[-1] not in PLACES}
-    allowed = {*SPEED, *where, *free}
-    return changed <= allowed and all(run.result.value(key) == value for key, value in where.items())
+    changed = {key for key in run.overrides if not is_free(key)}
+    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
 
 
 def latest(runs: Iterable[RecordedRun]) -> list[RecordedRun]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from dataset_distillation.report import seeds
+from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.numbers import number
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -23,14 +24,13 @@ LEGEND = (
 
 def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -> str:
     """Return the table as Markdown, of the `entries` (experiment, paper) that have runs."""
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    rows: list[list[str]] = []
     used: list[RecordedRun] = []
     for entry in entries:
         own = seeds.of(runs, entry["experiment"])
-        lines += [_row(entry, own)] if own else []
+        rows += [_row(entry, own)] if own else []
         used += own
-    text = ["| " + " | ".join(cells) + " |" for cells in lines]
-    return "\n".join([*text, "", LEGEND, *_made_by(used)]) + "\n"
+    return "\n".join([*markdown(COLUMNS, rows), "", LEGEND, *_made_by(used)]) + "\n"
 
 
 def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from dataset_distillation.errors import printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
+from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.numbers import number
 from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
 from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
@@ -127,7 +128,7 @@ def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
 def _write(rows: Sequence[Mapping[str, Cell]], folder: Path) -> pandas.DataFrame:
     table = pandas.DataFrame([{key: cell.value for key, cell in row.items()} for row in rows])
     write(folder / TABLE_CSV, table.to_csv(index=False).encode())
-    write(folder / TABLE_MARKDOWN, markdown(rows, list(table)).encode())
+    write(folder / TABLE_MARKDOWN, for_github(rows, list(table)).encode())
     return table
 
 
@@ -138,8 +139,7 @@ def _swept(jobs: Sequence[Job]) -> list[dict[str, str]]:
     return [{key: overrides.get(key, "") for key in keys} for overrides in all_overrides]
 
 
-def markdown(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str]) -> str:
+def for_github(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str]) -> str:
     """Return the table for GitHub; shares are in percent."""
     texts = [[str(row.get(column, "")) for column in columns] for row in rows]
-    lines = [list(columns), ["---"] * len(columns), *texts]
-    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+    return "".join(f"{line}\n" for line in markdown(columns, texts))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
 
@@ -23,13 +23,7 @@ def table(runs: Sequence[RecordedRun]) -> list[str]:
         as_made = choices.get("training", "ours") == "ours"
         if run.judges and as_made and run.result.artifact and number:
             network = f"{choices.get('architecture')}, {choices.get('init')} init"
-            cells.setdefault(_name(run.result.artifact), {})[network] = number.text(2)
+            cells.setdefault(run.judged_set, {})[network] = number.text(2)
     networks = sorted({network for row in cells.values() for network in row})
-    lines = [["set", *networks], ["---"] * (len(networks) + 1)]
-    lines += [[f"`{name}`", *(row.get(network, "") for network in networks)] for name, row in cells.items()]
-    return ["| " + " | ".join(line) + " |" for line in lines] if cells else []
-
-
-def _name(artifact: str) -> str:
-    """`mnist_fixed_10/seed_0` of `results/mnist_fixed_10/seed_0/distilled.safetensors`."""
-    return "/".join(Path(artifact).parts[-3:-1])
+    rows = [[f"`{name}`", *(row.get(network, "") for network in networks)] for name, row in cells.items()]
+    return markdown(["set", *networks], rows) if cells else []
