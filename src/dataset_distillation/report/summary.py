@@ -18,7 +18,8 @@ COLUMNS = (
 LEGEND = (
     "Test accuracy in percent: the mean over seeds of the distillation ± the standard deviation between the\n"
     "networks of one seed, and in brackets that between the means of the seeds. Processor time is that of\n"
-    "one seed, with its evaluation."
+    "one seed, with its evaluation. `distill experiment=<its name> seed=<n>` repeats a row; the whole\n"
+    "command of each run, with the baselines it was asked for, is in its `result.json`."
 )
 
 
