@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from dataset_distillation.augmentation.shift_rotate import ShiftRotate
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.evaluation.comparison import compare
 from dataset_distillation.evaluation.explain import variants
@@ -118,6 +119,24 @@ def test_what_is_as_asked_is_not_repeated(problem: Problem) -> None:
         *(f"distilled_tested_whitened_by_{whose}" for whose in ("mtt", "rat_bptt")),
         *(f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")),
     ]
+
+
+def test_the_augmentation_of_the_distillation_is_a_factor_where_the_training_has_another(
+    experiment: Callable[..., Experiment],
+) -> None:
+    parts = ["architecture=mlp", "architecture.width=9", "augmentation=shift_rotate"]
+    problem = prepare(experiment(*parts))
+    distilled, networks, dc = made(problem), problem.population("held-out", 2), PRESETS["dc"]
+    [variant] = [v for v in variants(problem, distilled, dc, 2) if "augmentation" in v.name]
+    assert variant.name == "distilled_with_augmentation_as_distilled"
+    own, as_dc = (
+        held_out(problem, variant.test, networks, variant.sets, how=how).runs["loss"].tolist()
+        for how in (variant.how, dc)
+    )
+    by_hand = replace(problem, augmentation=ShiftRotate())
+    expected = held_out(by_hand, variant.test, networks, variant.sets, how=replace(dc, augmentation=None))
+    assert own == expected.runs["loss"].tolist() != as_dc
+    assert not [v for v in variants(problem, distilled, SHORT, 1) if "augmentation" in v.name]
 
 
 def test_other_projects_constants_are_those_that_differ(problem: Problem) -> None:

@@ -157,6 +157,19 @@ def folder_of_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_training_without_the_augmentation_of_the_distillation_is_told(tmp_path: Path) -> None:
+    options = [*TINY, "architecture=mlp", "architecture.width=9", "augmentation=shift_rotate"]
+    assert distill(*options, "hydra.run.dir=run", folder=tmp_path).code == 0
+    asked = ["artifact=run/distilled.safetensors", "training=dc", "training.epochs=1", *HERE]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    [told] = [line for line in ended.err.splitlines() if "augmentation" in line]
+    assert "was made with augmentation=shift_rotate; here: training.augmentation=none" in told
+    remedy = told.rpartition("use ")[2]
+    silent = distill_evaluate(*asked, remedy, folder=tmp_path)
+    assert silent.code == 0
+    assert "augmentation" not in silent.err
+
+
 def test_test_images_that_were_trained_on_are_refused(folder_of_images: Path, tmp_path: Path) -> None:
     """Of the half that is cut for the test, those that were not in the fifth that was cut before."""
     root = folder_of_images

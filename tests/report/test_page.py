@@ -263,6 +263,7 @@ def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Pa
         "distilled_tested_whitened_by_mtt": "whitening: as MTT",
         "distilled_tested_whitened_by_rat_bptt": "whitening: as RaT-BPTT",
         "distilled_with_labels_as_classes": "labels: as classes",
+        "distilled_with_augmentation_as_distilled": "augmentation: as distilled",
         "distilled_with_training_dsa": "training: dsa",
     }
     ours = np.linspace(0.4, 0.5, 5)

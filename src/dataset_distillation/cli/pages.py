@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> list[Path]:
         prog="distill-report",
         description="Renew report.html of a run folder, or of a multirun's folder and its jobs. "
         "With --output: make the paper's tables and figures from all runs in the folders, beside the paper's "
-        "numbers, and later.md, our sets for ConvNet-3 beside those of later methods.",
+        "numbers, later.md, our sets for ConvNet-3 beside those of later methods, and factors.md, what each "
+        "choice gives.",
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or multiruns, or above them")
     parser.add_argument("--output", type=Path, help="the folder for the paper's tables and figures")

@@ -38,7 +38,8 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
 
     Normalization: test images are normalized by other constants than the set, which is the usual mistake.
     Whitening: test images are not whitened, though the set is; or they are, as other projects do.
-    Labels: learned ones are read as classes, or as logits through a softmax. Training: each other preset.
+    Labels: learned ones are read as classes, or as logits through a softmax. Augmentation: images are
+    changed at random as in the distillation, if `how` says otherwise. Training: each other preset.
     """
     as_asked = Schedule(distilled, how, problem.seed, number)
     for whose, (mean, std) in _normalizations(problem.data.test).items():
@@ -53,10 +54,18 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
         for reading, labels in readings.items():
             sets = Schedule(replace(distilled, labels=labels), how, problem.seed, number)
             yield Variant(f"distilled_with_labels_as_{reading}", sets, how, problem.data.test)
+    if misses_augmentation(problem, how):
+        seen = replace(how, augmentation=problem.augmentation)
+        yield Variant("distilled_with_augmentation_as_distilled", as_asked, seen, problem.data.test)
     for name, preset in PRESETS.items():
         if preset != how:
             sets = Schedule(distilled, preset, problem.seed, number)
             yield Variant(f"distilled_with_training_{name}", sets, preset, problem.data.test)
+
+
+def misses_augmentation(problem: Problem, how: Training) -> bool:
+    """Return whether the set was distilled for augmented images, and `how` trains networks otherwise."""
+    return bool(problem.augmentation.numbers) and how.augmentation not in (None, problem.augmentation)
 
 
 def _normalizations(test: Split) -> dict[str, Constants]:

@@ -13,9 +13,9 @@ import torch
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
-from dataset_distillation.errors import UserError
+from dataset_distillation.errors import UserError, choice_of
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
-from dataset_distillation.evaluation.explain import variants
+from dataset_distillation.evaluation.explain import misses_augmentation, variants
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
@@ -102,6 +102,10 @@ def _compare(
             f"{e.artifact}: its images are {shape}, and those of {e.dataset.title} are {expected}"
         )
     same_data.check(e, problem, distilled)
+    if misses_augmentation(problem, e.training):
+        made, here = choice_of(problem.augmentation), choice_of(e.training.augmentation)
+        text = "%s was made with augmentation=%s; here: training.augmentation=%s; to have that, use %s"
+        log.warning(text, e.artifact, made, here, f"augmentation@training.augmentation={made}")
     if distilled.plain_images is not None or problem.data.specification.whitening:
         distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))
     schedule = Schedule(distilled, e.training, e.seed, len(networks))

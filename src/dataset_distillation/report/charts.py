@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dataset_distillation.objectives import Metric
+from dataset_distillation.report import figures
 from dataset_distillation.report.drawing import THEME, Series, draw_legend, draw_series, figure, label, svg
 from dataset_distillation.report.names import readable
 
@@ -179,19 +180,4 @@ def against(series: Sequence[Series], title: str, x: str) -> str:
 
 def heat(values: Mapping[tuple[float, float], float], title: str, x: str, y: str) -> str:
     """Draw a value for each pair (x, y) that was measured, for a page."""
-    columns, rows = (sorted({at[axis] for at in values}) for axis in (0, 1))
-    drawn, axis = figure(4.6, 1.2 + 0.45 * len(rows))
-    axis.grid(visible=False)
-    low, high = min(values.values()), max(values.values())
-    shade = np.zeros((len(rows), len(columns), 4))
-    for (column, row), value in values.items():
-        place = rows.index(row), columns.index(column)
-        # Transparent, so that it suits light and dark pages.
-        shade[place] = 0.27, 0.51, 0.86, 0.1 + 0.75 * (value - low) / ((high - low) or 1)
-        axis.text(*place[::-1], f"{value:.4g}", ha="center", va="center", fontsize=8, color=THEME["ink"])
-    axis.imshow(shade, interpolation="none", aspect="auto")
-    axis.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
-    axis.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    axis.set_ylabel(y, fontsize=8, color=THEME["muted"])
-    label(axis, title, x)
-    return svg(drawn, f"{title} over {x} and {y}")
+    return svg(figures.heat(values, title, x, y, THEME), f"{title} over {x} and {y}")

@@ -1,10 +1,11 @@
-"""The paper's tables and figures as pictures: its numbers beside ours."""
+"""Pictures of results: the paper's numbers beside ours, and values over two counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from dataset_distillation.report.drawing import Series, draw_legend, draw_series, figure, label
@@ -54,4 +55,26 @@ def compared(content: Sequence[tuple[str, Sequence[Pair]]], colors: Mapping[str,
     drawn.supxlabel(
         "gray: the paper; blue: ours; mean and standard deviation, %", fontsize=8, color=colors["muted"]
     )
+    return drawn
+
+
+def heat(
+    values: Mapping[tuple[float, float], float], title: str, x: str, y: str, colors: Mapping[str, str]
+) -> Figure:
+    """Draw a value for each pair (x, y) that was measured."""
+    columns, rows = (sorted({at[axis] for at in values}) for axis in (0, 1))
+    drawn, axis = figure(4.6, 1.2 + 0.45 * len(rows), colors)
+    axis.grid(visible=False)
+    low, high = min(values.values()), max(values.values())
+    shade = np.zeros((len(rows), len(columns), 4))
+    for (column, row), value in values.items():
+        place = rows.index(row), columns.index(column)
+        # Transparent, so that it suits light and dark pages.
+        shade[place] = 0.27, 0.51, 0.86, 0.1 + 0.75 * (value - low) / ((high - low) or 1)
+        axis.text(*place[::-1], f"{value:.4g}", ha="center", va="center", fontsize=8, color=colors["ink"])
+    axis.imshow(shade, interpolation="none", aspect="auto")
+    axis.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+    axis.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
+    axis.set_ylabel(y, fontsize=8, color=colors["muted"])
+    label(axis, title, x, colors)
     return drawn

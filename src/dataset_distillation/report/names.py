@@ -7,6 +7,7 @@ FACTORS = {
     "distilled_normalized_": "normalization",
     "distilled_tested_": "whitening",
     "distilled_with_labels_": "labels",
+    "distilled_with_augmentation_": "augmentation",
     "distilled_with_training_": "training",
 }
 VALUES = {

@@ -12,18 +12,20 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
-from dataset_distillation.report import drawing, figures, later, opening, seeds, transfer
+from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
 from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 from dataset_distillation.report.summary import summary
 
-PUBLISHED, LATER = "paper.yaml", "later.yaml"
+PUBLISHED, LATER, FACTORS = "paper.yaml", "later.yaml", "factors.yaml"
 LEGEND = (
     "Ours is the mean over the held-out networks ± the standard deviation between them. Of several seeds of\n"
     "the distillation it is the mean, and the standard deviation between their means follows in brackets.\n"
 )
+
+COUNTS = "counts"  # the picture of accuracy over images and steps
 
 #: An x that is not a config key: images per class, in all steps together.
 IMAGES = "images_per_class"
@@ -53,11 +55,18 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
         written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
     if lines := transfer.table(finished):
         text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
+    chosen = published(FACTORS)
+    if over := factors.counts(chosen["counts"], finished):
+        values = {(float(images), float(steps)): number.mean for (images, steps), number in over.items()}
+        axes = ("images per class and step", "steps")
+        drawn = figures.heat(values, "test accuracy, %", *axes, colors=drawing.PRINT)
+        written.append(_picture(output, {"name": COUNTS}, drawn))
     pages = {
         "opening.md": opening.sentence(finished),
         "summary.md": summary(content["summary"], finished),
         "paper.md": "\n".join(text),
         "later.md": later.page(published(LATER), finished),
+        "factors.md": factors.page(chosen, finished, f"{COUNTS}.png"),
     }
     for name, page in pages.items():
         write(output / name, page.encode())

@@ -1,0 +1,52 @@
+"""What each choice gives: accuracy over images and steps, and a recipe with one factor changed at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataset_distillation.report import seeds
+from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.seeds import Number, measured
+
+IMAGES, STEPS = "distilled.images_per_class", "distilled.steps"
+
+
+def counts(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> dict[tuple[int, int], Number]:
+    """Return our number at each (images per class in a step, steps) that the experiment has runs of."""
+    own = [run for run in runs if seeds.is_of(run, content["experiment"], free=(IMAGES, STEPS))]
+    cells: dict[tuple[int, int], list[RecordedRun]] = {}
+    for run in own:
+        cells.setdefault((run.result.value(IMAGES), run.result.value(STEPS)), []).append(run)
+    numbers = {at: measured(seeds.latest(cells[at]), "distilled") for at in sorted(cells)}
+    return {at: number for at, number in numbers.items() if number}
+
+
+def page(content: Mapping[str, Any], runs: Sequence[RecordedRun], picture: str) -> str:
+    """Return the page in Markdown; `picture` is the file that draws the numbers over images and steps."""
+    over, ablation = content["counts"], content["ablation"]
+    parts = [f"# {content['title']}\n", content["about"], f"## {over['title']}\n", over["about"]]
+    if cells := counts(over, runs):
+        parts += [f"![]({picture})\n", *_grid(cells), ""]
+    parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
+    return "\n".join(parts)
+
+
+def _grid(cells: Mapping[tuple[int, int], Number]) -> list[str]:
+    images, steps = (sorted({at[axis] for at in cells}) for axis in (0, 1))
+    rows = [[f"{n} per class", *(str(cells.get((n, count), "")) for count in steps)] for n in images]
+    return markdown(["", *(f"{count} step" + "s" * (count > 1) for count in steps)], rows)
+
+
+def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
+    rows = []
+    recipe: Number | None = None
+    for row in content["rows"]:
+        own = [run for run in runs if seeds.is_of(run, content["experiment"], row["where"])]
+        number = measured(seeds.latest(own), "distilled")
+        recipe = recipe or number
+        change = f"{number.mean - recipe.mean:+.1f}" if number and recipe and row["where"] else ""
+        typed = " ".join(f"`{key}={value}`" for key, value in row["where"].items())
+        rows.append([row["name"], typed, "" if number is None else str(number), change])
+    return markdown(["", "options", "accuracy", "change"], rows)

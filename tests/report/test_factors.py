@@ -1,0 +1,75 @@
+"""The page of what each choice gives: which runs stand in which cell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dataset_distillation.cli.pages import main
+from dataset_distillation.report import paper
+from support.experiments import CONF
+from support.report_folders import result, row
+
+
+def run(folder: Path, experiment: str, accuracy: float, *overrides: str, **config: Any) -> None:
+    outcome = result(evaluation=[row("distilled", np.array([accuracy]))])
+    outcome["choices"] |= {"experiment": experiment, "inner_optimizer": config.pop("inner_optimizer", "adam")}
+    outcome["overrides"] = [f"experiment={experiment}", *overrides]
+    outcome["config"] |= {"seed": config.pop("seed", 0)}
+    for group, values in config.items():
+        outcome["config"][group] = outcome["config"].get(group, {}) | values
+    folder.mkdir()
+    (folder / "result.json").write_text(json.dumps(outcome))
+
+
+def rows(tmp_path: Path) -> dict[str, list[str]]:
+    """The cells of the page's tables by the first cell of their row."""
+    assert main([str(tmp_path), "--output", str(tmp_path / "out")])
+    lines = (tmp_path / "out" / "factors.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
+    return {first: rest for first, *rest in cells if "---" not in first}
+
+
+def test_a_grid_of_images_and_steps(tmp_path: Path) -> None:
+    for number, (images, steps, seed, accuracy) in enumerate(
+        [(1, 1, 0, 0.5), (1, 10, 0, 0.6), (1, 10, 1, 0.7), (5, 10, 0, 0.9)]
+    ):
+        counts = {"images_per_class": images, "steps": steps}
+        typed = [f"distilled.{key}={value}" for key, value in counts.items()]
+        run(tmp_path / f"{number}", "mnist_counts", accuracy, *typed, distilled=counts, seed=seed)
+    run(tmp_path / "other", "mnist_counts", 0.1, "outer.steps=3", outer={"steps": 3})
+    found = rows(tmp_path)
+    assert found["1 per class"] == ["50.0", "65.0 (2 seeds: ± 7.1)"]
+    assert found["5 per class"] == ["", "90.0"]
+    assert (tmp_path / "out" / "counts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_runs_there_is_no_picture(tmp_path: Path) -> None:
+    run(tmp_path / "0", "demo", 0.5)
+    assert rows(tmp_path)["the recipe"] == ["", "", ""]
+    assert not (tmp_path / "out" / "counts.png").exists()
+    assert "counts.png" not in (tmp_path / "out" / "factors.md").read_text()
+
+
+def test_one_factor_at_a_time(tmp_path: Path) -> None:
+    recipe = "mnist_random_100_adam"
+    run(tmp_path / "0", recipe, 0.93)
+    run(tmp_path / "1", recipe, 0.91, "distilled.labels=fixed", distilled={"labels": "fixed"})
+    sgd = ["inner_optimizer=sgd", "distilled.learning_rate=0.02"]
+    run(tmp_path / "2", recipe, 0.87, *sgd, inner_optimizer="sgd", distilled={"learning_rate": 0.02})
+    two = ["distilled.labels=fixed", "distilled.start=noise"]
+    run(tmp_path / "3", recipe, 0.1, *two, distilled={"labels": "fixed", "start": "noise"})
+    found = rows(tmp_path)
+    assert found["the recipe"] == ["", "93.0", ""]
+    assert found["labels stay one class per image"] == ["`distilled.labels=fixed`", "91.0", "-2.0"]
+    assert found["SGD instead of Adam in the inner steps"][1:] == ["87.0", "-6.0"]
+    assert found["from noise"][1:] == ["", ""]
+
+
+@pytest.mark.parametrize("part", ["counts", "ablation"])
+def test_the_page_names_experiments_that_there_are(part: str) -> None:
+    assert (CONF / "experiment" / f"{paper.published(paper.FACTORS)[part]['experiment']}.yaml").exists()
