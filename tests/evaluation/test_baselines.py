@@ -315,6 +315,26 @@ def test_optimized_real_is_the_best_of_the_random_sets(
     best = sorted(range(6), key=lambda j: -means[j])[:2]
     candidates = random_real(problem, 6)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
+    as_learned = BaselineContext(problem, asking(), networks, SIZE, torch.full((1, 2), 0.1))
+    assert as_learned.grid["learning_rate"] == [None, pytest.approx(0.1), 0.1]  # all three are the same
+    again = as_learned.optimized_real()
+    assert all(torch.equal(a.images, b.images) for a, b in zip(again, chosen, strict=True))
+
+
+def test_every_baseline_stands_beside_data_with_learned_rates(
+    problem: Problem,
+    networks: list[Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[..., Evaluation],
+) -> None:
+    smaller = {"SETS": 2, "CANDIDATE_SETS": 3, "JUDGING_NETWORKS": 1, "JUDGING_IMAGES": 100}
+    for name, number in {**smaller, "FULL_TRAINING_EPOCHS": 1}.items():
+        monkeypatch.setattr(baselines, name, number)
+    monkeypatch.setattr(baselines, "LEARNING_RATES", ())
+    step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.01))
+    asked = asking("baselines=all")
+    runs = comparison.compare(problem, asked, networks, [[step] * 2], SIZE, torch.full((1, 2), 0.01)).runs
+    assert set(runs["method"]) == {"before_training", "distilled", *asked.baselines}
 
 
 def test_full_training_trains(

@@ -145,9 +145,7 @@ class BaselineContext:
         """
         problem, grid, train = self.problem, self.grid, self.train
         candidates = real_sets.random_real(train, self.size, problem.seed, CANDIDATE_SETS)
-        chosen = validated(
-            problem, self.evaluation, gradient_trial(problem, self.evaluation, candidates), grid
-        )
+        chosen = validated(problem, self.evaluation, self.trial(candidates), grid)
         order = torch.randperm(len(train), generator=stream(problem.seed, "optimized real"))
         judging, judges = train.subset(order[:JUDGING_IMAGES]), problem.population("init", JUDGING_NETWORKS)
 
