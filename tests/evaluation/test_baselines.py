@@ -24,7 +24,7 @@ from dataset_distillation.datasets.data import Split
 from dataset_distillation.evaluation import baselines, comparison, real_sets, selection
 from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import confusion, held_out
-from dataset_distillation.evaluation.options import BASELINES, MATCHING, Evaluation
+from dataset_distillation.evaluation.options import BASELINES, MATCHING, Evaluation, Training
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
@@ -321,7 +321,17 @@ def test_optimized_real_is_the_best_of_the_random_sets(
     assert all(torch.equal(a.images, b.images) for a, b in zip(again, chosen, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("selection", "how"),
+    [
+        ("validation", Training()),
+        ("paper", Training()),
+        ("validation", Training(epochs=1, learning_rate=0.1, batch_size=20)),
+    ],
+)
 def test_every_baseline_stands_beside_data_with_learned_rates(
+    selection: str,
+    how: Training,
     problem: Problem,
     networks: list[Weights],
     monkeypatch: pytest.MonkeyPatch,
@@ -332,8 +342,8 @@ def test_every_baseline_stands_beside_data_with_learned_rates(
         monkeypatch.setattr(baselines, name, number)
     monkeypatch.setattr(baselines, "LEARNING_RATES", ())
     step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.01))
-    asked = asking("baselines=all")
-    runs = comparison.compare(problem, asked, networks, [[step] * 2], SIZE, torch.full((1, 2), 0.01)).runs
+    asked, rates = asking("baselines=all", f"selection={selection}"), torch.full((1, 2), 0.01)
+    runs = comparison.compare(problem, asked, networks, [[step] * 2], SIZE, rates, how=how).runs
     assert set(runs["method"]) == {"before_training", "distilled", *asked.baselines}
 
 
