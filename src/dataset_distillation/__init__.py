@@ -37,7 +37,7 @@ _NAMES = {
     "init.pretrained": "Pretrained",
     "init.fixed_pretrained": "FixedPretrained",
     "init.checkpoint": "Checkpoint",
-    "networks.options": "Pretraining",
+    "pools.options": "Pretraining",
     "objectives.standard": "Standard",
     "objectives.adaptation": "Adaptation",
     "objectives.attack": "Attack",

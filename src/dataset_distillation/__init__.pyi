@@ -31,7 +31,6 @@ from dataset_distillation.init.random import Random as Random
 from dataset_distillation.inner_optimizers.adam import Adam as Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum as Momentum
 from dataset_distillation.inner_optimizers.sgd import SGD as SGD
-from dataset_distillation.networks.options import Pretraining as Pretraining
 from dataset_distillation.objectives.adaptation import Adaptation as Adaptation
 from dataset_distillation.objectives.attack import Attack as Attack
 from dataset_distillation.objectives.regression import Regression as Regression
@@ -39,6 +38,7 @@ from dataset_distillation.objectives.standard import Standard as Standard
 from dataset_distillation.outer.distill import distill as distill
 from dataset_distillation.outer.options import Outer as Outer
 from dataset_distillation.outer.options import Trainer as Trainer
+from dataset_distillation.pools.options import Pretraining as Pretraining
 from dataset_distillation.problem import Problem as Problem
 from dataset_distillation.run.processes import keep_memory as keep_memory
 from dataset_distillation.unroll.auto import Auto as Auto

@@ -11,8 +11,8 @@ import pytest
 import safetensors
 import yaml
 
-from dataset_distillation.networks.pool import Pool
-from dataset_distillation.networks.pretraining import Member
+from dataset_distillation.pools.pool import Pool
+from dataset_distillation.pools.pretraining import Member
 from support.command_line import distill, distill_evaluate, distill_pretrain
 from support.experiments import TINY
 

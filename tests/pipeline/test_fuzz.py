@@ -31,9 +31,9 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.comparison import read_evaluation
 from dataset_distillation.experiment import of_artifact
 from dataset_distillation.init.checkpoint import Checkpoint
-from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pool import Pool
 from dataset_distillation.outer import checkpoints
+from dataset_distillation.pools.options import Pretraining
+from dataset_distillation.pools.pool import Pool
 from dataset_distillation.report import page
 from dataset_distillation.run.history import History, read_history
 from dataset_distillation.run.records import Confusion, Result, RunRecord, Status, Sweep, read

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, ClassVar
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
 from dataset_distillation.init import Init, Origin
-from dataset_distillation.networks.options import Pretraining
+from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.run.records import PoolReport
 
 if TYPE_CHECKING:
-    from dataset_distillation.networks.pool import Pool
+    from dataset_distillation.pools.pool import Pool
 
 
 @dataclass
 class Pooled(Init):
-    """θ0 from a pool of networks (networks/pool.py), which are all trained in the same way.
+    """θ0 from a pool of networks (pools/pool.py), which are all trained in the same way.
 
     networks: how many networks each outer step trains.
     source: the dataset that they are trained on; None: the dataset that is distilled.
@@ -66,7 +66,7 @@ class Pooled(Init):
     def pool(self, origin: Origin) -> Pool:
         """Return the pool that holds `origin`'s networks; the first call makes it. Raises ConfigError."""
         if "_pool" not in vars(self):
-            from dataset_distillation.networks.pool import Pool
+            from dataset_distillation.pools.pool import Pool
 
             assert self.source is not None, "an init must be bound to its dataset before it gives networks"
             device = next(origin.network.parameters()).device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class Recomputed(NamedTuple):
         return functools.partial(self.compiled, function) if self.compiled else function
 
 
-def run(training: InnerTraining, steps: Sequence[Step], by: Linearization) -> Point:
+def run(training: InnerTraining, steps: Iterable[Step], by: Linearization) -> Point:
     """Return the point after `steps` from the start of an inner training, without a graph."""
     point = [tensor.detach() for tensor in training.start()]
     with torch.no_grad(), _precision(point[0].device):  # steps that are made when asked for have no graph

@@ -18,16 +18,19 @@ from dataset_distillation.inner.rounding import ERROR
 from dataset_distillation.inner.step import InnerTraining, Point, advance, detached
 from dataset_distillation.inner_optimizers import Step
 
+COMPILE, REMEDY = "unroll.compile", "use unroll=recompute"
+
 
 class TracedSteps:
     """A `Linearization` of inner steps by programs, which are traced at the first step.
 
+    key, remedy: the option that has them compiled, and what to do if the network does not allow programs.
     Whatever changes between steps and between networks is an input of the programs. Optimizer, loss and the
     network's code path must not change.
     """
 
-    def __init__(self, compiled: bool = False) -> None:
-        self.compiled = compiled
+    def __init__(self, compiled: bool = False, key: str = COMPILE, remedy: str = REMEDY) -> None:
+        self.compiled, self.key, self.remedy = compiled, key, remedy
         self.programs: dict[Any, Linearized] = {}
 
     def there(
@@ -37,13 +40,13 @@ class TracedSteps:
         number = torch.tensor(t, dtype=torch.float64)
         inputs = [*point, *(tensor.detach() for tensor in step), number, *training.frozen.values()]
         if (key := _key(step)) not in self.programs:
-            with _refusals(self.compiled):
+            with _refusals(self.compiled, self.key):
                 self.programs[key] = self._trace(training, point, step, inputs)
             if not _same(
                 self.programs[key].there(inputs)[0], advance(training, point, detached(step), t), point
             ):
                 reason = "its trace computes something else: its code path changes between calls"
-                raise refuse("architecture", type(training.network).__name__, reason, REMEDY)
+                raise refuse("architecture", type(training.network).__name__, reason, self.remedy)
         return self.programs[key].there(inputs)
 
     def back(
@@ -106,18 +109,15 @@ class _Outputs(torch.autograd.Function):
         return None, None, *(next(gradients) if needed else None for needed in ctx.needs_input_grad[2:])
 
 
-REMEDY = "use unroll=recompute"
-
-
 @contextmanager
-def _refusals(compiled: bool) -> Iterator[None]:
+def _refusals(compiled: bool, key: str = COMPILE) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # control flow that depends on data, or no C++ compiler
         reason = str(error).splitlines()[0]
         if compiled:
             reason = f"torch cannot compile this network ({reason})"
-            raise refuse("unroll.compile", True, reason, "use unroll.compile=false") from error
+            raise refuse(key, True, reason, f"use {key}=false") from error
         raise refuse("unroll", "traced", f"this network cannot be traced ({reason})", REMEDY) from error
 
 

@@ -1,1 +1,1 @@
-"""Networks: their weights, their ordinary training, and pools of pretrained networks."""
+"""Networks: their weights, and their ordinary training."""

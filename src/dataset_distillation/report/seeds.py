@@ -12,8 +12,10 @@ from dataset_distillation.report.runs import RecordedRun
 #: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
 GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
 PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
-#: Those of an engine, which change its speed and the rounding.
-SPEED = ("unroll.compile", "unroll.stored", "unroll.offload", "unroll.batch_networks")
+#: Those that change the speed and the rounding.
+SPEED = (
+    "unroll.compile", "unroll.stored", "unroll.offload", "unroll.batch_networks", "init.pretraining.compile",
+)  # fmt: skip
 
 
 class Number(NamedTuple):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import OneCycleLR
 
 from dataset_distillation.architectures import Architecture, Weights
 from dataset_distillation.datasets.data import Data, Specification
 from dataset_distillation.errors import refuse
+from dataset_distillation.inner.adjoint import run
+from dataset_distillation.inner.step import InnerTraining
+from dataset_distillation.inner.traced import TracedSteps
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
+from dataset_distillation.inner_optimizers.adam import Adam
+from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training
-from dataset_distillation.networks.options import Pretraining
+from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.networks.weights import load_weights, stack, unstack
 from dataset_distillation.objectives.standard import Standard
 from dataset_distillation.randomness import stream
@@ -34,17 +41,26 @@ def train_members(
     recipe: Pretraining,
     device: torch.device,
     names: Sequence[str],
+    pool: str,
 ) -> list[Member]:
-    """Train the members of these names, as one batched program if there are several."""
+    """Train the members of these names of `pool`, as one batched program if there are several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one network per core; its bits do not depend on the number of cores
     try:
         start = start_of(architecture, network, data.specification, recipe, names)
         start = {name: tensor.to(device) for name, tensor in start.items()}
-        stacked = trained(network, start, data, recipe, names)
+        programs = _programs(pool) if recipe.compile else None
+        stacked = trained(network, start, data, recipe, names, programs)
         return [_member(network, weights, data) for weights in unstack(stacked)]
     finally:
         torch.set_num_threads(threads)
+
+
+@functools.cache
+def _programs(pool: str) -> TracedSteps:
+    """The programs by which a process trains the members of `pool`; they are compiled once."""
+    key = "init.pretraining.compile"
+    return TracedSteps(compiled=True, key=key, remedy=f"use {key}=false")
 
 
 def _member(network: nn.Module, weights: Weights, data: Data) -> Member:
@@ -68,26 +84,50 @@ def start_of(
 
 
 def trained(
-    network: nn.Module, start: Weights, data: Data, recipe: Pretraining, names: Sequence[str]
+    network: nn.Module,
+    start: Weights,
+    data: Data,
+    recipe: Pretraining,
+    names: Sequence[str],
+    programs: TracedSteps | None = None,
 ) -> Weights:
     """The members' weights after pretraining from `start`, stacked along a first dimension.
+
+    programs: by which the steps of a single member are made; None: by torch.optim.
+    """
+    batches = [_batches(data, recipe, name) for name in names]
+    steps = zip(map(torch.stack, zip(*batches, strict=True)), _one_cycle(recipe, len(batches[0])), strict=True)
+    if programs is None:
+        return _descent(network, start, data, recipe, steps)
+    [alone] = unstack(start)
+    training = InnerTraining(network, alone, _optimizer(recipe), nn.functional.cross_entropy)
+    made = (Step(*data.train.batch(indices[0]), torch.tensor(rate)) for indices, rate in steps)
+    return stack([training.weights_at(run(training, made, programs))])
+
+
+def _descent(
+    network: nn.Module,
+    stacked: Weights,
+    data: Data,
+    recipe: Pretraining,
+    steps: Iterable[tuple[Tensor, float]],
+) -> Weights:
+    """Train the members as one program by steps of indices (members, batch), each with its learning rate.
 
     The gradient of the sum of the members' losses contains each member's own gradient, and an optimizer that
     works element by element makes each member's own step.
     """
-    learned = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
-    stacked = {name: tensor.requires_grad_(learned[name]) for name, tensor in start.items()}
+    for name, parameter in network.named_parameters():
+        stacked[name].requires_grad_(parameter.requires_grad)
     device = next(iter(stacked.values())).device
-    optimizer = _optimizer(recipe, [tensor for tensor in stacked.values() if tensor.requires_grad])
-    batches = [_batches(data, recipe, name) for name in names]
-    schedule = _one_cycle(optimizer, recipe.learning_rate, len(batches[0]))
-    for indices in map(torch.stack, zip(*batches, strict=True)):  # (members, batch)
-        images, labels = (tensor.to(device) for tensor in data.train.batch(indices.flatten()))
-        outputs = _forward(network, stacked, images.unflatten(0, indices.shape))
+    optimizer = _optimizer(recipe).build(tensor for tensor in stacked.values() if tensor.requires_grad)
+    for indices, rate in steps:
+        images, labels = data.train.batch(indices.flatten())
+        outputs = _forward(network, stacked, images.to(device).unflatten(0, indices.shape))
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        (nn.functional.cross_entropy(outputs.flatten(0, 1), labels) * len(names)).backward()
+        (nn.functional.cross_entropy(outputs.flatten(0, 1), labels.to(device)) * len(indices)).backward()
         optimizer.step()
-        schedule.step()
     return {name: tensor.detach() for name, tensor in stacked.items()}
 
 
@@ -104,11 +144,14 @@ def _forward(network: nn.Module, stacked: Weights, images: Tensor) -> Tensor:
     return batched
 
 
-def check_batch(data: Data, recipe: Pretraining) -> None:
-    """Raise ConfigError unless the train split has the images of a batch."""
+def check(data: Data, recipe: Pretraining, device: torch.device) -> None:
+    """Raise ConfigError unless networks can be trained so on `device`, by the images of the train split."""
     if (size := len(data.train)) < recipe.batch_size:
         allowed = f"{data.specification.name} has {size} images to train on"
         raise refuse("init.pretraining.batch_size", recipe.batch_size, allowed)
+    if recipe.compile and device.type != "cpu":
+        allowed = "is for a CPU, and this device trains networks in batches"
+        raise refuse("init.pretraining.compile", True, allowed, "use init.pretraining.compile=false")
 
 
 def _batches(data: Data, recipe: Pretraining, name: str) -> list[Tensor]:
@@ -121,13 +164,20 @@ def _batches(data: Data, recipe: Pretraining, name: str) -> list[Tensor]:
     return [b for order in orders for b in order.split(recipe.batch_size) if len(b) == recipe.batch_size]
 
 
-def _optimizer(recipe: Pretraining, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=recipe.learning_rate)
-    return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+def _optimizer(recipe: Pretraining) -> InnerOptimizer:
+    return Adam() if recipe.optimizer == "adam" else Momentum(nesterov=True)
 
 
-def _one_cycle(optimizer: torch.optim.Optimizer, highest: float, steps: int) -> LRScheduler:
-    """Learning rates up to the `highest` in the first fifth of the steps, then down (Smith & Topin 2018)."""
+def _one_cycle(recipe: Pretraining, steps: int) -> list[float]:
+    """Learning rates up to the highest in the first fifth of the steps, then down (Smith & Topin 2018)."""
     up = 0.2 if steps != 5 else 0.25  # torch divides by 0 if the rise is a single step
-    return OneCycleLR(optimizer, highest, total_steps=steps, pct_start=up, cycle_momentum=False)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    schedule = OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps, pct_start=up, cycle_momentum=False
+    )
+    rates: list[float] = []
+    for _ in range(steps):
+        rates += map(float, schedule.get_last_lr())
+        optimizer.step()
+        schedule.step()
+    return rates

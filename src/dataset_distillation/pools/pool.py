@@ -30,8 +30,8 @@ from dataset_distillation.datasets.data import Data
 from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.errors import FileError, NoFile, short
 from dataset_distillation.files import opened, write, write_json
-from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pretraining import Member, check_batch, train_members
+from dataset_distillation.pools.options import Pretraining
+from dataset_distillation.pools.pretraining import Member, check, train_members
 from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
 from dataset_distillation.run.progress import progress
 from dataset_distillation.run.records import PoolReport, Share
@@ -79,6 +79,8 @@ class Pool:
         """Everything that determines the weights."""
         recipe = asdict(self.pretraining)
         del recipe["folder"], recipe["workers"]
+        if not recipe["compile"]:  # left out, as in keys of older pools
+            del recipe["compile"]
         # Without arguments of the user's network, as in keys of older pools.
         options = {key: value for key, value in asdict(self.architecture).items() if value is not None}
         return {
@@ -136,7 +138,7 @@ class Pool:
         """
         sound = self._sound(names)
         if missing := [name for name in names if name not in sound]:
-            check_batch(self.data, self.pretraining)
+            check(self.data, self.pretraining, self.device)
             write_json(self.folder / "pool.json", self.made_of)
             with self._alone():
                 sound |= self._sound(missing)
@@ -192,7 +194,7 @@ class Pool:
 
     def _train_group(self, names: list[str]) -> None:
         members = train_members(
-            self.architecture, self.network, self.data, self.pretraining, self.device, names
+            self.architecture, self.network, self.data, self.pretraining, self.device, names, str(self.folder)
         )
         for name, member in zip(names, members, strict=True):
             self.save(name, member)

@@ -23,11 +23,12 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.pooled import Pooled
-from dataset_distillation.networks import pool as pool_of_networks
-from dataset_distillation.networks import pretraining
-from dataset_distillation.networks.options import Pretraining
-from dataset_distillation.networks.pool import Pool
-from dataset_distillation.networks.pretraining import Member
+from dataset_distillation.pools import pool as pool_of_networks
+from dataset_distillation.pools import pretraining
+from dataset_distillation.pools.options import Pretraining
+from dataset_distillation.pools.pool import Pool
+from dataset_distillation.pools.pretraining import Member
+from dataset_distillation.inner.traced import TracedSteps
 from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
 from dataset_distillation.run import progress
@@ -69,8 +70,10 @@ def drawn(pool: Pool, recipe: Pretraining, names: list[str]) -> Weights:
     return pretraining.start_of(pool.architecture, pool.network, pool.data.specification, recipe, names)
 
 
-def trained(pool: Pool, recipe: Pretraining, names: list[str]) -> Weights:
-    return pretraining.trained(pool.network, drawn(pool, recipe, names), pool.data, recipe, names)
+def trained(
+    pool: Pool, recipe: Pretraining, names: list[str], programs: TracedSteps | None = None
+) -> Weights:
+    return pretraining.trained(pool.network, drawn(pool, recipe, names), pool.data, recipe, names, programs)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -97,26 +100,25 @@ def test_a_member_is_trained_as_torch_trains(pool: Pool, optimizer: str) -> None
             plain.step()
             schedule.step()
         alone = trained(pool, recipe, [member])
+        traced = trained(pool, recipe, [member], TracedSteps())
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(alone[name][0], parameter.detach(), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(traced[name][0], parameter.detach(), rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_what_the_author_froze_stays_as_it_is_drawn(pool: Pool) -> None:
+@pytest.mark.parametrize("programs", [None, TracedSteps()])
+def test_what_the_author_froze_stays_as_it_is_drawn(pool: Pool, programs: TracedSteps | None) -> None:
     pool.network.get_parameter("1.weight").requires_grad_(False)
     before = drawn(pool, pool.pretraining, ["init 0"])
-    after = trained(pool, pool.pretraining, ["init 0"])
+    after = trained(pool, pool.pretraining, ["init 0"], programs)
     assert {name for name in after if torch.equal(before[name], after[name])} == {"1.weight"}
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_the_rates_of_any_number_of_steps(steps: int) -> None:
-    optimizer, rates = torch.optim.SGD([torch.zeros(1, requires_grad=True)]), []
-    schedule = pretraining._one_cycle(optimizer, 0.3, steps)
-    for _ in range(steps):
-        rates += schedule.get_last_lr()
-        optimizer.step()
-        schedule.step()
+    rates = pretraining._one_cycle(Pretraining(learning_rate=0.3), steps)
+    assert len(rates) == steps
     peak = max(range(steps), key=rates.__getitem__)
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
@@ -174,6 +176,7 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
         "init.pretraining.seed=1",
         "init.pretraining.epochs=2",
         "init.pretraining.learning_rate=0.1",
+        "init.pretraining.compile=true",
         "architecture.width=8",
         "architecture.weights=kaiming",
         "dataset.validation=0.2",
@@ -186,9 +189,39 @@ def test_the_key_is_made_of_what_determines_the_weights(experiment: Make, tmp_pa
                 for override in differ
             }
         )
-        == 7
+        == 8
     )
     assert one not in {key(override) for override in differ if "mean" not in override}
+
+
+def test_compiled_programs_are_for_a_cpu_and_for_networks_that_can_be_traced(pool: Pool) -> None:
+    recipe = replace(pool.pretraining, compile=True)
+    with pytest.raises(ConfigError, match=r"^init\.pretraining\.compile=True: is for a CPU"):
+        pretraining.check(pool.data, recipe, torch.device("cuda"))
+    programs = pretraining._programs("a pool")
+    assert programs.compiled
+    assert programs is pretraining._programs("a pool")  # compiled once
+
+    class Choosing(nn.Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else 2 * x
+
+    pool.network.append(Choosing())
+    remedy = r"^init\.pretraining\.compile=True: torch cannot .*; use init\.pretraining\.compile=false$"
+    with pytest.raises(ConfigError, match=remedy):
+        trained(pool, recipe, ["init 0"], programs)
+
+
+@pytest.mark.slow
+def test_a_compiled_pool_is_that_of_torch_optim_but_for_rounding(pool: Pool) -> None:
+    """In a process of joblib, as `distill-pretrain` trains it."""
+    compiled = replace(pool, pretraining=replace(pool.pretraining, compile=True))
+    names = ["init 0", "held-out 0"]
+    assert compiled.folder != pool.folder
+    for ours, theirs in zip(compiled.members(names), pool.members(names), strict=True):
+        assert ours.accuracy == pytest.approx(theirs.accuracy, abs=0.02)
+        for name, weight in theirs.weights.items():
+            torch.testing.assert_close(ours.weights[name], weight, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
