@@ -52,7 +52,9 @@ def test_without_runs_there_is_no_picture(tmp_path: Path) -> None:
     run(tmp_path / "0", "demo", 0.5)
     assert rows(tmp_path)["the recipe"] == ["", "", ""]
     assert not (tmp_path / "out" / "counts.png").exists()
-    assert "counts.png" not in (tmp_path / "out" / "factors.md").read_text()
+    page = (tmp_path / "out" / "factors.md").read_text()
+    assert "counts.png" not in page
+    assert "There is no run of ours yet." in page
 
 
 def test_one_factor_at_a_time(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun], picture: str) 
     """Return the page in Markdown; `picture` is the file that draws the numbers over images and steps."""
     over, ablation = content["counts"], content["ablation"]
     parts = [f"# {content['title']}\n", content["about"], f"## {over['title']}\n", over["about"]]
-    if cells := counts(over, runs):
-        parts += [f"![]({picture})\n", *_grid(cells), ""]
+    cells = counts(over, runs)
+    parts += [f"![]({picture})\n", *_grid(cells), ""] if cells else ["There is no run of ours yet.\n"]
     parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
     return "\n".join(parts)
 
@@ -40,13 +40,15 @@ def _grid(cells: Mapping[tuple[int, int], Number]) -> list[str]:
 
 
 def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
-    rows = []
-    recipe: Number | None = None
-    for row in content["rows"]:
-        own = [run for run in runs if seeds.is_of(run, content["experiment"], row["where"])]
-        number = measured(seeds.latest(own), "distilled")
-        recipe = recipe or number
-        change = f"{number.mean - recipe.mean:+.1f}" if number and recipe and row["where"] else ""
+    rows = content["rows"]
+    own = [
+        seeds.latest(run for run in runs if seeds.is_of(run, content["experiment"], row["where"]))
+        for row in rows
+    ]
+    recipe, *others = (measured(found, "distilled") for found in own)
+    lines = []
+    for row, number in zip(rows, [recipe, *others], strict=True):
         typed = " ".join(f"`{key}={value}`" for key, value in row["where"].items())
-        rows.append([row["name"], typed, "" if number is None else str(number), change])
-    return markdown(["", "options", "accuracy", "change"], rows)
+        change = f"{number.mean - recipe.mean:+.1f}" if recipe and number and row["where"] else ""
+        lines.append([row["name"], typed, "" if number is None else str(number), change])
+    return markdown(["", "options", "accuracy", "change"], lines)
