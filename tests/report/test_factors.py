@@ -66,9 +66,9 @@ def test_one_factor_at_a_time(tmp_path: Path) -> None:
     two = ["distilled.labels=fixed", "distilled.start=noise"]
     run(tmp_path / "3", recipe, 0.1, *two, distilled={"labels": "fixed", "start": "noise"})
     found = rows(tmp_path)
-    assert found["the recipe"] == ["", "93.0", ""]
-    assert found["labels stay one class per image"] == ["`distilled.labels=fixed`", "91.0", "-2.0"]
-    assert found["SGD instead of Adam in the inner steps"][1:] == ["87.0", "-6.0"]
+    assert found["the recipe"] == ["", "93.00", ""]
+    assert found["labels stay one class per image"] == ["`distilled.labels=fixed`", "91.00", "-2.00"]
+    assert found["SGD instead of Adam in the inner steps"][1:] == ["87.00", "-6.00"]
     assert found["from noise"][1:] == ["", ""]
 
 

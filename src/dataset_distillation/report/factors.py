@@ -49,6 +49,6 @@ def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[s
     lines = []
     for row, number in zip(rows, [recipe, *others], strict=True):
         typed = " ".join(f"`{key}={value}`" for key, value in row["where"].items())
-        change = f"{number.mean - recipe.mean:+.1f}" if recipe and number and row["where"] else ""
-        lines.append([row["name"], typed, "" if number is None else str(number), change])
+        change = f"{number.mean - recipe.mean:+.2f}" if recipe and number and row["where"] else ""
+        lines.append([row["name"], typed, "" if number is None else number.text(2), change])
     return markdown(["", "options", "accuracy", "change"], lines)
