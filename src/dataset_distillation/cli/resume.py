@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from dataset_distillation.cli.messages import GROUPED
 from dataset_distillation.errors import UserError, program, refuse
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS
@@ -19,9 +20,6 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
-
-#: Where the values of a choice may go, if not to its group: dataset@init.source.
-PACKAGES = (None, "init.source", "training.optimizer", "training.augmentation")
 
 #: `${`, unless it is escaped; it could read this machine's environment.
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
@@ -85,7 +83,7 @@ def _parsed(path: Path, text: str) -> tuple[str, Any]:
         named = group in EVALUATE_GROUPS and value is not None and not isinstance(value, dict)
         if INTERPOLATION.search(text):
             raise ValueError("an interpolation, and files hold values; type the command of the run again")
-        if group.split(".")[0] not in known or override.package not in PACKAGES:
+        if group.split(".")[0] not in known or override.package not in (None, *GROUPED):
             raise ValueError("not a key of an experiment")
         if named and value not in choices(group):
             raise ValueError(f"not a choice of {group}")
