@@ -58,6 +58,7 @@ benchmark: install
 	$(BIN)/python benchmarks/meta_gradient.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.pools
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-audit build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -27,8 +27,8 @@ class Pretraining:
     folder: the folder of all pools.
     workers: processes that train networks on a CPU, at most one per core; None: one per core.
     compile: whether they train by compiled programs, as the steps of `unroll=traced`; on a CPU alone. A LeNet
-        takes 0.6 of the time (6.7 instead of 11.2 s, on a busy machine), after 15 s of compilation in each
-        process. The networks differ by rounding, and are another pool.
+        takes 0.6 of the time (benchmarks/pools.py), after some seconds of compilation in each process. The
+        networks differ by rounding, and are another pool.
 
     Raises ConfigError if a value is not allowed.
     """
