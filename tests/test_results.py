@@ -50,25 +50,28 @@ def test_a_published_run_can_be_repeated(folder: Path) -> None:
     assert run.runs is not None
     if not run.judges:
         assert folder.name == f"seed_{made.seed}"
+    if not run.judges and folder.parents[1] == publish.RESULTS:  # not a point, which has its numbers alone
         assert run.distilled is not None
         assert '"/' not in json.dumps(run.distilled.metadata)  # a folder of the machine
     assert '"/' not in (folder / "result.json").read_text()
 
 
 def test_the_published_files_are_small() -> None:
-    assert sum(path.stat().st_size for path in publish.RESULTS.rglob("*")) <= 15e6
+    assert sum(path.stat().st_size for path in publish.RESULTS.rglob("*") if path.is_file()) <= 15e6
 
 
-@pytest.mark.parametrize(("last", "mode"), [(9, "L"), (7, "RGB")])
-def test_a_picture_is_made_small_without_loss(last: int, mode: str) -> None:
-    pixels = np.full((2, 3, 4), 9, np.uint8)
-    pixels[..., 3] = 255
+@pytest.mark.parametrize(("last", "error"), [(140, 8), (7, 0)])
+def test_a_picture_is_made_small(last: int, error: int) -> None:
+    """In colors without loss; in gray to the nearest of sixteen levels."""
+    pixels = np.full((2, 3, 4), 140, np.uint8)
+    pixels[0, :, :3], pixels[0, 0, :3], pixels[..., 3] = 0, 255, 255
     pixels[1, 2, 2] = last
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     with Image.open(io.BytesIO(publish.compact(buffer.getvalue()))) as small:
-        assert small.mode == mode
-        assert (np.asarray(small.convert("RGB")) == pixels[..., :3]).all()
+        found = np.asarray(small.convert("RGB")).astype(int)
+    assert abs(found - pixels[..., :3]).max() <= error
+    assert (found[0] == pixels[0, :, :3]).all()
 
 
 def test_a_published_set_is_found_by_its_name() -> None:
@@ -114,6 +117,14 @@ def test_what_is_published_names_no_place(tmp_path: Path, monkeypatch: pytest.Mo
     assert not any(word in text for word in ("/home", "/pools", "here"))
     assert RecordedRun(target).command == "distill experiment=demo seed=3 distilled.epochs=2"
     assert RecordedRun(target).result.value("dataset.root") == "data"
+    assert sorted(path.name for path in target.iterdir()) == ["evaluation.csv", "result.json"]  # of a point
+    content["overrides"].remove("distilled.epochs=2")
+    (folder / "result.json").write_text(json.dumps(content))
+    judged = tmp_path / "results" / "judged" / "demo" / "seed_3" / "architecture=mlp"
+    for stays in (False, True):  # a new set has not been judged; the same set again has
+        judged.mkdir(parents=True, exist_ok=True)
+        assert (publish.publish(folder) / "distilled.safetensors").exists()
+        assert judged.exists() == stays
     content["status"] = "interrupted"
     (folder / "result.json").write_text(json.dumps(content))
     with pytest.raises(SystemExit, match="not a finished run"):

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from dataset_distillation.report.seeds import PLACES, is_free
 from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, RESULT
 
 ROOT = Path(__file__).parents[1]
+JUDGED = "judged"  # the folder of what distill-evaluate gave
 RESULTS, DOCUMENTS, README = ROOT / "results", ROOT / "docs" / "results", ROOT / "README.md"
 PLACE = re.compile(r"(?<=<!-- results/)(\w+\.md)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -43,24 +45,32 @@ def publish(folder: Path) -> Path:
         if not (is_free(key) or key == "artifact" or key.startswith("hydra."))
     )
     if run.judges:
-        target = RESULTS / "judged" / run.judged_set / point
+        target = RESULTS / JUDGED / run.judged_set / point
     else:
         target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
-        distilled = load_distilled(folder / ARTIFACT)
-        told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
-        replace(distilled, metadata=told).save(target / ARTIFACT)
-        write(target / GRID, compact((folder / IMAGES / GRID).read_bytes()))
+        if not point:  # those of all points would be more than the repository should hold
+            distilled = load_distilled(folder / ARTIFACT)
+            told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
+            before = (target / ARTIFACT).read_bytes() if (target / ARTIFACT).exists() else None
+            replace(distilled, metadata=told).save(target / ARTIFACT)
+            if before != (target / ARTIFACT).read_bytes():  # what was judged was another set of this name
+                shutil.rmtree(RESULTS / JUDGED / experiment / target.name, ignore_errors=True)
+            write(target / GRID, compact((folder / IMAGES / GRID).read_bytes()))
     write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
     write(target / EVALUATION, (folder / EVALUATION).read_bytes())
     return target
 
 
 def compact(picture: bytes) -> bytes:
-    """Return the pixels of an opaque picture as a PNG without opacity, in one channel if they are gray."""
+    """Return an opaque picture as a PNG without opacity, in sixteen levels if it is gray."""
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-    gray = (pixels == pixels[..., :1]).all()
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if gray else pixels).save(buffer, format="PNG", optimize=True)
+    if (pixels == pixels[..., :1]).all():
+        levels = Image.fromarray(((pixels[..., 0].astype(int) * 15 + 127) // 255).astype(np.uint8), mode="P")
+        levels.putpalette([17 * level for level in range(16) for _ in "rgb"])
+        levels.save(buffer, format="PNG", optimize=True, bits=4)
+    else:
+        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
