@@ -198,7 +198,7 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
     for run in runs:
         where = os.path.relpath(run.path, output)
         row, made = run.result.rows.get("distilled"), run.result.provenance
-        judges = f"{row.networks} held-out networks" if row and row.networks else ""
+        judges = f"{row.networks} held-out network{'s' * (row.networks > 1)}" if row and row.networks else ""
         minutes = f"{(run.result.distillation_seconds or 0) / 60:.0f} min"
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
         about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
