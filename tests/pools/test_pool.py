@@ -23,13 +23,13 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.pooled import Pooled
+from dataset_distillation.inner.traced import TracedSteps
+from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.pools import pool as pool_of_networks
 from dataset_distillation.pools import pretraining
 from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.pools.pool import Pool
 from dataset_distillation.pools.pretraining import Member
-from dataset_distillation.inner.traced import TracedSteps
-from dataset_distillation.pipeline.prepare import prepare, pretrain
 from dataset_distillation.problem import Problem
 from dataset_distillation.run import progress
 from support.waiting import DEADLINE

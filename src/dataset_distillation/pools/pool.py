@@ -30,9 +30,9 @@ from dataset_distillation.datasets.data import Data
 from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.errors import FileError, NoFile, short
 from dataset_distillation.files import opened, write, write_json
+from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
 from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.pools.pretraining import Member, check, train_members
-from dataset_distillation.networks.weights import LARGEST, checksum, safetensors_header
 from dataset_distillation.run.progress import progress
 from dataset_distillation.run.records import PoolReport, Share
 from dataset_distillation.run.workers import deaf

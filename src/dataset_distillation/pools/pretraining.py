@@ -21,9 +21,9 @@ from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training
-from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.networks.weights import load_weights, stack, unstack
 from dataset_distillation.objectives.standard import Standard
+from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.randomness import stream
 
 
@@ -96,7 +96,8 @@ def trained(
     programs: by which the steps of a single member are made; None: by torch.optim.
     """
     batches = [_batches(data, recipe, name) for name in names]
-    steps = zip(map(torch.stack, zip(*batches, strict=True)), _one_cycle(recipe, len(batches[0])), strict=True)
+    rates = _one_cycle(recipe, len(batches[0]))
+    steps = zip(map(torch.stack, zip(*batches, strict=True)), rates, strict=True)
     if programs is None:
         return _descent(network, start, data, recipe, steps)
     [alone] = unstack(start)
