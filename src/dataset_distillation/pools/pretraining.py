@@ -101,9 +101,9 @@ def trained(
     if programs is None:
         return _descent(network, start, data, recipe, steps)
     [alone] = unstack(start)
-    training = InnerTraining(network, alone, _optimizer(recipe), nn.functional.cross_entropy)
+    inner = InnerTraining(network, alone, _optimizer(recipe), nn.functional.cross_entropy)
     made = (Step(*data.train.batch(indices[0]), torch.tensor(rate)) for indices, rate in steps)
-    return stack([training.weights_at(run(training, made, programs))])
+    return stack([inner.weights_at(run(inner, made, programs))])
 
 
 def _descent(

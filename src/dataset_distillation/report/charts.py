@@ -178,6 +178,6 @@ def against(series: Sequence[Series], title: str, x: str) -> str:
     return svg(drawn, f"{title} against {x}")
 
 
-def heat(values: Mapping[tuple[float, float], float], title: str, x: str, y: str) -> str:
-    """Draw a value for each pair (x, y) that was measured, for a page."""
-    return svg(figures.heat(values, title, x, y, THEME), f"{title} over {x} and {y}")
+def heat(values: Mapping[tuple[float, float], float], title: str) -> str:
+    """Draw a value for each (images, steps) that was measured, for a page."""
+    return svg(figures.heat(values, title, THEME), f"{title} over {figures.IMAGES} and {figures.STEPS}")

@@ -7,27 +7,29 @@ from typing import Any
 
 from dataset_distillation.report import seeds
 from dataset_distillation.report.markdown import markdown
-from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
-
-IMAGES, STEPS = "distilled.images_per_class", "distilled.steps"
 
 
 def counts(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> dict[tuple[int, int], Number]:
     """Return our number at each (images per class in a step, steps) that the experiment has runs of."""
-    own = [run for run in runs if seeds.is_of(run, content["experiment"], free=(IMAGES, STEPS))]
+    own = [run for run in runs if seeds.is_of(run, content["experiment"], free=COUNTS)]
     cells: dict[tuple[int, int], list[RecordedRun]] = {}
     for run in own:
-        cells.setdefault((run.result.value(IMAGES), run.result.value(STEPS)), []).append(run)
+        cells.setdefault((run.result.value(COUNTS[0]), run.result.value(COUNTS[1])), []).append(run)
     numbers = {at: measured(seeds.latest(cells[at]), "distilled") for at in sorted(cells)}
     return {at: number for at, number in numbers.items() if number}
 
 
-def page(content: Mapping[str, Any], runs: Sequence[RecordedRun], picture: str) -> str:
-    """Return the page in Markdown; `picture` is the file that draws the numbers over images and steps."""
+def page(
+    content: Mapping[str, Any],
+    cells: Mapping[tuple[int, int], Number],
+    runs: Sequence[RecordedRun],
+    picture: str,
+) -> str:
+    """Return the page in Markdown; `cells` are those of `counts`, and `picture` the file that draws them."""
     over, ablation = content["counts"], content["ablation"]
     parts = [f"# {content['title']}\n", content["about"], f"## {over['title']}\n", over["about"]]
-    cells = counts(over, runs)
     parts += [f"![]({picture})\n", *_grid(cells), ""] if cells else ["There is no run of ours yet.\n"]
     parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
     return "\n".join(parts)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from dataset_distillation.report.drawing import Series, draw_legend, draw_series, figure, label
 from dataset_distillation.report.seeds import Number
 
+IMAGES, STEPS = "images per class and step", "steps"  # the axes of a grid of counts
+
 
 class Pair(NamedTuple):
     """A cell of a table."""
@@ -58,10 +60,8 @@ def compared(content: Sequence[tuple[str, Sequence[Pair]]], colors: Mapping[str,
     return drawn
 
 
-def heat(
-    values: Mapping[tuple[float, float], float], title: str, x: str, y: str, colors: Mapping[str, str]
-) -> Figure:
-    """Draw a value for each pair (x, y) that was measured."""
+def heat(values: Mapping[tuple[float, float], float], title: str, colors: Mapping[str, str]) -> Figure:
+    """Draw a value for each (images, steps) that was measured."""
     columns, rows = (sorted({at[axis] for at in values}) for axis in (0, 1))
     drawn, axis = figure(4.6, 1.2 + 0.45 * len(rows), colors)
     axis.grid(visible=False)
@@ -75,6 +75,6 @@ def heat(
     axis.imshow(shade, interpolation="none", aspect="auto")
     axis.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axis.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    axis.set_ylabel(y, fontsize=8, color=colors["muted"])
-    label(axis, title, x, colors)
+    axis.set_ylabel(STEPS, fontsize=8, color=colors["muted"])
+    label(axis, title, IMAGES, colors)
     return drawn

@@ -15,7 +15,7 @@ from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
 from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.methods import protocol
-from dataset_distillation.report.runs import RecordedRun
+from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 from dataset_distillation.report.summary import summary
 
@@ -25,7 +25,7 @@ LEGEND = (
     "the distillation it is the mean, and the standard deviation between their means follows in brackets.\n"
 )
 
-COUNTS = "counts"  # the picture of accuracy over images and steps
+GRID = "counts"  # the picture of accuracy over images and steps
 
 #: An x that is not a config key: images per class, in all steps together.
 IMAGES = "images_per_class"
@@ -48,25 +48,27 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
     content = published()
     for table in content["tables"]:
         text += [*_heading(table), *_table(table, finished), *_used(_of_table(table, finished), output)]
-        written.append(_picture(output, table, figures.compared(_dots(table, finished), drawing.PRINT)))
+        written.append(
+            _picture(output, table["name"], figures.compared(_dots(table, finished), drawing.PRINT))
+        )
     for figure in content["figures"]:
         text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
         panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
-        written.append(_picture(output, figure, figures.panels(panels, drawing.PRINT)))
+        written.append(_picture(output, figure["name"], figures.panels(panels, drawing.PRINT)))
     if lines := transfer.table(finished):
         text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
     chosen = published(FACTORS)
-    if over := factors.counts(chosen["counts"], finished):
+    over = factors.counts(chosen["counts"], finished)
+    if over:
         values = {(float(images), float(steps)): number.mean for (images, steps), number in over.items()}
-        axes = ("images per class and step", "steps")
-        drawn = figures.heat(values, "test accuracy, %", *axes, colors=drawing.PRINT)
-        written.append(_picture(output, {"name": COUNTS}, drawn))
+        drawn = figures.heat(values, "test accuracy, %", drawing.PRINT)
+        written.append(_picture(output, GRID, drawn))
     pages = {
         "opening.md": opening.sentence(finished),
         "summary.md": summary(content["summary"], finished),
         "paper.md": "\n".join(text),
         "later.md": later.page(published(LATER), finished),
-        "factors.md": factors.page(chosen, finished, f"{COUNTS}.png"),
+        "factors.md": factors.page(chosen, over, finished, f"{GRID}.png"),
     }
     for name, page in pages.items():
         write(output / name, page.encode())
@@ -76,8 +78,8 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
     return [*(output / name for name in pages), *written]
 
 
-def _picture(output: Path, entry: dict[str, Any], drawn: Figure) -> Path:
-    path = output / f"{entry['name']}.png"
+def _picture(output: Path, name: str, drawn: Figure) -> Path:
+    path = output / f"{name}.png"
     write(path, drawing.png(drawn))
     return path
 
@@ -143,7 +145,7 @@ def _axis(key: str) -> str:
 
 def _runs_of(line: dict[str, Any], runs: Sequence[RecordedRun], x: str) -> dict[Any, list[RecordedRun]]:
     """Return the runs at each x of the paper's line, one for each seed."""
-    free = ("distilled.steps", "distilled.images_per_class") if x == IMAGES else (x,)
+    free = COUNTS if x == IMAGES else (x,)
     at: dict[Any, list[RecordedRun]] = {}
     for run in runs:
         if any(seeds.is_of(run, e, line.get("where", {}), free) for e in line["experiments"]):

@@ -28,6 +28,9 @@ from dataset_distillation.sweep.overrides import by_key, differing
 RECORD = "what a run writes there"
 MOST_PIXELS = 2**25  # of the picture of real images; 1,000 classes of photographs have about 12 million
 
+#: Images of each class in a step, and steps: the keys of a grid of counts.
+COUNTS = ("distilled.images_per_class", "distilled.steps")
+
 
 @dataclass(frozen=True)
 class RecordedRun:

@@ -13,7 +13,7 @@ from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.names import readable
 from dataset_distillation.report.page import longest, render, safe
-from dataset_distillation.report.runs import RecordedRun, jobs, swept_keys
+from dataset_distillation.report.runs import COUNTS, RecordedRun, jobs, swept_keys
 from dataset_distillation.report.table import NO_BASELINES
 from dataset_distillation.run.folder import PAGE, SWEEP
 from dataset_distillation.run.records import EvaluationRow, Sweep, read
@@ -21,7 +21,6 @@ from dataset_distillation.run.records import EvaluationRow, Sweep, read
 #: The groups that the title names, as far as all jobs agree.
 NAMED = ("experiment", "dataset", "architecture", "init", "objective")
 #: What the charts are drawn against, and the keys that change it.
-IMAGES = ("distilled.images_per_class", "distilled.steps")
 STEPS = ("distilled.steps", "distilled.epochs", "training.epochs")
 
 
@@ -59,7 +58,7 @@ def _baselines(runs: Iterable[RecordedRun]) -> list[str]:
 def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
     """Draw the test metric against the number of images and of steps, if jobs differ in it (Figs 4 and 5)."""
     counts: list[tuple[str, Callable[[RecordedRun], int | None], tuple[str, ...]]] = [
-        ("distilled images", images_of, IMAGES),
+        ("distilled images", images_of, COUNTS),
         ("inner steps", lambda run: run.inner_steps, STEPS),
     ]
     drawn = []
@@ -77,15 +76,15 @@ def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
 def _heat(runs: list[RecordedRun], keys: list[str]) -> list[str]:
     """Draw the metric over images per class and steps, if the jobs are a grid of both."""
     drawn = []
-    measured = _measured(runs) if set(IMAGES) <= set(keys) else []
+    measured = _measured(runs) if set(COUNTS) <= set(keys) else []
     for metric in dict.fromkeys(run.result.metric for run in measured):
         cells: dict[tuple[Any, Any], list[EvaluationRow]] = {}
         for run in measured:
             if run.result.metric == metric:
-                at = run.result.value(IMAGES[0]), run.result.value(IMAGES[1])
+                at = run.result.value(COUNTS[0]), run.result.value(COUNTS[1])
                 cells.setdefault(at, []).append(run.result.rows["distilled"])
         values = {at: metric.unit * _pooled(rows)[0] for at, rows in cells.items()}
-        drawn.append(charts.heat(values, charts.on_test(metric), "images per class and step", "steps"))
+        drawn.append(charts.heat(values, charts.on_test(metric)))
     return drawn
 
 
