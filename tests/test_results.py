@@ -50,8 +50,10 @@ def test_a_published_run_can_be_repeated(folder: Path) -> None:
     assert run.runs is not None
     if not run.judges:
         assert folder.name == f"seed_{made.seed}"
-    if not run.judges and folder.parents[1] == publish.RESULTS:  # not a point, which has its numbers alone
+    if not run.judges and folder.parents[1] == publish.RESULTS and folder.name == "seed_0":
         assert run.distilled is not None
+        assert (folder / "grid.png").exists()
+    if not run.judges and run.distilled is not None:
         assert '"/' not in json.dumps(run.distilled.metadata)  # a folder of the machine
     assert '"/' not in (folder / "result.json").read_text()
 
@@ -126,6 +128,12 @@ def test_what_is_published_names_no_place(tmp_path: Path, monkeypatch: pytest.Mo
         judged.mkdir(parents=True, exist_ok=True)
         assert (publish.publish(folder) / "distilled.safetensors").exists()
         assert judged.exists() == stays
+    for seed, numbers in ((3, False), (0, False), (0, True)):
+        content["config"]["seed"] = seed
+        (folder / "result.json").write_text(json.dumps(content))
+        target = publish.publish(folder, numbers)
+        assert (target / "distilled.safetensors").exists() == (not numbers)
+        assert (target / "grid.png").exists() == (seed == 0 and not numbers)
     content["status"] = "interrupted"
     (folder / "result.json").write_text(json.dumps(content))
     with pytest.raises(SystemExit, match="not a finished run"):

@@ -1,12 +1,16 @@
 """Copy finished runs into results/, and make the documentation's tables and figures from all that is there.
 
-python tools/publish.py [outputs/mnist_fixed_10/seed_0 ...]
+python tools/publish.py [--numbers] [outputs/mnist_fixed_10/seed_0 ...]
+
+The repository should not hold more than 15 MB of results. A point of a figure is published with its numbers
+alone, and so is what is asked for by --numbers; other runs with their set, and seed 0 with its picture.
 
 The names of folders and hosts of the machine are left out. Only runs of committed code are published.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
@@ -33,8 +37,8 @@ RESULTS, DOCUMENTS, README = ROOT / "results", ROOT / "docs" / "results", ROOT /
 PLACE = re.compile(r"(?<=<!-- results/)(\w+\.md)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
-def publish(folder: Path) -> Path:
-    """Copy the files of the run in `folder` that are published; return their folder."""
+def publish(folder: Path, numbers: bool = False) -> Path:
+    """Copy the files of the run in `folder` that are published, or its numbers alone; return their folder."""
     run = RecordedRun(folder)
     made, experiment = run.result.provenance, run.result.value("experiment")
     if run.result.status != "finished" or made.git_dirty or not (run.judges or experiment):
@@ -48,17 +52,24 @@ def publish(folder: Path) -> Path:
         target = RESULTS / JUDGED / run.judged_set / point
     else:
         target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
-        if not point:  # those of all points would be more than the repository should hold
+        before = _content(target / ARTIFACT)
+        for name in (ARTIFACT, GRID):
+            (target / name).unlink(missing_ok=True)
+        if not (point or numbers):
             distilled = load_distilled(folder / ARTIFACT)
             told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
-            before = (target / ARTIFACT).read_bytes() if (target / ARTIFACT).exists() else None
             replace(distilled, metadata=told).save(target / ARTIFACT)
-            if before != (target / ARTIFACT).read_bytes():  # what was judged was another set of this name
-                shutil.rmtree(RESULTS / JUDGED / experiment / target.name, ignore_errors=True)
-            write(target / GRID, compact((folder / IMAGES / GRID).read_bytes()))
+            if run.result.value("seed") == 0:
+                write(target / GRID, compact((folder / IMAGES / GRID).read_bytes()))
+        if before != _content(target / ARTIFACT):  # what was judged was another set of this name
+            shutil.rmtree(RESULTS / JUDGED / experiment / target.name, ignore_errors=True)
     write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
     write(target / EVALUATION, (folder / EVALUATION).read_bytes())
     return target
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def compact(picture: bytes) -> bytes:
@@ -118,8 +129,12 @@ def filled(page: str) -> str:
 
 def main() -> None:
     """Publish the runs in the folders of the command line, and renew all tables and figures."""
-    for folder in sys.argv[1:]:
-        print(publish(Path(folder)))
+    parser = argparse.ArgumentParser(description="Publish finished runs, and renew all tables and figures.")
+    parser.add_argument("--numbers", action="store_true", help="without the sets and their pictures")
+    parser.add_argument("folders", nargs="*", type=Path, help="folders of finished runs")
+    asked = parser.parse_args()
+    for folder in asked.folders:
+        print(publish(folder, asked.numbers))
     report([str(RESULTS), "--output", str(DOCUMENTS)])
     write(README, filled(README.read_text()).encode())
 
