@@ -65,6 +65,11 @@ def refuse(key: str, value: object, allowed: str, remedy: str = "") -> ConfigErr
     return ConfigError(f"{key}={short(value)}: {allowed}" + (f"; {remedy}" if remedy else ""))
 
 
+def install(extra: str) -> str:
+    """Return what to type to have the packages of an extra of this project."""
+    return f"pip install 'dataset-distillation[{extra}]'"
+
+
 def one_of(key: str, value: str, options: Iterable[str]) -> None:
     """Raise ConfigError unless `value` is among `options`."""
     if value not in (options := sorted(options)):

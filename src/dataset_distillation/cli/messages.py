@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dataset_distillation.errors import ConfigError, NoFile, UserError, program
+from dataset_distillation.errors import ConfigError, NoFile, UserError, install, program
 
 #: Keys that hold a choice of a group, and how they are set.
 GROUPED = {
@@ -64,7 +64,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         extra = {"hydra/launcher": "cluster", "hydra/sweeper": "search"}.get(group)
-        more = f"; for others, pip install 'dataset-distillation[{extra}]'" if extra else ""
+        more = f"; for others, {install(extra)}" if extra else ""
         return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from dataset_distillation.datasets import parquet
 from dataset_distillation.datasets.data import MOST_CLASSES, Raw, Split
 from dataset_distillation.datasets.photographs import Photo, Photographs, Photos, listed
-from dataset_distillation.errors import FileError, UserError, refuse
+from dataset_distillation.errors import FileError, UserError, install, refuse
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class HuggingFace(Photographs):
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
-            remedy = "pip install 'dataset-distillation[huggingface]'"
-            raise refuse("dataset", "huggingface", "needs pyarrow, which is not installed", remedy) from error
+            allowed = "needs pyarrow, which is not installed"
+            raise refuse("dataset", "huggingface", allowed, install("huggingface")) from error
         super().check()
 
     def known_names(self) -> list[str]:

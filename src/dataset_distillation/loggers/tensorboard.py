@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dataset_distillation.errors import ConfigError
+from dataset_distillation.errors import install, refuse
 from dataset_distillation.loggers import EvaluationView, Logger, Title
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ class Tensorboard(Logger):
             logger = TensorBoardLogger(folder, name="tensorboard", version="")
             self._writer = logger.experiment
         except ModuleNotFoundError as error:
-            remedy = "pip install 'dataset-distillation[tensorboard]'"
-            raise ConfigError(f"logger=tensorboard: {error}; {remedy}") from error
+            raise refuse("logger", "tensorboard", str(error), install("tensorboard")) from error
         self._writer.add_text("config", f"```\n{yaml.safe_dump(config, sort_keys=False)}\n```")
         self._logger, self._config = logger, config
         return [logger]

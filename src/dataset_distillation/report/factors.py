@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dataset_distillation.report import seeds
-from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.markdown import NO_RUN, markdown
 from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 
@@ -30,7 +30,7 @@ def page(
     """Return the page in Markdown; `cells` are those of `counts`, and `picture` the file that draws them."""
     over, ablation = content["counts"], content["ablation"]
     parts = [f"# {content['title']}\n", content["about"], f"## {over['title']}\n", over["about"]]
-    parts += [f"![]({picture})\n", *_grid(cells), ""] if cells else ["There is no run of ours yet.\n"]
+    parts += [f"![]({picture})\n", *_grid(cells), ""] if cells else [NO_RUN]
     parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
     return "\n".join(parts)
 

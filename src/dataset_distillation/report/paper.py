@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
-from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.markdown import NO_RUN, markdown
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -205,4 +205,4 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
         about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
         lines.append(f"- `{where}`: " + "; ".join(filter(None, about)))
-    return [*lines, ""] if lines else ["There is no run of ours yet.\n"]
+    return [*lines, ""] if lines else [NO_RUN]

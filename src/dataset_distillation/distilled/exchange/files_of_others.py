@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_distillation.errors import UserError, damaged
+from dataset_distillation.errors import UserError, damaged, install
 from dataset_distillation.files import opened
 from dataset_distillation.networks.weights import LARGEST, plain, unpickled
 
@@ -126,8 +126,7 @@ def saved_by_hdf5(path: Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError as error:
-        remedy = "pip install 'dataset-distillation[hdf5]'"
-        raise UserError(f"h5 files need h5py, which is not installed; {remedy}") from error
+        raise UserError(f"h5 files need h5py, which is not installed; {install('hdf5')}") from error
     with opened(path, LARGEST) as file:
         try:
             with h5py.File(file, "r") as content:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.distilled.artifact import DistilledSet
-from dataset_distillation.errors import UserError, damaged, printable
+from dataset_distillation.errors import UserError, damaged, install, printable
 from dataset_distillation.files import opened
 from dataset_distillation.networks.weights import LARGEST
 
@@ -25,8 +25,8 @@ def _pyarrow() -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        remedy = "pip install 'dataset-distillation[huggingface]'"
-        raise UserError(f"parquet files need pyarrow, which is not installed; {remedy}") from error
+        told = f"parquet files need pyarrow, which is not installed; {install('huggingface')}"
+        raise UserError(told) from error
     return pyarrow
 
 
