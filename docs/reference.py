@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import dataset_distillation as dd
-from dataset_distillation.cli import exchange
+from dataset_distillation.cli import exchange, pages, progress
 from dataset_distillation.cli import help as help_pages
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS
@@ -32,11 +32,11 @@ RECORDS = {
 
 def write_pages(_: Any) -> None:
     """Write the generated pages beside the others; they are not in the repository."""
-    pages = {
+    made = {
         "reference/programs": programs(), "reference/config": config(), "reference/records": run_records(),
         "reference/python": interface(), "tutorials/notebook": notebook(),
     }  # fmt: skip
-    for name, text in pages.items():
+    for name, text in made.items():
         path = HERE / f"{name}.md"
         if not path.exists() or path.read_text() != text:  # else Sphinx would make the page again
             path.write_text(text)
@@ -44,14 +44,16 @@ def write_pages(_: Any) -> None:
 
 def programs() -> str:
     """What `--help` prints."""
-    pages = {
+    shown = {
         "distill": help_pages.help_page(),
         "distill-evaluate": help_pages.evaluate_page(),
         "distill-pretrain": help_pages.PRETRAIN,
         "distill-import": exchange.import_parser().format_help(),
         "distill-export": exchange.export_parser().format_help(),
+        "distill-report": pages.report_parser().format_help(),
+        "distill-status": progress.status_parser().format_help(),
     }
-    parts = [f"## {program}\n\n```text\n{page}\n```\n" for program, page in pages.items()]
+    parts = [f"## {program}\n\n```text\n{page}\n```\n" for program, page in shown.items()]
     return "# Programs\n\nThis is what each program prints with `--help`.\n\n" + "\n".join(parts)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -114,3 +116,12 @@ def test_what_takes_files_runs_in_the_order_of_its_page(
             told.append(OF_FILES[program](words)[-1])
     assert told
     assert all(Path(path).exists() for path in told)
+
+
+def test_the_reference_shows_the_help_of_every_program() -> None:
+    reference = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    headings = [
+        line.removeprefix("## ") for line in reference["programs"]().splitlines() if line[:3] == "## "
+    ]
+    assert sorted(headings) == sorted(scripts)

@@ -24,8 +24,7 @@ def print_all() -> None:
         sys.exit(complain(error))
 
 
-def main(arguments: list[str] | None = None) -> list[Path]:
-    """Write the pages, or the tables and figures, that the arguments ask for; return the files."""
+def report_parser() -> Arguments:
     parser = Arguments(
         prog="distill-report",
         description="Renew report.html of a run folder, or of a multirun's folder and its jobs. "
@@ -33,10 +32,16 @@ def main(arguments: list[str] | None = None) -> list[Path]:
         "numbers, later.md, our sets for ConvNet-3 beside those of later methods, and factors.md, what each "
         "choice gives.",
     )
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of runs or multiruns, or above them")
+    told = "folders of runs or multiruns; with --output also those above them"
+    parser.add_argument("folders", nargs="+", type=Path, help=told)
     parser.add_argument("--output", type=Path, help="the folder for the paper's tables and figures")
     parser.add_argument("--version", action="version", version=version_line())
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> list[Path]:
+    """Write the pages, or the tables and figures, that the arguments ask for; return the files."""
+    options = report_parser().parse_args(arguments)
     # These imports follow the answer to --help, because they import torch.
     from dataset_distillation.report import paper
     from dataset_distillation.report.runs import below

@@ -12,7 +12,7 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.run.interruption import interruptible
 
 
-def main() -> None:
+def status_parser() -> Arguments:
     parser = Arguments(
         "distill-status",
         description="Show how far the jobs of a multirun are, and renew its tables and its page.",
@@ -20,8 +20,12 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, help="folder of a multirun")
     parser.add_argument("--watch", action="store_true", help="repeat until the multirun ends")
     parser.add_argument("--version", action="version", version=version_line())
+    return parser
+
+
+def main() -> None:
     try:
-        arguments = parser.parse_args()
+        arguments = status_parser().parse_args()
         from dataset_distillation.report import sweep_page, table
 
         with interruptible():

@@ -27,6 +27,9 @@ class Labels(StrEnum):
     probabilities = "probabilities"
 
 
+LEARNED = frozenset(Labels) - {Labels.fixed}
+
+
 class Rates(StrEnum):
     """Whether each inner step has its own learned rate, or all share one."""
 

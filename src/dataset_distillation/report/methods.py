@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dataset_distillation.distilled.options import LEARNED
 from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
 from dataset_distillation.objectives import ACCURACY, Metric
 from dataset_distillation.report.names import readable
@@ -80,7 +81,7 @@ def advice(result: Result) -> str:
 
 def ranking(result: Result) -> str:
     """Return the label robust score in one line; nothing without the rows that it is made of."""
-    found = label_robust(result.rows, result.value("distilled.labels") == "learned")
+    found = label_robust(result.rows, result.value("distilled.labels") in LEARNED)
     if found is None or result.metric != ACCURACY:
         return ""
     parts = f"HLR {found.recovery:+.2%} and IOR {found.improvement:+.2%} at w = {WEIGHT:g}".replace("%", " %")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from dataset_distillation.distilled.options import LEARNED
 from dataset_distillation.report import seeds
 from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.names import readable
 from dataset_distillation.report.numbers import number
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -17,21 +19,27 @@ COLUMNS = (
 )  # fmt: skip
 LEGEND = (
     "Test accuracy in percent: the mean over seeds of the distillation ± the standard deviation between the\n"
-    "networks of one seed, and in brackets that between the means of the seeds. Processor time is that of\n"
-    "one seed, with its evaluation. `distill experiment=<its name> seed=<n>` repeats a row; the whole\n"
-    "command of each run, with the baselines it was asked for, is in its `result.json`."
+    "runs of one seed, which are its networks, and for random real images also its ten sets; in brackets\n"
+    "the one between the means of the seeds. The worst network is that of all seeds. Processor time is\n"
+    "the mean over the seeds, with the evaluation that each was asked for. `distill experiment=<its name>\n"
+    "seed=<n>` makes such a row; the whole command of each run, which may name other baselines and\n"
+    "validation networks, is in its `result.json`."
 )
 
 
 def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -> str:
     """Return the table as Markdown, of the `entries` (experiment, paper) that have runs."""
     rows: list[list[str]] = []
+    better: list[str] = []
     used: list[RecordedRun] = []
     for entry in entries:
         own = seeds.of(runs, entry["experiment"])
         rows += [_row(entry, own)] if own else []
+        better += _better(entry["experiment"], own)
         used += own
-    return "\n".join([*markdown(COLUMNS, rows), "", LEGEND, *_made_by(used)]) + "\n"
+    if better:
+        better = [f"\nBetter than the distilled data, besides full training: {'; '.join(better)}.\n"]
+    return "\n".join([*markdown(COLUMNS, rows), "", LEGEND, *better, *_made_by(used)]) + "\n"
 
 
 def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
@@ -49,6 +57,20 @@ def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
     ]
 
 
+def _better(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
+    """Say which baselines have a higher accuracy than the distilled data, over the seeds of an experiment."""
+    ours = measured(runs, "distilled")
+    methods = dict.fromkeys(row.method for run in runs for row in run.result.evaluation)
+    found = {
+        method: number
+        for method in methods
+        if not method.startswith("distilled") and method != "full_training"
+        and (number := measured(runs, method)) and ours and number.mean > ours.mean
+    }  # fmt: skip
+    told = ", ".join(f"{readable(method)} {number.text(2)}" for method, number in found.items())
+    return [f"in `{experiment}` {told}"] if told else []
+
+
 def _text(value: Number | None) -> str:
     return "" if value is None else value.text(2)
 
@@ -57,7 +79,7 @@ def _data(run: RecordedRun) -> str:
     """`100 images, 10 steps × 3 epochs`."""
     steps, epochs = (run.result.value(f"distilled.{key}") for key in ("steps", "epochs"))
     images = run.result.storage.images if run.result.storage else None
-    labels = ", labels learned" if run.result.value("distilled.labels") == "learned" else ""
+    labels = ", labels learned" if run.result.value("distilled.labels") in LEARNED else ""
     return f"{images} images{labels}, {_some(steps, 'step')} × {_some(epochs, 'epoch')}"
 
 

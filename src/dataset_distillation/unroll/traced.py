@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Traced(Unroll):
-    """The meta-gradient of `Full`, two to three times as fast on a CPU.
+    """The meta-gradient of `Full`, up to three times as fast on a CPU (docs/benchmarks.md).
 
     An inner step and its vector-Jacobian product are traced together and split into two programs, so that the
     way back uses what the way there has computed. The real batch passes such programs, too. On a CPU they
