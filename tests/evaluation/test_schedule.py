@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from dataset_distillation.augmentation.shift_rotate import ShiftRotate
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.errors import ConfigError
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.schedule import Schedule
 
@@ -52,3 +56,43 @@ def test_ordinary_training_is_of_random_batches(three_steps: DistilledSet) -> No
         assert sorted(found[first][0] + found[first + 1][0]) == list(range(6))
     assert found[0] != found[2]
     assert order(schedule, 0) != found
+
+
+@pytest.fixture
+def batches() -> DistilledSet:
+    """Seven steps, each of four images drawn from ten, at one rate."""
+    images, labels = torch.arange(10.0).view(1, 10, 1, 1, 1), torch.arange(10).view(1, 10)
+    metadata = {"batches": {"number": 7, "size": 4, "random": True}}
+    return DistilledSet(images, labels, torch.tensor([[0.5]]), {}, metadata)
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({"running_statistics": True}, [0.5] * 7),
+        ({"augmentation": ShiftRotate()}, [0.5] * 7),
+        ({"decay": 0.1}, [0.5] * 4 + [0.05] * 3),
+        ({"learning_rate": 0.2}, [0.2] * 7),
+        ({"mean_rate": True, "decay": 0.5}, [0.5] * 4 + [0.25] * 3),
+    ],
+)
+def test_other_training_keeps_the_inner_batches(
+    batches: DistilledSet, options: dict[str, Any], rates: list[float]
+) -> None:
+    found = order(Schedule(batches, Training(**options), 3, 2), 1)
+    assert [labels for labels, _ in found] == [step.labels.tolist() for step in batches.steps_of(1, 3)]
+    assert [rate for _, rate in found] == rates
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"epochs": 3}, "epochs=3"), ({"order": "shuffled"}, "order=shuffled")]
+)
+def test_there_are_no_passes_over_inner_batches(
+    batches: DistilledSet, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^training\.{told}: each step of the set has 4 images of its own"
+    ):
+        Schedule(batches, Training(**options), 0, 1)
+    whole = Schedule(batches, Training(**options, batch_size=5, learning_rate=0.1), 0, 1)
+    assert [len(step.labels) for step in whole[0][:2]] == [5, 5]

@@ -25,11 +25,21 @@ def run(folder: Path, experiment: str, accuracy: float, seed: int = 0) -> None:
 
 
 def judge(
-    folder: Path, artifact: str, accuracy: float, width: int, training: str = "dc", by: str = "none"
+    folder: Path,
+    artifact: str,
+    accuracy: float,
+    width: int,
+    training: str = "dc",
+    by: str = "none",
+    more: tuple[str, ...] = (),
 ) -> None:
     outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy]))])
     outcome["choices"] |= {"training": training, "augmentation@training.augmentation": by}
     outcome["config"] |= {"architecture": {"width": width}}
+    outcome["overrides"] = [f"artifact={artifact}", *more]
+    if training == "dc":
+        by = f"+augmentation@training.augmentation={by}"
+        outcome["overrides"] += ["training=dc", f"architecture.width={width}", by]
     write(folder, outcome | {"artifact": artifact})
 
 
@@ -78,6 +88,8 @@ def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
         judge(tmp_path / f"{seed} augmented", artifact, accuracy + 0.02, 128, by="dsa")
         judge(tmp_path / f"{seed} otherwise", artifact, 0.4, 128, by="shift_rotate")
         judge(tmp_path / f"{seed} by itself", artifact, 0.5, 128, training="ours")
+        judge(tmp_path / f"{seed} longer", artifact, 0.6, 128, more=("training.epochs=1000",))
+        judge(tmp_path / f"{seed} of another net", artifact, 0.7, 128, more=("architecture=mlp",))
     judge(tmp_path / "of others", "results/mnist_convnet_1/seed_0/distilled.safetensors", 0.1, 128)
     main([str(tmp_path), "--output", str(tmp_path / "out")])
     found = rows(tmp_path / "out")
@@ -96,3 +108,15 @@ def test_only_the_own_schedule_is_compared_on_other_networks(training: str, tmp_
     judge(tmp_path / "judged", "results/demo/seed_0/distilled.safetensors", 0.5, 128, training)
     main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert ("`demo/seed_0`" in (tmp_path / "out" / "paper.md").read_text()) == (training == "ours")
+
+
+@pytest.mark.parametrize("more", ["training.epochs=20", "dataset=usps", "architecture.width=32"])
+def test_what_was_judged_otherwise_is_not_compared_on_other_networks(more: str, tmp_path: Path) -> None:
+    artifact = "results/demo/seed_0/distilled.safetensors"
+    judge(tmp_path / "0", artifact, 0.5, 128, "ours", more=("architecture=mlp", "init=random"))
+    judge(tmp_path / "1", artifact, 0.4, 128, "ours", more=("architecture=mlp", "init=random", more))
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    [line] = [
+        line for line in (tmp_path / "out" / "paper.md").read_text().splitlines() if "demo/seed_0" in line
+    ]
+    assert "50.00" in line

@@ -337,6 +337,35 @@ def test_a_grid_of_images_and_steps_is_a_heat_map(tmp_path: Path) -> None:
     assert re.findall(r">([\d.]+)</text>", heat) == ["1", "2", "1", "5", "20", "40", "40"]
 
 
+def test_jobs_of_different_data_are_not_averaged(tmp_path: Path) -> None:
+    """In a grid that two data sets have, and along the lines of baselines."""
+    counts = [(1, 1), (1, 5), (2, 1), (2, 5)]
+    asked = [(name, *count) for name in ("mnist", "usps") for count in counts]
+    for job, (name, images, steps) in enumerate(asked):
+        own = 0.8 if name == "mnist" else 0.4
+        typed = [
+            f"distilled.images_per_class={images}",
+            f"distilled.steps={steps}",
+            f"dataset@init.source={name}",
+        ]
+        config = {"distilled": {"images_per_class": images, "steps": steps}}
+        rows = [row("distilled", np.array([own])), row("random_real", np.array([own / 2]))]
+        rows += [row("distilled_on_mlp", np.array([own / 4]))]
+        write_run(tmp_path / str(job), overrides=["dataset=svhn", *typed], config=config, evaluation=rows)
+    sweep_page.write_sweep(tmp_path)
+    shown = text(tmp_path)
+    charts = re.findall(r"<svg.*?</svg>", shown, re.DOTALL)
+    heats = [chart for chart in charts if "over images per class and step and steps" in chart]
+    assert [set(re.findall(r">(\d\d)</text>", chart)) for chart in heats] == [{"80"}, {"40"}]
+    assert "dataset@init.source=mnist" in heats[0]
+    points = [(steps, RecordedRun(tmp_path / str(job))) for job, (_, _, steps) in enumerate(asked)]
+    lines = sweep_page._beside(points, ["dataset@init.source"], Metric("accuracy"))
+    assert {line.name: line.mean for line in lines} == {
+        "random real, dataset@init.source=mnist": [40, 40],
+        "random real, dataset@init.source=usps": [20, 20],
+    }
+
+
 def test_a_multirun_of_evaluations_has_its_baselines(tmp_path: Path) -> None:
     for job, architecture in enumerate(("mlp", "linear")):
         overrides = [f"architecture={architecture}"]

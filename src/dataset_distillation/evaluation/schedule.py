@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
 
-from dataset_distillation.evaluation.options import Training
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.errors import refuse
+from dataset_distillation.evaluation.options import Order, Training
+from dataset_distillation.inner_optimizers import MadeSteps, Step
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
@@ -18,10 +20,21 @@ if TYPE_CHECKING:
 
 
 class Schedule(Sequence[Sequence[Step]]):
-    """The steps of each of `number` networks; they differ between networks if the order is random."""
+    """The steps of each of `number` networks; they differ between networks if the order is random.
+
+    Raises ConfigError if the passes of `training` are over steps whose images the set draws anew each time.
+    """
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
         self.distilled, self.training, self.seed, self.number = distilled, training, seed, number
+        if (size := distilled.batches.size) and not self._as_made and not training.batch_size:
+            key, value = ("epochs", training.epochs) if training.epochs else ("order", training.order)
+            allowed = (
+                f"each step of the set has {size} images of its own, so that there are no passes over them"
+            )
+            raise refuse(
+                f"training.{key}", value, allowed, "set training.batch_size and a learning rate, too"
+            )
 
     def __len__(self) -> int:
         return self.number
@@ -35,11 +48,19 @@ class Schedule(Sequence[Sequence[Step]]):
             return [self[i] for i in range(*j.indices(self.number))]
         if not 0 <= j < self.number:
             raise IndexError(j)
-        return self.distilled.steps_of(j, self.seed) if self._as_made else Steps(self, j)
+        # Each step is made when it is asked for: a thousand epochs of copies fit no memory.
+        if not self._as_made:
+            return MadeSteps(partial(self._step, j), range(self.steps))
+        made, training = self.distilled.steps_of(j, self.seed), self.training
+        if not training.ordinary and training.decay == 1:
+            return made
+        return MadeSteps(lambda t: made[t]._replace(learning_rate=self._rate(t)), range(len(made)))
 
     @property
     def _as_made(self) -> bool:
-        return self.training == Training()
+        """Whether each step has the images of a step of the distillation; its rate may be another."""
+        training = self.training
+        return not training.epochs and not training.batch_size and training.order == Order.learned
 
     @property
     def epochs(self) -> int:
@@ -59,37 +80,24 @@ class Schedule(Sequence[Sequence[Step]]):
         """The learning rates (steps,) of an epoch."""
         learned = self.distilled.rates_by_epoch
         rates = learned[min(epoch, len(learned) - 1)]
-        if self.training.learning_rate or self.training.mean_rate:
+        if self.training.ordinary:
             rates = torch.full_like(rates, self.training.learning_rate or float(learned.mean()))
         return rates * self.training.decay if 2 * epoch >= self.epochs else rates
 
+    def _rate(self, t: int) -> Tensor:
+        epoch, place = divmod(t, len(self.distilled.images))
+        return self.rates(epoch)[place]
 
-class Steps(Sequence[Step]):
-    """The steps of network `j`, each made when it is asked for: a thousand epochs of copies fit no memory."""
-
-    def __init__(self, schedule: Schedule, j: int) -> None:
-        self.schedule, self.j = schedule, j
-
-    def __len__(self) -> int:
-        return self.schedule.steps
-
-    @overload
-    def __getitem__(self, t: int) -> Step: ...
-    @overload
-    def __getitem__(self, t: slice) -> list[Step]: ...
-    def __getitem__(self, t: int | slice) -> Step | list[Step]:
-        if isinstance(t, slice):
-            return [self[i] for i in range(*t.indices(len(self)))]
-        if not 0 <= t < len(self):
-            raise IndexError(t)
-        epoch, place = divmod(t, self.schedule.steps_per_epoch)
-        distilled, training = self.schedule.distilled, self.schedule.training
-        images, labels, rates = distilled.images, distilled.labels, self.schedule.rates(epoch)
-        if size := training.batch_size:
-            batch = self._order(epoch, images.shape[:2].numel()).split(size)[place]
+    def _step(self, j: int, t: int) -> Step:
+        """Step `t` of network `j`, in passes over the set."""
+        epoch, place = divmod(t, self.steps_per_epoch)
+        images, labels, rates = self.distilled.images, self.distilled.labels, self.rates(epoch)
+        if size := self.training.batch_size:
+            batch = self._order(j, epoch, images.shape[:2].numel()).split(size)[place]
             return Step(images.flatten(0, 1)[batch], labels.flatten(0, 1)[batch], rates[0])
-        step = int(self._order(epoch, len(images))[place]) if training.order == "shuffled" else place
+        shuffled = self.training.order == Order.shuffled
+        step = int(self._order(j, epoch, len(images))[place]) if shuffled else place
         return Step(images[step], labels[step], rates[step])
 
-    def _order(self, epoch: int, number: int) -> Tensor:
-        return torch.randperm(number, generator=stream(self.schedule.seed, f"order {self.j}", epoch))
+    def _order(self, j: int, epoch: int, number: int) -> Tensor:
+        return torch.randperm(number, generator=stream(self.seed, f"order {j}", epoch))

@@ -47,10 +47,18 @@ def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[s
         seeds.latest(run for run in runs if seeds.is_of(run, content["experiment"], row["where"]))
         for row in rows
     ]
-    recipe, *others = (measured(found, "distilled") for found in own)
     lines = []
-    for row, number in zip(rows, [recipe, *others], strict=True):
+    for row, found in zip(rows, own, strict=True):
         typed = " ".join(f"`{key}={value}`" for key, value in row["where"].items())
-        change = f"{number.mean - recipe.mean:+.2f}" if recipe and number and row["where"] else ""
-        lines.append([row["name"], typed, "" if number is None else number.text(2), change])
+        number = measured(found, "distilled")
+        change = _change(own[0], found) if row["where"] else ""
+        lines.append([row["name"], typed, number.text(2) if number else "", change])
     return markdown(["", "options", "accuracy", "change"], lines)
+
+
+def _change(before: Sequence[RecordedRun], after: Sequence[RecordedRun]) -> str:
+    """Return by how much the means differ, over the seeds that both have; nothing without any."""
+    of_seed = [{run.result.value("seed") or 0: run for run in runs} for runs in (before, after)]
+    common = of_seed[0].keys() & of_seed[1].keys()
+    was, now = (measured([runs[seed] for seed in common], "distilled") for runs in of_seed)
+    return f"{now.mean - was.mean:+.2f}" if was and now else ""

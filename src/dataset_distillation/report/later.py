@@ -12,7 +12,8 @@ from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
 
 FIELD = 128  # the width at which later methods are judged
-KEYS = ("training", "augmentation@training.augmentation")  # of the choices that tell how a set was judged
+KEYS = ("training", "augmentation@training.augmentation")  # the choices that tell how a set was judged
+WIDTH = "architecture.width"
 AT_FIELD = f"`training=dc`, width {FIELD}"
 
 
@@ -38,7 +39,7 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
 
 def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[RecordedRun]) -> dict[str, str]:
     """The cells by column."""
-    width = own[0].result.value("architecture.width")
+    width = own[0].result.value(WIDTH)
     hours = fmean((run.result.provenance.cpu_seconds or 0) / 3600 for run in own)
     at_width, at_field = (_text(_judged(experiment, runs, at, "none")) for at in (width, FIELD))
     made_by = own[0].result.choices.get("augmentation", "none")
@@ -62,8 +63,8 @@ def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentati
     last: dict[str, RecordedRun] = {}
     for run in runs:
         of, _, seed = run.judged_set.rpartition("/")
-        asked = (run.result.value("architecture.width"), *map(run.result.choices.get, KEYS))
-        if of == experiment and asked == (width, "dc", augmentation):
+        asked = (run.result.value(WIDTH), *map(run.result.choices.get, KEYS))
+        if of == experiment and asked == (width, "dc", augmentation) and seeds.changed(run) <= {WIDTH, *KEYS}:
             last[seed] = run
     return [last[seed] for seed in sorted(last)]
 

@@ -8,7 +8,7 @@ from typing import Any
 from dataset_distillation.distilled.options import LEARNED
 from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
 from dataset_distillation.objectives import ACCURACY, Metric
-from dataset_distillation.report.names import readable
+from dataset_distillation.report.names import is_baseline, readable
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
@@ -56,7 +56,7 @@ def beaten(result: Result) -> str:
     better = [
         f"{readable(row.method)} ({mean_and_std(row, metric)})"
         for row in result.evaluation
-        if not row.method.startswith("distilled")  # nor the same set under explain=true
+        if is_baseline(row.method)
         and ours is not None and ours.mean is not None and row.mean is not None
         and (row.mean > ours.mean if metric.higher_is_better else row.mean < ours.mean)
     ]  # fmt: skip

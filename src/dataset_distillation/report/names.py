@@ -25,6 +25,11 @@ def explains(method: str) -> bool:
     return method.startswith(tuple(FACTORS))
 
 
+def is_baseline(method: str) -> bool:
+    """Return whether a row is of other data, and not of the distilled data or of networks that saw none."""
+    return method not in ("before_training", "no_training") and not method.startswith("distilled")
+
+
 def readable(method: str) -> str:
     """Return `random real` of `random_real`; `training: dsa` of `distilled_with_training_dsa`."""
     for prefix, factor in FACTORS.items():

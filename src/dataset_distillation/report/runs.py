@@ -97,9 +97,9 @@ class RecordedRun:
             return None
         try:
             training = TypeAdapter(Training).validate_python(self.result.config.get("training", {}))
+            return Schedule(self.distilled, training, 0, 1).steps
         except (ValidationError, UserError) as error:
             raise damaged(self.path / RESULT, RECORD, f"config.training: {error}") from error
-        return Schedule(self.distilled, training, 0, 1).steps
 
     @property
     def real(self) -> np.ndarray | None:

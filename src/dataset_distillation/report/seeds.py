@@ -47,12 +47,17 @@ def is_free(key: str) -> bool:
     return name[0] in GROUPS or name[-1] in PLACES or key in SPEED
 
 
+def changed(run: RecordedRun) -> set[str]:
+    """Return the keys of the overrides that make a run something else than its experiment, or its set."""
+    return {key for key in run.overrides if not is_free(key) and key != "artifact"}
+
+
 def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
     """Whether `run` is of `experiment`, except for the values in `where` and the keys in `free`."""
     if run.judges or run.result.value("experiment") != experiment:
         return False
-    changed = {key for key in run.overrides if not is_free(key)}
-    return changed <= {*where, *free} and all(run.result.value(key) == value for key, value in where.items())
+    as_asked = all(run.result.value(key) == value for key, value in where.items())
+    return as_asked and changed(run) <= {*where, *free}
 
 
 def latest(runs: Iterable[RecordedRun]) -> list[RecordedRun]:

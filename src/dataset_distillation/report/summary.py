@@ -8,7 +8,7 @@ from statistics import fmean
 from dataset_distillation.distilled.options import LEARNED
 from dataset_distillation.report import seeds
 from dataset_distillation.report.markdown import markdown
-from dataset_distillation.report.names import readable
+from dataset_distillation.report.names import is_baseline, readable
 from dataset_distillation.report.numbers import number
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -64,7 +64,7 @@ def _better(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
     found = {
         method: number
         for method in methods
-        if not method.startswith("distilled") and method != "full_training"
+        if is_baseline(method) and method != "full_training"
         and (number := measured(runs, method)) and ours and number.mean > ours.mean
     }  # fmt: skip
     told = ", ".join(f"{readable(method)} {number.text(2)}" for method, number in found.items())

@@ -11,10 +11,9 @@ import numpy as np
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import protocol
-from dataset_distillation.report.names import readable
+from dataset_distillation.report.names import is_baseline, readable
 from dataset_distillation.report.page import longest, render, safe
 from dataset_distillation.report.runs import COUNTS, RecordedRun, jobs, swept_keys
-from dataset_distillation.report.table import NO_BASELINES
 from dataset_distillation.run.folder import PAGE, SWEEP
 from dataset_distillation.run.records import EvaluationRow, Sweep, read
 
@@ -35,7 +34,8 @@ def write_sweep(folder: Path) -> Path:
         "common": common(runs),
         "command": record.command if record else "",
         "charts": safe(folder / SWEEP, lambda: [*_against(runs, keys), *_heat(runs, keys)]),
-        "baselines": _baselines(runs),
+        "methods": _methods(runs),
+        "baselines": any(map(is_baseline, _methods(runs))),
         "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
         "others": list(dict.fromkeys(metric for run in runs for metric in run.result.metrics[1:])),
         "page": PAGE,
@@ -51,8 +51,15 @@ def common(runs: Sequence[RecordedRun]) -> list[str]:
     return [value for values in same.values() if len(values) == 1 and (value := next(iter(values)))]
 
 
-def _baselines(runs: Iterable[RecordedRun]) -> list[str]:
-    return list(dict.fromkeys(m for run in runs for m in run.result.rows if m not in NO_BASELINES))
+def _methods(runs: Iterable[RecordedRun]) -> list[str]:
+    """Return the rows that stand beside that of the distilled data."""
+    found = dict.fromkeys(method for run in runs for method in run.result.rows)
+    return [method for method in found if method not in ("before_training", "distilled")]
+
+
+def _combination(run: RecordedRun, keys: Sequence[str]) -> str:
+    """Return `architecture=mlp, epochs=3`: the values of a job at `keys`."""
+    return ", ".join(f"{key.removeprefix('distilled.')}={run.overrides.get(key, '')}" for key in keys)
 
 
 def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
@@ -68,23 +75,27 @@ def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
         for metric in dict.fromkeys(run.result.metric for _, run in counted):
             points = [(x, run) for x, run in counted if run.result.metric == metric]
             if len({x for x, _ in points}) > 1:
-                lines = [*_series(points, others, metric), *_beside(points, metric)]
+                lines = [*_series(points, others, metric), *_beside(points, others, metric)]
                 drawn.append(charts.against(lines, charts.on_test(metric), title))
     return drawn
 
 
 def _heat(runs: list[RecordedRun], keys: list[str]) -> list[str]:
-    """Draw the metric over images per class and steps, if the jobs are a grid of both."""
+    """Draw the metric over images per class and steps, if the jobs are a grid of both.
+
+    There is one drawing for each combination of the other keys.
+    """
+    others = [key for key in keys if key not in ("seed", *COUNTS)]
+    grids: dict[tuple[Metric, str], dict[tuple[Any, Any], list[EvaluationRow]]] = {}
+    for run in _measured(runs) if set(COUNTS) <= set(keys) else []:
+        at = run.result.value(COUNTS[0]), run.result.value(COUNTS[1])
+        cells = grids.setdefault((run.result.metric, _combination(run, others)), {})
+        cells.setdefault(at, []).append(run.result.rows["distilled"])
     drawn = []
-    measured = _measured(runs) if set(COUNTS) <= set(keys) else []
-    for metric in dict.fromkeys(run.result.metric for run in measured):
-        cells: dict[tuple[Any, Any], list[EvaluationRow]] = {}
-        for run in measured:
-            if run.result.metric == metric:
-                at = run.result.value(COUNTS[0]), run.result.value(COUNTS[1])
-                cells.setdefault(at, []).append(run.result.rows["distilled"])
+    for (metric, combination), cells in grids.items():
         values = {at: metric.unit * _pooled(rows)[0] for at, rows in cells.items()}
-        drawn.append(charts.heat(values, charts.on_test(metric)))
+        title = charts.on_test(metric) + (f", {combination}" if combination else "")
+        drawn.append(charts.heat(values, title))
     return drawn
 
 
@@ -97,22 +108,19 @@ def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metr
     """One line per combination of the values of `keys`; runs with the same x are one point."""
     lines: dict[str, dict[int, list[EvaluationRow]]] = {}
     for x, run in points:
-        name = ", ".join(f"{key.removeprefix('distilled.')}={run.overrides.get(key, '')}" for key in keys)
-        lines.setdefault(name, {}).setdefault(x, []).append(run.result.rows["distilled"])
+        lines.setdefault(_combination(run, keys), {}).setdefault(x, []).append(run.result.rows["distilled"])
     return [_line(name, rows, metric) for name, rows in lines.items()]
 
 
-def _beside(points: list[tuple[int, RecordedRun]], metric: Metric) -> list[drawing.Series]:
-    """One dashed line per baseline, over all jobs."""
-    lines = []
-    for method in _baselines(run for _, run in points):
-        rows: dict[int, list[EvaluationRow]] = {}
+def _beside(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
+    """One dashed line per baseline and combination of the values of `keys`."""
+    lines: dict[str, dict[int, list[EvaluationRow]]] = {}
+    for method in filter(is_baseline, _methods(run for _, run in points)):
         for x, run in points:
             if (row := run.result.rows.get(method)) and row.mean is not None:
-                rows.setdefault(x, []).append(row)
-        if rows:
-            lines.append(_line(readable(method), rows, metric, dashed=True))
-    return lines
+                name = ", ".join(filter(None, (readable(method), _combination(run, keys))))
+                lines.setdefault(name, {}).setdefault(x, []).append(row)
+    return [_line(name, rows, metric, dashed=True) for name, rows in lines.items()]
 
 
 def _line(

@@ -18,12 +18,11 @@ from dataset_distillation.errors import printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.names import is_baseline
 from dataset_distillation.report.numbers import number
 from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
 from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
 from dataset_distillation.sweep.overrides import by_key, differing
-
-NO_BASELINES = ("before_training", "distilled")  # every other method is a baseline
 
 
 class Cell(NamedTuple):
@@ -104,7 +103,7 @@ def _rows(jobs: Sequence[Job]) -> list[dict[str, Cell]]:
 def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
     result, metric = job.result, job.progress.metric
     distilled = result.rows.get("distilled")
-    baselines = [row for name, row in result.rows.items() if name not in NO_BASELINES]
+    others = [row for name, row in result.rows.items() if name not in ("before_training", "distilled")]
     cells = {
         "job": Cell(job.number),
         **{key: Cell(value) for key, value in overrides.items()},
@@ -114,13 +113,13 @@ def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
     }
     for column in ("mean", "std", "min", "max"):
         cells[column] = Cell(getattr(distilled, column) if distilled else None, metric)
-    for other in result.metrics[1:]:
-        spread = distilled.metrics.get(other.name) if distilled else None
+    for further in result.metrics[1:]:
+        spread = distilled.metrics.get(further.name) if distilled else None
         for column in ("mean", "std") if spread else ():
-            cells[f"{other.label} {column}"] = Cell(getattr(spread, column), other)
-    for row in baselines:
+            cells[f"{further.label} {column}"] = Cell(getattr(spread, column), further)
+    for row in others:
         cells[f"{row.method.replace('_', ' ')} mean"] = Cell(row.mean, metric)
-    if baselines:
+    if any(is_baseline(row.method) for row in others):
         cells["selection"] = Cell(result.selection)
     return {**cells, "seconds": Cell(result.provenance.seconds), "error": Cell(result.error)}
 

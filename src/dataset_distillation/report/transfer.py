@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.report.seeds import measured
+from dataset_distillation.report.seeds import changed, measured
 
 LEGEND = (
     "Published sets, used as they were made to be, by networks of other initializations and architectures:\n"
@@ -20,7 +20,7 @@ def table(runs: Sequence[RecordedRun]) -> list[str]:
     for run in runs:
         number = measured([run], "distilled")
         choices = run.result.choices
-        as_made = choices.get("training", "ours") == "ours"
+        as_made = changed(run) <= {"architecture", "init"}
         if run.judges and as_made and run.result.artifact and number:
             network = f"{choices.get('architecture')}, {choices.get('init')} init"
             cells.setdefault(run.judged_set, {})[network] = number.text(2)

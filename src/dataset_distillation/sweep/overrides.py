@@ -9,18 +9,21 @@ from dataset_distillation.errors import UserError
 
 
 def by_key(overrides: list[str]) -> dict[str, str]:
-    """Return the values of overrides by key; `distilled={steps:1,epochs:2}` has two keys."""
+    """Return the values of overrides by key; `distilled={steps:1,epochs:2}` has two keys.
+
+    The key of a group in another place names this, too, as in `dataset@init.source`.
+    """
     values: dict[str, str] = {}
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
         except (HydraException, ValueError, RecursionError) as error:
             raise UserError(f"{text}: not a Hydra override; the file that it is from is damaged") from error
-        value = override.value()
+        own, value = override.get_key_element().lstrip("+~"), override.value()
         if isinstance(value, dict):
-            values |= {f"{override.key_or_group}.{key}": str(v) for key, v in value.items()}
+            values |= {f"{own}.{key}": str(v) for key, v in value.items()}
         else:
-            values[override.key_or_group] = text.partition("=")[2]
+            values[own] = text.partition("=")[2]
     return values
 
 
