@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -265,6 +267,26 @@ def test_a_set_is_refused_where_it_does_not_belong() -> None:
     larger = dd.Problem.of(torch.rand(90, 9, 9), torch.arange(90) % 3, dd.Linear())
     with pytest.raises(dd.UserError, match=r"and those of the problem are \(1, 9, 9\)"):
         dd.evaluate(larger, distilled)
+    of_three = dd.Problem.of(torch.rand(90, 8, 8), torch.arange(90) % 3, dd.Linear())
+    with pytest.raises(dd.UserError, match=r"has 10 classes, and the problem has 3$"):
+        dd.evaluate(of_three, distilled)
+    with pytest.raises(dd.ConfigError, match=r"^networks=0: must be 1 or more"):
+        dd.evaluate(problem, distilled, networks=0)
+
+
+def test_a_whitened_set_is_judged_as_networks_see_the_problem() -> None:
+    """On data that are not whitened, by its plain images."""
+    problem = dd.Problem.of(*digits(), network())
+    distilled = dd.distill(problem, dd.Distilled(steps=1, epochs=2), **SHORT)
+    metadata = distilled.metadata | {
+        "whitening": {"kind": "zca", "regularization": 0.1, "train_checksum": "0"}
+    }
+    whitened = replace(
+        distilled, images=distilled.images * 9, plain_images=distilled.images, metadata=metadata
+    )
+    columns = ["method", "mean", "std"]
+    found, expected = (dd.evaluate(problem, each, networks=3)[columns] for each in (whitened, distilled))
+    pandas.testing.assert_frame_equal(found, expected)
 
 
 def test_own_weights_are_drawn_by_the_layers() -> None:

@@ -21,11 +21,13 @@ from torch import Tensor
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.evaluation import baselines, comparison, real_sets, selection
 from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import confusion, held_out
 from dataset_distillation.evaluation.options import BASELINES, MATCHING, Evaluation, Training
 from dataset_distillation.evaluation.real_sets import RealSet, Size
+from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import training
@@ -247,6 +249,8 @@ def test_the_grid_is_the_papers_or_goes_on_to_ten_times_our_steps(problem: Probl
     for selected in ("validation", "paper"):  # as before there was a length
         assert grid(learned, selection=selected, baseline_length=None) == ([0.5, *rates], [1, 2, 3, 5])
     assert grid(learned[:, :1])[0] == [0.375, *rates]  # of other steps than the sets have
+    one = BaselineContext(problem, Evaluation(), [], SIZE._replace(steps=1), torch.tensor([[0.25]]))
+    assert one.grid["learning_rate"] == [None, *rates]  # their mean would be the same training again
     attack = replace(problem, objective=Attack())
     assert BaselineContext(attack, Evaluation(), [], SIZE).grid["epochs"] == [1]
 
@@ -319,6 +323,26 @@ def test_optimized_real_is_the_best_of_the_random_sets(
     assert as_learned.grid["learning_rate"] == [None, pytest.approx(0.1), 0.1]  # all three are the same
     again = as_learned.optimized_real()
     assert all(torch.equal(a.images, b.images) for a, b in zip(again, chosen, strict=True))
+
+
+def test_optimized_real_is_chosen_by_ordinary_training_where_that_is_asked_for(
+    problem: Problem, networks: list[Weights], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each candidate as `held_out` trains networks on it; nothing is validated."""
+    for name, smaller in (("SETS", 2), ("CANDIDATE_SETS", 5), ("JUDGING_NETWORKS", 3)):
+        monkeypatch.setattr(baselines, name, smaller)
+    monkeypatch.setattr(baselines, "validated", None)
+    how = Training(epochs=2, learning_rate=0.1, batch_size=7)
+    chosen = BaselineContext(problem, Evaluation(), networks, SIZE, None, how).optimized_real()
+    order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
+    judging, judges = problem.data.train.subset(order[:1024]), problem.population("init", 3)
+    candidates, means = random_real(problem, 5), []
+    for images, labels in candidates:
+        alone = DistilledSet(images, labels, torch.full((1, 2), 0.1), {}, {})
+        steps = Schedule(alone, how, problem.seed, 3)
+        means.append(held_out(problem, judging, judges, steps, how=how).runs["accuracy"].mean())
+    best = sorted(range(5), key=lambda j: -means[j])[:2]
+    assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,9 @@ def test_the_checkpoint_has_the_least_excess_loss(sweep: Sweep) -> None:
 @pytest.mark.slow
 def test_numbers_have_no_confusion_matrix(sweep: Sweep) -> None:
     assert json.loads((sweep[1] / "0" / "confusion.json").read_text()) == {}
+
+
+def test_the_closed_form_is_of_a_linear_network(experiment: Refused) -> None:
+    asked = [each for each in LINEAR if not each.startswith("architecture")]
+    with pytest.raises(ConfigError, match=r"^architecture=mlp: must be linear with evaluation\.baselines"):
+        experiment(*asked, "architecture=mlp", "evaluation.baselines=[closed_form]")

@@ -54,3 +54,6 @@ def test_it_is_told_under_the_table_of_accuracies_alone() -> None:
     )
     assert ranking(result.model_copy(update={"metrics": [Metric("loss", False, False)]})) == ""
     assert ranking(Result()) == ""
+    for labels in ("learned", "probabilities"):  # hard ones would be those of explain=true
+        config = {"distilled": {"labels": labels}}
+        assert ranking(result.model_copy(update={"config": config})) == ""

@@ -46,6 +46,16 @@ def test_in_95_of_100_repetitions_the_interval_holds_the_difference(sets: int, n
     assert 930 <= held <= 970
 
 
+def test_networks_that_the_distilled_data_have_not_met_are_not_paired() -> None:
+    ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.65, 0.3, 0.55], [3, 4, 5])
+    expected = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(
+        0.95
+    )
+    found = difference(ours, theirs, "accuracy")
+    assert found == (pytest.approx(0.1), *map(pytest.approx, expected), "any networks, this set")
+    assert difference(ours[:1], theirs[:1], "accuracy")[:3] == (pytest.approx(-0.15), None, None)
+
+
 def test_differences_are_paired_by_network_and_sets_are_clusters() -> None:
     ours = frame([0.5, 0.7, 0.6], [0, 1, 2])
     theirs = frame([0.65, 0.3, 0.55], [1, 0, 2])

@@ -40,6 +40,7 @@ def test_the_rows_are_those_of_other_networks(experiment: Callable[..., Experime
         other = Problem(*parts, problem.init, problem.objective, problem.inner_optimizer, problem.seed)
         found = runs[runs["method"] == f"distilled_on_{name}"]["loss"].tolist()
         assert found != own
+        assert runs[runs["method"] == f"distilled_on_{name}"]["network"].tolist() == [2, 3]
         for j, weights in enumerate(other.population("held-out", 2)):
             network = load_weights(other.network, weights)
             for rate in (0.05, 0.02):

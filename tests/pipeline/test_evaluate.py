@@ -244,6 +244,10 @@ def test_no_network_is_pretrained_that_does_not_judge(
     assert sorted(path.stem for path in here.glob("pools/*/*.safetensors")) == needed
     ours, theirs = (pandas.read_csv(f / "evaluation.csv") for f in (here / "judged", there / "run"))
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
+    if init == ["fixed_pretrained"]:  # baselines are chosen for its θ0, too
+        more = ["baselines=[average_real]", *HERE[:-1], "hydra.run.dir=more"]
+        assert distill_evaluate(f"artifact={artifact}", *more, folder=here).code == 0
+        assert not list(here.glob("pools/*/*.safetensors"))
 
 
 def test_baselines_alone(tmp_path: Path) -> None:

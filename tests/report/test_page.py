@@ -278,6 +278,16 @@ def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Pa
     assert said[2:] == list(names)
 
 
+def test_networks_of_other_architectures_are_told_apart(tmp_path: Path) -> None:
+    ours = np.linspace(0.4, 0.5, 5)
+    for name, others in {"own": [], "others": [row("distilled_on_mlp", ours, ours)]}.items():
+        rows = [row("distilled", ours), row("random_real", ours, ours), *others]
+        page.write_run(write_run(tmp_path / name, evaluation=rows))
+        shown = " ".join(text(tmp_path / name).split())
+        assert (", except those of other architectures." in shown) == bool(others)
+        assert ("Welch's t for other architectures" in html.unescape(shown)) == bool(others)
+
+
 @pytest.mark.parametrize("neighbors", [False, True])
 def test_the_note_on_neighbors_stands_where_they_are(neighbors: bool, tmp_path: Path) -> None:
     ours = np.linspace(0.4, 0.5, 5)

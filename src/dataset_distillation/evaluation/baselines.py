@@ -80,7 +80,9 @@ class BaselineContext:
         rates: list[float | None] = list(LEARNING_RATES)
         if self.learning_rates is not None:
             by_steps = self.evaluation.baseline_length and self.learning_rates.shape[1] == self.size.steps
-            rates = [*([None] if by_steps else []), float(self.learning_rates.mean()), *rates]
+            if not by_steps or self.learning_rates.numel() > 1:  # else their mean is the one rate
+                rates = [float(self.learning_rates.mean()), *rates]
+            rates = [None, *rates] if by_steps else rates
         return {"learning_rate": rates, "epochs": self._epochs}
 
     @property
@@ -112,23 +114,23 @@ class BaselineContext:
     def by_gradient(self, real: Sequence[RealSet]) -> pandas.DataFrame:
         """Train networks on real images in place of the distilled ones."""
         if self.how.ordinary:
-            return self._trained_alike(real)
+            return self._trained_alike(real, self.problem.data.test, self.networks)
         trial = self.trial(real)
         return select(self.problem, self.evaluation, self.networks, trial, self.grid)
 
-    def _trained_alike(self, real: Sequence[RealSet]) -> pandas.DataFrame:
-        """Train networks on real images exactly as on the distilled ones."""
+    def _trained_alike(
+        self, real: Sequence[RealSet], split: Split, networks: Sequence[Weights]
+    ) -> pandas.DataFrame:
+        """Train networks on real images exactly as on the distilled ones, and test them on `split`."""
         problem, rates = self.problem, self.learning_rates
         rates = torch.full((1, self.size.steps), self.how.learning_rate or 0.0) if rates is None else rates
         made = [
             DistilledSet(images, problem.objective.relabel(labels), rates, {}, {}) for images, labels in real
         ]
-        schedules = [Schedule(each, self.how, problem.seed, len(self.networks)) for each in made]
-        runs = pairs(len(real), len(self.networks))
+        schedules = [Schedule(each, self.how, problem.seed, len(networks)) for each in made]
+        runs = pairs(len(real), len(networks))
         sets = [schedules[i][j] for i, j in runs]
-        tested = held_out(
-            problem, problem.data.test, self.networks, sets, self.evaluation.batch_norm, self.how
-        ).runs
+        tested = held_out(problem, split, networks, sets, self.evaluation.batch_norm, self.how).runs
         return tested.assign(set=[i for i, _ in runs])
 
     def by_neighbors(self, real: Sequence[RealSet]) -> pandas.DataFrame:
@@ -141,16 +143,21 @@ class BaselineContext:
         """The best of many random sets, judged on images of the train split.
 
         They are judged by networks that the distillation may train, never by those that are held out for the
-        test (unless θ0 is known), with the settings that suit random sets on the validation split.
+        test (unless θ0 is known), with the settings that suit random sets on the validation split; or as
+        ordinary training has it, which leaves nothing to choose.
         """
         problem, grid, train = self.problem, self.grid, self.train
         candidates = real_sets.random_real(train, self.size, problem.seed, CANDIDATE_SETS)
-        chosen = validated(problem, self.evaluation, self.trial(candidates), grid)
+        ordinary = self.how.ordinary
+        chosen = {} if ordinary else validated(problem, self.evaluation, self.trial(candidates), grid)
         order = torch.randperm(len(train), generator=stream(problem.seed, "optimized real"))
         judging, judges = train.subset(order[:JUDGING_IMAGES]), problem.population("init", JUDGING_NETWORKS)
 
         def quality(candidate: RealSet) -> float:
-            runs = self.trial([candidate])(judging, judges, chosen)
+            if ordinary:
+                runs = self._trained_alike([candidate], judging, judges)
+            else:
+                runs = self.trial([candidate])(judging, judges, chosen)
             return score(runs, grid, problem.objective)
 
         qualities = list(map(quality, followed("judging sets of real images", candidates)))
@@ -195,8 +202,8 @@ def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
 
 
 def _closed_form(context: BaselineContext) -> pandas.DataFrame:
-    pairs = closed_form.steps(context.train, context.size.images_per_class)
-    return held_out(context.problem, context.problem.data.test, context.networks, [pairs]).runs
+    steps = closed_form.steps(context.train, context.size.images_per_class)
+    return held_out(context.problem, context.problem.data.test, context.networks, [steps]).runs
 
 
 #: Each baseline returns its runs on the test split: set, network, metrics, and the chosen settings.

@@ -86,6 +86,8 @@ def compare(
         other = variant.problem or problem
         judges = other.population("held-out", len(networks)) if variant.problem else networks
         runs, _ = held_out(other, variant.test, judges, variant.sets, evaluation.batch_norm, variant.how)
+        if variant.problem:  # these are other networks than the table's, and have numbers behind those
+            runs = runs.assign(network=runs["network"] + len(networks))
         finished.append(_named(variant.name, runs.assign(set=0), began))
     if folder:
         save(Confusion(matrices), folder / CONFUSION)

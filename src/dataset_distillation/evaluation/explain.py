@@ -58,7 +58,8 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
         seen = replace(how, augmentation=problem.augmentation)
         yield Variant("distilled_with_augmentation_as_distilled", as_asked, seen, problem.data.test)
     for name, preset in PRESETS.items():
-        if preset != how:
+        augmented = preset.augmentation is not None and preset.augmentation.numbers
+        if preset != how and not (augmented and problem.objective.numbers):
             sets = Schedule(distilled, preset, problem.seed, number)
             yield Variant(f"distilled_with_training_{name}", sets, preset, problem.data.test)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas
 
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import UserError, member
+from dataset_distillation.errors import UserError, member, refuse
 from dataset_distillation.evaluation.comparison import compare, flat, rows_of
 from dataset_distillation.evaluation.options import Evaluation, Selection, Training
 from dataset_distillation.evaluation.real_sets import Size
@@ -31,7 +32,8 @@ def evaluate(
     networks: how many networks are drawn; all methods train the same ones. A known θ0 is one network.
     baselines: the methods to compare with (Section 4): `random_real`, `average_real`, `herding`, `k_center`,
         `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
-        `full_training`, or `all` of these; `distribution_matching`, `gradient_matching`.
+        `full_training`, or `all` of these; `distribution_matching`, `gradient_matching`; `closed_form` of
+        the linear case.
     selection: where the baselines' settings are chosen: on the `validation` split, where they train until it
         stops improving, for at most ten times the steps of `distilled`; or, as in the `paper`, after 1, 3 or
         5 epochs by the result on the test split.
@@ -46,6 +48,8 @@ def evaluate(
     Raises UserError, with a message of one line, if the data do not fit the problem, and ConfigError if an
     option is not allowed.
     """
+    if networks < 1:
+        raise refuse("networks", networks, "must be 1 or more")
     steps, per_step = distilled.images.shape[:2]
     classes = problem.data.specification.classes
     chosen_on = member("selection", selection, Selection)
@@ -54,7 +58,8 @@ def evaluate(
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
     problem.init.check_held_out(networks)
     problem.check_networks(networks, evaluation.validation_networks)
-    _check(problem, distilled)
+    distilled = fitted(problem, distilled, "the distilled data")
+    _check_known(problem, distilled)
     population = problem.population("held-out", networks)
     how = training or Training()
     schedule = Schedule(distilled, how, problem.seed, len(population))
@@ -65,11 +70,23 @@ def evaluate(
     return pandas.DataFrame([flat(row, others, " ") for row in rows_of(comparison.runs, first)])
 
 
-def _check(problem: Problem, distilled: DistilledSet) -> None:
-    """Raise UserError unless the data are for images and networks like those of the problem."""
-    shape, problem_shape = tuple(distilled.images.shape[2:]), problem.data.specification.shape
-    if shape != problem_shape:
-        raise UserError(f"the distilled images are {shape}, and those of the problem are {problem_shape}")
+def fitted(problem: Problem, distilled: DistilledSet, name: str) -> DistilledSet:
+    """Return the set with its images as networks see those of the problem: whitened if those are.
+
+    Raises UserError, which begins with `name`, unless images and classes are of the problem's form.
+    """
+    specification, shape = problem.data.specification, tuple(distilled.images.shape[2:])
+    if shape != specification.shape:
+        raise UserError(f"{name}: images are {shape}, and those of the problem are {specification.shape}")
+    if (classes := len(distilled.metadata["class_names"])) != specification.classes:
+        raise UserError(f"{name}: has {classes} classes, and the problem has {specification.classes}")
+    if distilled.plain_images is None and not specification.whitening:
+        return distilled
+    return replace(distilled, images=distilled.seen_as(specification))
+
+
+def _check_known(problem: Problem, distilled: DistilledSet) -> None:
+    """Raise UserError if the data are for one known network and the problem is of another."""
     known = distilled.metadata.get("initial_weights_sha256")
     if problem.known and known and checksum(problem.known) != known:
         remedy = "give the problem the network, init and seed that they were made with"

@@ -99,17 +99,25 @@ def _first(train: Split, order: Tensor) -> Iterator[Tensor]:
         yield order[labels == label][:REAL]
 
 
-def features(network: nn.Module, weights: Weights, images: Tensor) -> Tensor:
-    """Return what enters the last linear layer, (n, features).
+def last_linear(network: nn.Module) -> nn.Linear:
+    """Return the last linear layer of the network, of whose inputs distribution_matching has the means.
 
-    Raises ConfigError if the network has no such layer.
+    Raises ConfigError if the network has none.
     """
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not layers:
         allowed = "needs a network that ends in a linear layer"
         raise refuse("evaluation.baselines", "distribution_matching", allowed, "leave it out")
+    return layers[-1]
+
+
+def features(network: nn.Module, weights: Weights, images: Tensor) -> Tensor:
+    """Return what enters the last linear layer, (n, features).
+
+    Raises ConfigError if the network has no such layer.
+    """
     entered: list[Tensor] = []
-    hook = layers[-1].register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    hook = last_linear(network).register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
     try:
         functional_call(network, weights, (images,))
     finally:

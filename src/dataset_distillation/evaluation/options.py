@@ -9,7 +9,7 @@ from typing import Any
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.distilled.options import Distilled
-from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.errors import check_counts, choice_of, count, member, one_of, positive, refuse
 from dataset_distillation.inner_optimizers import InnerOptimizer
 from dataset_distillation.objectives import Objective
 
@@ -89,6 +89,7 @@ class Evaluation:
         check_counts("evaluation", self)
         self.selection = member("evaluation.selection", self.selection, Selection)
         self.batch_norm = member("evaluation.batch_norm", self.batch_norm, Statistics)
+        self.architectures = list(dict.fromkeys(self.architectures))
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
             one_of("evaluation.baselines", str(name), ("all", *BASELINES, *MATCHING, "closed_form"))
@@ -112,10 +113,11 @@ class Evaluation:
             if value != 1:
                 raise refuse(f"distilled.{one}", value, "must be 1 with evaluation.baselines=[closed_form]")
         if not architecture.linear:
-            allowed = "must be false with evaluation.baselines=[closed_form]"
-            raise refuse(
-                "architecture.bias", True, allowed, "use architecture=linear architecture.bias=false"
-            )
+            name, needed = choice_of(architecture), "with evaluation.baselines=[closed_form]"
+            if name == "linear":
+                raise refuse("architecture.bias", True, f"must be false {needed}")
+            remedy = "use architecture=linear architecture.bias=false"
+            raise refuse("architecture", name, f"must be linear {needed}", remedy)
 
 
 @dataclass

@@ -43,7 +43,8 @@ def difference(distilled: pandas.DataFrame, others: pandas.DataFrame, metric: st
     The difference is paired: each of the other runs is compared with the distilled run on the same network.
     Runs on one set share its effect, so they are not independent, but the means of the sets are: no network
     is met by two sets if there are as many networks as sets. The interval is Student's t over these means, or
-    over the runs if there is one set. Runs without a network cannot be paired; for them it is Welch's.
+    over the runs if there is one set. Runs without a network, or on networks that the distilled data have not
+    met, cannot be paired; for them it is Welch's.
 
     With fewer networks than sets, the interval is about new sets alone. If there is a single run, there is
     none.
@@ -51,12 +52,13 @@ def difference(distilled: pandas.DataFrame, others: pandas.DataFrame, metric: st
     if not np.isfinite([*distilled[metric], *others[metric]]).all():
         return Difference()
     values, sets, networks = others[metric].to_numpy(float), others["set"], others["network"]
-    if networks.isna().any() and len(distilled) > 1:
-        apart = distilled[metric].mean() - values.mean()
-        shares = [_share(distilled[metric].to_numpy(float)), _share(_by_set(values, sets))]
+    own = distilled.set_index("network")[metric]
+    if len(own) > 1 and not networks.isin(own.index).all():
+        apart = own.mean() - values.mean()
+        shares = [_share(own.to_numpy(float)), _share(_by_set(values, sets))]
         judges = math.inf
     else:
-        paired = distilled.set_index("network")[metric].loc[networks.fillna(0)].to_numpy(float) - values
+        paired = (own.loc[networks].to_numpy(float) if len(own) > 1 else own.iloc[0]) - values
         apart, shares = paired.mean(), [_share(_by_set(paired, sets))]
         judges = max(1, networks.nunique())
     low, high = _interval(apart, shares)

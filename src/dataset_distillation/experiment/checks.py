@@ -46,6 +46,9 @@ def _check_architectures(e: Experiment) -> None:
 def _check_evaluate(e: Evaluate) -> None:
     if e.artifact is None and not e.evaluation.baselines:
         raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
+    if e.dataset.numbers and e.training.augmentation and e.training.augmentation.numbers:
+        allowed = f"changes images, and dataset.name={e.dataset.name} has rows of numbers"
+        raise refuse("training.augmentation", choice_of(e.training.augmentation), allowed, "use training=dc")
     if e.explain and e.artifact is None:
         raise refuse("explain", True, "there is no set to explain", "set artifact=<path>")
     if e.training.mean_rate and e.artifact is None:

@@ -42,8 +42,8 @@ def register(arguments: list[str]) -> None:
         _refuse_unknown_data(str(path), metadata, set(typed))
         node = experiment(metadata, set(typed))
         _refuse_code(str(path), node)
-    if "evaluation" not in typed:  # baselines take hours, so they run only on request
-        node["evaluation"] = {**node.get("evaluation", {}), "baselines": []}
+    if "evaluation" not in typed:  # these take long, so they run only on request
+        node["evaluation"] = {**node.get("evaluation", {}), "baselines": [], "architectures": []}
     ConfigStore.instance().store(group="experiment", name="artifact", node=node, package="_global_")
 
 

@@ -13,14 +13,16 @@ import torch
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
-from dataset_distillation.errors import UserError, choice_of
+from dataset_distillation.errors import choice_of
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.explain import misses_augmentation, variants
+from dataset_distillation.evaluation.judge import fitted
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import read, write
+from dataset_distillation.init.given import Given
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
 from dataset_distillation.pipeline.prepare import (
@@ -61,7 +63,8 @@ def evaluate(e: Evaluate, run: Run) -> Result:
                     write_real(problem.data.test, e.seed, run.folder / IMAGES)
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
-            networks, pool = _networks(e, problem, distilled, run)
+            problem, pool = _judges(e, problem, distilled, run)
+            networks = problem.population("held-out", e.evaluation.networks)
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
             rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
@@ -96,18 +99,12 @@ def _compare(
     size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
     if distilled is None:
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
-    if distilled.images.shape[2:] != problem.data.specification.shape:
-        shape, expected = tuple(distilled.images.shape[2:]), problem.data.specification.shape
-        raise UserError(
-            f"{e.artifact}: its images are {shape}, and those of {e.dataset.title} are {expected}"
-        )
+    distilled = fitted(problem, distilled, str(e.artifact))
     same_data.check(e, problem, distilled)
     if misses_augmentation(problem, e.training):
         made, here = choice_of(problem.augmentation), choice_of(e.training.augmentation)
         text = "%s was made with augmentation=%s; here: training.augmentation=%s; to have that, use %s"
         log.warning(text, e.artifact, made, here, f"augmentation@training.augmentation={made}")
-    if distilled.plain_images is not None or problem.data.specification.whitening:
-        distilled = replace(distilled, images=distilled.seen_as(problem.data.specification))
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
     others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
@@ -118,12 +115,12 @@ def _compare(
     )
 
 
-def _networks(
+def _judges(
     e: Evaluate, problem: Problem, distilled: DistilledSet | None, run: Run
-) -> tuple[list[Weights], PoolReport | None]:
-    """Return the networks that judge, and a report on the pool that they come from.
+) -> tuple[Problem, PoolReport | None]:
+    """Return the problem with the networks that judge, and a report on the pool that they come from.
 
-    They are the known network that the artifact holds, unless the command asks for an init or for another
+    Its θ0 is the known network that the artifact holds, unless the command asks for an init or for another
     architecture.
     """
     known = distilled.initial_weights if distilled else {}
@@ -134,10 +131,10 @@ def _networks(
                 text = "%s is judged on the one network that it was made for, whatever %s; %s"
                 log.warning(text, e.artifact, names, "init=random judges others")
             parameters = problem.network.named_parameters()
-            return [{name: known[name].to(parameter) for name, parameter in parameters}], None
+            weights = {name: known[name].to(parameter) for name, parameter in parameters}
+            return replace(problem, init=Given(weights)), None
         log.warning("%s was made for one known network, and these have another architecture", e.artifact)
-    pool = pretrain(problem, e, held_out_alone=True)
-    return problem.population("held-out", e.evaluation.networks), pool
+    return problem, pretrain(problem, e, held_out_alone=True)
 
 
 def _shapes(weights: Weights) -> dict[str, torch.Size]:

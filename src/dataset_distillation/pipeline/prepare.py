@@ -11,6 +11,7 @@ import torch
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import refuse
+from dataset_distillation.evaluation.matching import last_linear
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.loggers import Title
@@ -42,7 +43,10 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     e = experiment
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
     device = _device(e.trainer)
-    return Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
+    problem = Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
+    if "distribution_matching" in e.evaluation.baselines:
+        last_linear(problem.network)  # rather than after hours of distillation
+    return problem
 
 
 def data_of(dataset: Dataset, problem: Problem) -> DataReport:

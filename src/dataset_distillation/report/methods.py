@@ -8,7 +8,7 @@ from typing import Any
 from dataset_distillation.distilled.options import LEARNED
 from dataset_distillation.evaluation.ranking import WEIGHT, label_robust
 from dataset_distillation.objectives import ACCURACY, Metric
-from dataset_distillation.report.names import is_baseline, readable
+from dataset_distillation.report.names import explains, is_baseline, readable
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.table import show
 from dataset_distillation.run.records import EvaluationRow, Result, Storage
@@ -46,8 +46,17 @@ def interval(result: Result) -> str:
         "distilled − this: 95 % interval of Student's t over the means of the sets (of one set: over\n"
         "networks), paired by held-out network"
     )
-    unpaired = any(row.k is not None for row in rows)
-    return said + ("; Welch's t for nearest neighbors, which train no network." if unpaired else ".")
+    unpaired = {
+        "nearest neighbors, which train no network": any(row.k is not None for row in rows),
+        "other architectures, which have networks of their own": any(map(of_others, rows)),
+    }
+    names = " and ".join(name for name, there in unpaired.items() if there)
+    return said + (f"; Welch's t for {names}." if names else ".")
+
+
+def of_others(row: EvaluationRow) -> bool:
+    """Return whether networks of another architecture judge the distilled data in this row."""
+    return row.method.startswith("distilled_on_")
 
 
 def beaten(result: Result) -> str:
@@ -72,7 +81,9 @@ def advice(result: Result) -> str:
     if not worse:
         return ""
     remedy = "distill for more outer steps (outer.steps)"
-    if result.artifact:
+    if any(map(explains, result.rows)):
+        remedy = "the rows that explain it show whether it is judged otherwise than it was made for"
+    elif result.artifact:
         remedy = "explain=true shows whether it is judged otherwise than it was made for"
     elif result.value("distilled.start") == "noise":
         remedy += ", or begin with real images (distilled.start=real)"

@@ -23,7 +23,16 @@ from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
-from dataset_distillation.report.methods import advice, beaten, chosen, interval, protocol, ranking, storage
+from dataset_distillation.report.methods import (
+    advice,
+    beaten,
+    chosen,
+    interval,
+    of_others,
+    protocol,
+    ranking,
+    storage,
+)
 from dataset_distillation.report.names import explains, readable
 from dataset_distillation.report.numbers import about, difference, mean_and_std, number
 from dataset_distillation.report.runs import RecordedRun
@@ -51,6 +60,7 @@ def write_run(folder: Path) -> Path:
         "distributions": safe(folder / EVALUATION, lambda: _distributions(run)),
         "confusion": safe(folder / CONFUSION, lambda: _confusions(run)),
         "protocol": protocol(result),
+        "elsewhere": any(map(of_others, result.rows.values())),
         "explained": [method for method in result.rows if explains(method)],
         "interval": interval(result),
         "beaten": beaten(result),

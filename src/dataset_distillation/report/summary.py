@@ -44,14 +44,15 @@ def summary(entries: Iterable[Mapping[str, str]], runs: Sequence[RecordedRun]) -
 
 def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
     ours = measured(runs, "distilled")
-    worst = [row.min for run in runs if (row := run.result.rows.get("distilled")) and row.networks > 1]
+    ours_by_seed = [row for run in runs if (row := run.result.rows.get("distilled")) and row.networks > 1]
+    worst = [row.min for row in ours_by_seed if row.min is not None]
     minutes = fmean((run.result.provenance.cpu_seconds or 0) / 60 for run in runs)
     return [
         f"`{entry['experiment']}`",
         _data(runs[0]),
         entry.get("paper", ""),
         f"**{_text(ours)}**",
-        number(min(filter(None, worst)), runs[0].result.metric).removesuffix(" %") if any(worst) else "",
+        number(min(worst), runs[0].result.metric).removesuffix(" %") if worst else "",
         *(_text(measured(runs, method)) for method in ("random_real", "before_training", "full_training")),
         f"{minutes:.0f} min",
     ]
@@ -94,4 +95,5 @@ def _made_by(runs: Sequence[RecordedRun]) -> list[str]:
     commits = sorted({str(one.git_commit)[:7] for one in made})
     if not made:
         return []
-    return [f"Processor: {', '.join(processors)}; one thread. Commits: {', '.join(commits)}."]
+    threads = " or ".join(_some(number, "thread") for number in sorted({one.threads or 1 for one in made}))
+    return [f"Processor: {', '.join(processors)}; {threads}. Commits: {', '.join(commits)}."]
