@@ -86,7 +86,13 @@ def _picture(output: Path, name: str, drawn: Figure) -> Path:
 
 
 def _heading(entry: dict[str, Any]) -> list[str]:
-    return [f"## {entry['title']}\n", f"{entry['source']}; in percent.\n", f"![]({entry['name']}.png)\n"]
+    note = [entry["note"]] if "note" in entry else []
+    return [
+        f"## {entry['title']}\n",
+        f"{entry['source']}; in percent.\n",
+        *note,
+        f"![]({entry['name']}.png)\n",
+    ]
 
 
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
