@@ -14,7 +14,7 @@ import torchvision
 from omegaconf import OmegaConf
 
 from dataset_distillation import architectures, datasets
-from dataset_distillation.architectures import Architecture, WeightScheme
+from dataset_distillation.architectures import Architecture, WeightScheme, stateless
 from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
 from dataset_distillation.architectures.alexnet import AlexNet
 from dataset_distillation.architectures.alexnet32 import AlexNet32
@@ -165,6 +165,19 @@ def test_instance_norm_equals_torch() -> None:
     torch.testing.assert_close(network[1](images), torch.nn.functional.instance_norm(images))
 
 
+def test_instance_norm_has_no_state() -> None:
+    norm = torch.nn.InstanceNorm2d(3, track_running_stats=True)
+    images = 5 + torch.randn(2, 3, 8, 8)
+    expected = torch.nn.functional.instance_norm(images)
+    torch.testing.assert_close(stateless(norm)(images), expected)
+
+
+def test_a_deep_convnet_takes_the_28_pixels_that_it_pads() -> None:
+    architecture = ConvNet(depth=5, width=4)
+    architecture.check(GREY)
+    assert architecture.build(GREY, 10)(torch.zeros(1, *GREY)).shape == (1, 10)
+
+
 def test_alexnet_is_that_of_torchvision() -> None:
     with torch.device("meta"):
         ours, theirs = AlexNet().build((3, 224, 224), 20), torchvision.models.AlexNet(20)
@@ -219,6 +232,7 @@ def test_images_that_do_not_fit_are_refused(name: str) -> None:
     (LeNet, {"weights": "gauss"}, "architecture.weights=gauss: must be one of"),
     (ConvNet, {"norm": "layer"}, "architecture.norm=layer: must be one of batch, group, instance, none"),
     (ConvNet, {"norm": "group", "width": 6}, "architecture.width=6: must be a multiple of 4"),
+    (AlexNet32, {"norm": "group", "width": 12}, "architecture.width=12: must be a multiple of 8"),
     (ConvNet, {"depth": 0}, "architecture.depth=0: must be greater than 0"),
     (MLP, {"layers": -1}, "architecture.layers=-1"),
 ])  # fmt: skip

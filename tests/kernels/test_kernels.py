@@ -179,6 +179,22 @@ def test_a_network_uses_them_where_they_apply() -> None:
 
 
 @compiled
+def test_arguments_by_name_and_what_is_changed_in_place() -> None:
+    first, second, shortcut = normal(3, 1, 3, 3), normal(2, 3, 1, 1), normal(2, 2, 6, 6)
+
+    def network(x: Tensor) -> Tensor:
+        y = torch.relu(input=functional.conv2d(x, weight=first))
+        y = functional.relu(functional.conv2d(input=y, weight=second))
+        y += shortcut  # so that the maximum is no more that of a relu
+        return functional.avg_pool2d(input=functional.max_pool2d(y, 2), kernel_size=3)
+
+    x = normal(2, 1, 8, 8)
+    with kernels.kernels(x.device):
+        found = network(x)
+    torch.testing.assert_close(found, network(x), rtol=1e-12, atol=1e-12)
+
+
+@compiled
 @pytest.mark.parametrize(
     "options",
     [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding": "same"}, {"padding": 3}],

@@ -15,6 +15,8 @@ import torch
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.outer import memory
+from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run import processes
 from support.command_line import distill
@@ -98,6 +100,20 @@ def test_tasks_of_slurm_that_may_lie_anywhere_are_refused(monkeypatch: pytest.Mo
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     with pytest.raises(ConfigError, match=r"trainer.devices=2: .*; use --ntasks-per-node=2"):
         processes.environment(2)
+
+
+def test_the_distilled_data_are_made_on_the_device_of_the_network(
+    experiment: Make,
+) -> None:
+    """Of a device that only has shapes: one step is measured there, before Lightning moves anything."""
+    e = experiment("architecture=linear")
+    problem = prepare(e)
+    problem.network.to("meta")
+    module = pipeline._module(e, problem, None)
+    assert {parameter.device.type for parameter in module.distilled.parameters()} == {"meta"}
+    sizes = memory.measure(module.outer_loss)
+    assert not sizes.on_cpu
+    assert sizes.step > 0
 
 
 def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> None:

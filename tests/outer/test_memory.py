@@ -99,6 +99,24 @@ def test_what_does_not_fit_comes_with_what_would(
     assert "use fewer distilled.images_per_class or a smaller architecture" in told[10**6][1]
 
 
+def test_a_window_that_does_not_fit_is_advised_to_keep_less_and_then_to_be_shorter(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never to be another gradient."""
+    options = ("unroll=truncated", "unroll.window=12", "unroll.stored=true", "distilled.inner_steps=40")
+    loss = outer_loss_of(experiment(*options))
+    sizes = memory.measure(loss)
+    kept, shorter = (memory.needed(sizes, Truncated(window=window), 1, loss.together) for window in (12, 6))
+    assert shorter < kept < memory.needed(sizes, loss.unroll, 1, loss.together)
+    for free, told in (
+        (kept, "unroll.stored=false unroll.batch"),
+        (kept - 1, "unroll.stored=false unroll.window=6"),
+    ):
+        monkeypatch.setattr(memory, "free", lambda _, free=free: free)
+        with pytest.raises(ConfigError, match=f"are free; {told}"):
+            memory.check_memory(loss, Trainer())
+
+
 def test_the_processes_of_a_run_share_the_memory_of_a_cpu(
     experiment: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

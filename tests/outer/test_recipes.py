@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
 
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.evaluation.held_out import held_out
@@ -47,6 +49,48 @@ def test_the_clip_follows_the_running_mean(experiment: Make) -> None:
     assert norms == pytest.approx([5, 5, 10, 5])
     assert module.mean_norm is not None
     assert module.mean_norm.item() == pytest.approx(0.75 * (0.75 * 5 + 0.25 * 10) + 0.25 * 5)
+
+
+def test_a_meta_gradient_of_zero_does_not_close_the_way(experiment: Make) -> None:
+    module = module_of(experiment("outer.clip_to_mean=2"))
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    images = module.distilled.images
+    for value in (0.0, 3.0, 4.0):
+        images.grad = torch.full_like(images, value)
+        module._clip_to_mean()
+        assert images.grad.flatten()[0] == value
+
+
+@pytest.mark.parametrize("clip", ["outer.clip=0.001", "outer.clip_to_mean=2"])
+def test_what_is_not_learned_has_no_part_in_the_norm(clip: str, experiment: Make) -> None:
+    """The images' gradient is that of a run without rates, scaled by its own norm alone."""
+    options = ("architecture=linear", "outer.learning_rate_of_rates=0", "outer.clip=null", clip)
+    module = module_of(experiment(*options))
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    population = module.problem.population("init", 1)
+    batch = module.problem.data.train.batch(torch.arange(64))
+    module.outer_loss(population, 0, batch).mean().backward()
+    module._clip_to_mean()
+    data = module.distilled
+    assert data.raw_learning_rates.grad is None
+    own = data.images.detach().requires_grad_()
+    rates = data.raw_learning_rates.detach()
+    steps = data.steps(own, rates, seed=0, purpose="")
+    weights = dict(population[0])
+    for step in steps:
+        leaves = {name: weight.requires_grad_() for name, weight in weights.items()}
+        outputs = functional_call(module.problem.network, leaves, (step.images,))
+        loss = functional.cross_entropy(outputs, step.labels)
+        found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+        weights = {
+            name: weight - step.learning_rate * gradient
+            for (name, weight), gradient in zip(leaves.items(), found, strict=True)
+        }
+    outputs = functional_call(module.problem.network, weights, (batch.images,))
+    [expected] = torch.autograd.grad(functional.cross_entropy(outputs, batch.labels), own)
+    assert torch.cat(module.outer_loss.norms).item() == pytest.approx(expected.norm().item(), rel=1e-4)
+    scale = min(1.0, 0.001 / expected.norm().item()) if clip == "outer.clip=0.001" else 1.0
+    torch.testing.assert_close(data.images.grad, expected * scale, rtol=1e-4, atol=1e-8)
 
 
 def test_the_average_is_validated_and_kept(experiment: Make) -> None:
@@ -126,7 +170,8 @@ def test_everything_is_resumed_to_the_same_bits(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"clip_to_mean": 0.5}, r"outer\.clip_to_mean=0\.5: must be 1 or more, or null"),
+        ({"clip_to_mean": 0.5}, r"outer\.clip_to_mean=0\.5: must be greater than 1, or null"),
+        ({"clip_to_mean": 1.0}, r"outer\.clip_to_mean=1\.0: must be greater than 1, or null"),
         ({"average": 1.0}, r"outer\.average=1\.0: must be in \[0, 1\)"),
         ({"mean_decay": -0.1}, r"outer\.mean_decay=-0\.1: must be in \[0, 1\)"),
         ({"warm_up": -1}, r"outer\.warm_up=-1: must be 0 or more"),

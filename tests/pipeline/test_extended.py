@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_an_artifact_is_the_start(experiment: Make, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as refusal:
             begun(option)
         assert told in str(refusal.value)
+    wide = replace(read, images=read.images.double(), labels=read.labels.double())
+    wide.save(path)
+    _, data = begun("distilled.labels=learned")
+    assert data.images.dtype == data.labels.dtype == torch.float32
+    assert torch.equal(data.images, read.images)
+    fewer = read.metadata | {"class_names": list("abcde")}
+    replace(read, metadata=fewer, labels=read.labels[..., :5]).save(path)
+    with pytest.raises(ConfigError, match="it has 5 classes, and the data have 10"):
+        begun("distilled.labels=learned")
     with pytest.raises(ConfigError, match=r"distilled\.start=artifact: artifact belongs to"):
         experiment("distilled.start=artifact")
 

@@ -140,17 +140,20 @@ def _norms(network: nn.Module) -> set[str]:
 def stateless(network: nn.Module) -> nn.Module:
     """Make `network` a function of weights and images alone, which an unroll needs, and return it.
 
-    BatchNorm uses the statistics of each batch (running statistics would be a state beside the weights that
-    no gradient crosses; tests may set them, see networks/batch_norm.py), and dropout is off, as in the paper.
+    BatchNorm uses the statistics of each batch, and InstanceNorm those of each image (running statistics
+    would be a state beside the weights that no gradient crosses; tests may set those of BatchNorm, see
+    networks/batch_norm.py), and dropout is off, as in the paper.
     """
     from torch import nn
     from torchvision.ops import StochasticDepth
 
     dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+    instances = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
     for module in network.modules():
-        if isinstance(module, batch_norms()):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
+        if isinstance(module, (*batch_norms(), *instances)):
+            for name in ("running_mean", "running_var", "num_batches_tracked"):
+                setattr(module, name, None)
+            module.track_running_stats = False  # type: ignore[assignment]
         elif isinstance(module, (*dropouts, StochasticDepth)):
             module.p = 0.0
     return network.eval()  # for dropout that is a function, too

@@ -46,11 +46,12 @@ class ConvNet(Normed):
         self.pooling = member("architecture.pooling", self.pooling, Pooling)
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        if self.pooling != "none" and shape[1] < 2**self.depth:
+        size = 32 if shape[1] == 28 else shape[1]  # as `build` pads them
+        if self.pooling != "none" and size < 2**self.depth:
             raise refuse(
                 "dataset.image_size", shape[1],
                 f"architecture=convnet halves images {self.depth} times and needs {2**self.depth} or more",
-                f"enlarge dataset.image_size or set architecture.depth={shape[1].bit_length() - 1}",
+                f"enlarge dataset.image_size or set architecture.depth={size.bit_length() - 1}",
             )  # fmt: skip
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,8 @@ from dataset_distillation.inner_optimizers import STEP
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.machine import check_room
 from dataset_distillation.run.progress import followed
+
+log = logging.getLogger(__name__)
 
 
 def start(options: Distilled, train: Split, seed: int) -> DistilledData:
@@ -73,8 +76,16 @@ def of_artifact(options: Distilled, specification: Specification) -> DistilledDa
         allowed = f"its images are {tuple(read.images.shape)}, and the options ask for {expected}"
         remedy = "set distilled.steps and distilled.images_per_class as it has them"
         raise refuse("distilled.start_from", path, allowed, remedy)
-    images = read.seen_as(specification)
-    return _data(options, images, _labels_of(read, options, specification), read.learning_rates)
+    if (classes := len(read.metadata["class_names"])) != specification.classes:
+        allowed = f"it has {classes} classes, and the data have {specification.classes}"
+        raise refuse("distilled.start_from", path, allowed)
+    images, labels = read.seen_as(specification).float(), _labels_of(read, options, specification)
+    labels, rates = labels.float() if labels.is_floating_point() else labels, read.learning_rates.float()
+    if rates.numel() == math.prod(options.shape_of_rates):
+        rates = rates.reshape(options.shape_of_rates)
+    else:
+        log.info("the learning rates begin at %s, since %s has others", options.learning_rate, path)
+    return _data(options, images, labels, rates)
 
 
 def _labels_of(read: DistilledSet, options: Distilled, specification: Specification) -> Tensor:

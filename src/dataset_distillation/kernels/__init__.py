@@ -49,26 +49,36 @@ class _Kernels(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rectified: tuple[Tensor, Tensor] | None = None  # the last relu(x), and x
+        # The last relu(x) and x, and how often each had been changed in place.
+        self.rectified: tuple[Tensor, int, Tensor, int] | None = None
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if not args:  # all by name, as few networks do
+            return function(**kwargs)
         if function in RELU and not (kwargs.get("inplace") or len(args) > 1):
             result = torch.relu(args[0])
-            self.rectified = result, args[0]
+            self.rectified = result, result._version, args[0], args[0]._version
             return result
-        if function in POOLING and self.rectified and args[0] is self.rectified[0]:
+        if function in POOLING and (x := self._before_relu(args[0])) is not None:
             # The maximum of relu(x) is relu of the maximum: the same values and the same derivatives, of
             # fewer numbers. In a trace, nobody uses the larger relu any more.
-            return torch.relu(max_pool2d(self.rectified[1], *args[1:], **kwargs))
+            return torch.relu(max_pool2d(x, *args[1:], **kwargs))
         return REPLACED.get(function, function)(*args, **kwargs)
+
+    def _before_relu(self, y: Tensor) -> Tensor | None:
+        """Return x if `y` is the last relu(x), and neither has been changed since."""
+        if self.rectified is None:
+            return None
+        result, version, x, before = self.rectified
+        return x if y is result and y._version == version and x._version == before else None
 
 
 def conv2d(
     x: Tensor,
-    w: Tensor,
+    weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
@@ -77,12 +87,12 @@ def conv2d(
 ) -> Tensor:
     """`torch.conv2d`: by the kernel for few channels, stride 1, no dilation and no groups."""
     plain = _pair(stride) == _pair(dilation) == (1, 1) and groups == 1 and not isinstance(padding, str)
-    if not (plain and x.ndim == 4 and w.shape[1] < CHANNELS and _ours(x) and x.dtype == w.dtype):
-        return torch.conv2d(x, w, bias, stride, padding, dilation, groups)
+    if not (plain and x.ndim == 4 and weight.shape[1] < CHANNELS and _ours(x) and x.dtype == weight.dtype):
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
     height, width = _pair(padding)
-    if height >= w.shape[2] or width >= w.shape[3]:  # its gradient would have a negative margin
-        return torch.conv2d(x, w, bias, stride, padding, dilation, groups)
-    y = torch.ops.distill.convolution(x, w, height, width)
+    if height >= weight.shape[2] or width >= weight.shape[3]:  # its gradient would have a negative margin
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    y = torch.ops.distill.convolution(x, weight, height, width)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 

@@ -71,6 +71,7 @@ class Publish(Callback):
         self.started = time.monotonic()
         self.progress.step, self.progress.steps = trainer.global_step, int(trainer.max_steps)
         self.progress.metric = pl_module.problem.objective.metric
+        self.progress.validation = self.best.value  # of a run that goes on
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.progress.step = trainer.global_step

@@ -45,7 +45,8 @@ def chosen(
     """
     if not isinstance(unroll, Auto):
         return unroll
-    engine, why = _choice(problem, distilled, outer, networks, processes)
+    loss = OuterLoss(problem, distilled, outer, Full(batch_networks=unroll.batch_networks), networks)
+    engine, why = _choice(loss, processes)
     engine = dataclasses.replace(engine, batch_networks=unroll.batch_networks)
     log.info("unroll=auto: %s, since %s", words(engine), why)
     return engine
@@ -81,10 +82,8 @@ def as_recorded(record: Engine, unroll: Unroll) -> Unroll:
     return engine
 
 
-def _choice(
-    problem: Problem, distilled: DistilledData, outer: Outer, networks: int, processes: int
-) -> tuple[Unroll, str]:
-    loss = OuterLoss(problem, distilled, outer, Full(), networks)
+def _choice(loss: OuterLoss, processes: int) -> tuple[Unroll, str]:
+    problem, distilled, networks = loss.problem, loss.distilled, loss.networks
     sizes, memory = measure(loss), free(distilled.images.device)
     if memory is not None and sizes.on_cpu:
         memory //= processes
@@ -102,7 +101,7 @@ def _choice(
         return Full(), "nothing is faster without the C++ kernels"
     if reason := _untraceable(problem, distilled):
         return Full(), reason
-    steps = outer.steps * distilled.inner_steps * (1 if loss.together else networks)
+    steps = loss.outer.steps * distilled.inner_steps * (1 if loss.together else networks)
     if steps < PAYS:
         return Traced(), f"it is the fastest on a CPU, and compiling does not pay for {steps:,} inner steps"
     if not _compiler():

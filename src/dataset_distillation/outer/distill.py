@@ -63,7 +63,7 @@ def distill(
     trainer.check(problem.init.networks)
     problem.check_networks(0, evaluation.validation_networks)
     with _settings(trainer), interruptible((signal.SIGINT,)):
-        data = start(distilled, problem.data.train, problem.seed)
+        data = start(distilled, problem.data.train, problem.seed).to(problem.device)
         engine = chosen(unroll, problem, data, outer, problem.init.networks)
         module = DistillationModule(problem, data, outer, engine, evaluation, trainer)
         check_memory(module.outer_loss, trainer)

@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 class ClippedGradient(torch.autograd.Function):
     """The tensors repeated for each of `networks`, stacked along a new first dimension.
 
-    In the backward pass, each network's gradient is scaled down so that its joint norm over all tensors is
-    at most `maximum`; then the gradients are summed. The norms before clipping (networks,) are appended to
-    `norms`.
+    In the backward pass, each network's gradient is scaled down so that its joint norm over all tensors that
+    are learned is at most `maximum`; then the gradients are summed. The norms before clipping (networks,) are
+    appended to `norms`.
     """
 
     @staticmethod
@@ -45,7 +45,8 @@ class ClippedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+        learned = [each for each, needed in zip(gradients, ctx.needs_input_grad[3:], strict=True) if needed]
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in learned]).norm(dim=0)
         ctx.norms.append(norms)
         scale = (ctx.maximum / norms).clamp(max=1.0)
         return None, None, None, *(torch.tensordot(scale, gradient, 1) for gradient in gradients)

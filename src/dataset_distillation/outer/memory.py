@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -145,20 +146,29 @@ def _remedy(sizes: Memory, engine: Unroll, networks: int, available: int, device
             if (size := needed(sizes, other, number)) <= available:
                 fewer = f" init.networks={number * devices}" if number < networks else ""
                 return f"{change}{fewer} needs {gigabytes(size)}"
-    if (size := needed(sizes, window := Truncated(), 1)) <= available:
-        change = f"unroll=truncated unroll.window={window.window} init.networks={devices}"
+    shorter, selected = Truncated(), "unroll=truncated"
+    if isinstance(engine, Truncated):
+        shorter.window = min(shorter.window, max(1, engine.window // 2))
+        selected = "unroll.stored=false"
+    if (size := needed(sizes, shorter, 1)) <= available:
+        change = f"{selected} unroll.window={shorter.window} init.networks={devices}"
         return f"{change} needs {gigabytes(size)}"
     larger = "a smaller outer.batch_size" if sizes.real > sizes.step else "fewer distilled.images_per_class"
     return f"use {larger} or a smaller architecture"
 
 
 def _same_gradient(engine: Unroll, on_cpu: bool) -> dict[str, Unroll]:
-    """The engines with the same meta-gradient as `engine`, or with the full one, the fastest first.
+    """The engines with the same meta-gradient as `engine`, the fastest first.
 
     The keys are the overrides that select them.
     """
     one_by_one = "unroll.batch_networks=off"
-    engines = {one_by_one: engine, f"unroll=recompute {one_by_one}": Recompute()}
+    engines: dict[str, Unroll] = {one_by_one: engine}
+    if isinstance(engine, Truncated):
+        if engine.stored:
+            engines[f"unroll.stored=false {one_by_one}"] = replace(engine, stored=False)
+        return engines
+    engines[f"unroll=recompute {one_by_one}"] = Recompute()
     if not on_cpu:
         engines[f"unroll=recompute unroll.offload=true {one_by_one}"] = Recompute(offload=True)
     return engines

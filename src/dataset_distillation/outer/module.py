@@ -43,6 +43,9 @@ class DistillationModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.problem, self.distilled = problem, distilled
+        # What is not learned has no part in the norm of the meta-gradient, by which it is clipped.
+        for name, parameter in distilled.named_parameters():
+            parameter.requires_grad_(outer.rates[name] > 0)
         self.outer, self.evaluation, self.devices = outer, evaluation, trainer.devices
         #: The moving average of the distilled data, if there is one.
         self.averaged = copy.deepcopy(distilled).requires_grad_(False) if outer.average else None
@@ -107,12 +110,13 @@ class DistillationModule(pl.LightningModule):
             return
         gradients = [p.grad for p in self.distilled.parameters() if p.grad is not None]
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        if self.mean_norm is None:
-            self.mean_norm = norm
-        scale = (self.outer.clip_to_mean * self.mean_norm / norm.clamp(min=1e-30)).clamp(max=1.0)
+        if not norm:  # as where all units are dead: a mean of 0 would let no later gradient pass
+            return
+        mean = norm if self.mean_norm is None else self.mean_norm.to(norm)
+        scale = (self.outer.clip_to_mean * mean / norm).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(scale)
-        self.mean_norm = torch.lerp(norm * scale, self.mean_norm, self.outer.mean_decay)
+        self.mean_norm = torch.lerp(norm * scale, mean, self.outer.mean_decay)
         self.log("outer/clip_to_mean_scale", scale)
 
     @torch.no_grad()
@@ -154,12 +158,7 @@ class DistillationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         outer = self.outer
-        rates = {
-            "images": outer.learning_rate,
-            "raw_learning_rates": outer.learning_rate_of_rates,
-            "labels": outer.learning_rate_of_labels,
-        }
-        groups = [{"params": [p], "lr": rates[name]} for name, p in self.distilled.named_parameters()]
+        groups = [{"params": [p], "lr": outer.rates[name]} for name, p in self.distilled.named_parameters()]
         optimizer = torch.optim.Adam(groups, betas=(outer.betas[0], outer.betas[1]))
         if outer.schedule == "constant" and not outer.warm_up:
             return optimizer
@@ -183,7 +182,7 @@ class DistillationModule(pl.LightningModule):
         mean = checkpoint.get("mean_norm")
         if mean is not None and (mean.shape != () or not mean >= 0):
             raise ValueError(f"the mean norm of its meta-gradients is {mean}")
-        self.mean_norm = None if mean is None else mean.to(self.device)
+        self.mean_norm = mean
 
     # The loaders only count: `stream` draws every batch by its name and step, whatever the loader's order.
     def train_dataloader(self) -> DataLoader[int]:

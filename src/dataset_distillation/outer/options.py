@@ -89,14 +89,24 @@ class Outer:
                 raise refuse(f"outer.{name}", rate, "must be 0 or more")
         if self.clip is not None:
             positive("outer.clip", self.clip)
-        if self.clip_to_mean is not None and not 1 <= self.clip_to_mean < float("inf"):
-            raise refuse("outer.clip_to_mean", self.clip_to_mean, "must be 1 or more, or null")
+        # At 1 the running mean, which is of norms after the clip, could only fall.
+        if self.clip_to_mean is not None and not 1 < self.clip_to_mean < float("inf"):
+            raise refuse("outer.clip_to_mean", self.clip_to_mean, "must be greater than 1, or null")
         for name in ("mean_decay", "average"):
             if not 0 <= (decay := getattr(self, name)) < 1:
                 raise refuse(f"outer.{name}", decay, "must be in [0, 1)")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise refuse("outer.betas", self.betas, "must be two numbers in [0, 1)")
         self.schedule = member("outer.schedule", self.schedule, Schedule)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each parameter of the distilled data."""
+        return {
+            "images": self.learning_rate,
+            "raw_learning_rates": self.learning_rate_of_rates,
+            "labels": self.learning_rate_of_labels,
+        }
 
     def factor(self, step: int) -> float:
         """Return what the learning rates are multiplied by in outer `step`."""

@@ -90,7 +90,7 @@ def _fitting(
 
 def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> DistillationModule:
     """The optimization with the engine that the run's record names; there a choice of `auto` is kept."""
-    distilled = start(e.distilled, problem.data.train, e.seed)
+    distilled = start(e.distilled, problem.data.train, e.seed).to(problem.device)
     if record and record.engine:
         engine = as_recorded(record.engine, e.unroll)
     else:
