@@ -19,6 +19,7 @@ from dataset_distillation.architectures.alexcifarnet import AlexCifarNet
 from dataset_distillation.architectures.alexnet import AlexNet
 from dataset_distillation.architectures.alexnet32 import AlexNet32
 from dataset_distillation.architectures.convnet import ConvNet
+from dataset_distillation.architectures.given import Given
 from dataset_distillation.architectures.imported import Imported
 from dataset_distillation.architectures.lenet import LeNet
 from dataset_distillation.architectures.linear import Linear
@@ -157,6 +158,31 @@ def test_own_weights_are_those_of_the_constructor() -> None:
     expected = LeNet().build(GREY, 10).state_dict()
     drawn = LeNet(weights="own").draw(LeNet().build(GREY, 10), stream(7), specification())
     assert all(torch.equal(drawn[name], expected[name]) for name in expected)
+
+
+def test_the_slope_of_a_prelu_is_the_one_it_is_built_with() -> None:
+    """And not 1, at which it would be the identity; nor what it has been trained to."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.PReLU(init=0.1))
+    torch.nn.init.constant_(network[2].weight, 0.7)
+    drawn = LeNet().draw(network, stream(), specification())
+    assert drawn["2.weight"].tolist() == [pytest.approx(0.1)]
+
+
+def test_own_weights_of_attention_depend_on_the_seed() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(28, 2, batch_first=True)
+            self.last = torch.nn.Linear(28, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.attention(x[:, 0], x[:, 0], x[:, 0])[0].mean(dim=1))
+
+    given = Given(Net(), weights="own")
+    drawn = [given.draw(given.build(GREY, 10), stream(seed), specification()) for seed in (0, 1, 0)]
+    name = "attention.in_proj_weight"
+    assert torch.equal(drawn[0][name], drawn[2][name])
+    assert not torch.equal(drawn[0][name], drawn[1][name])
 
 
 def test_instance_norm_equals_torch() -> None:

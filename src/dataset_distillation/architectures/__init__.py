@@ -81,17 +81,23 @@ class Architecture:
 
         xavier: normal with variance 2 / (fan in + fan out) (Glorot & Bengio 2010); kaiming: normal with
         variance 2 / fan in (He et al. 2015); orthogonal: Saxe et al. 2014. Each draws the tensors with two or
-        more dimensions that are not the scales of a norm; biases are 0, and all others are 1. own: `build`
-        draws.
+        more dimensions that are not the scales of a norm; biases are 0, the slopes of a PReLU as they are
+        built, and all others are 1. own: `build` draws.
         """
+        from torch import nn
+
         if self.weights == "own":
             network = self.rebuilt(generator, specification)
             return {name: tensor.detach() for name, tensor in network.named_parameters()}
         norms = _norms(network)
-        return {
+        drawn = {
             name: self._drawn(name, parameter, generator, name.rpartition(".")[0] in norms)
             for name, parameter in network.named_parameters()
         }
+        for name, module in network.named_modules():
+            if isinstance(module, nn.PReLU):  # at a slope of 1 it would be no activation
+                drawn[f"{name}.weight".removeprefix(".")].fill_(module.init)
+        return drawn
 
     def _drawn(self, name: str, like: Tensor, generator: torch.Generator, norm: bool) -> Tensor:
         import torch

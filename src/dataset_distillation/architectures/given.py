@@ -61,6 +61,7 @@ class Given(Architecture):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(generator.initial_seed())
             for module in network.modules():
-                if callable(reset := getattr(module, "reset_parameters", None)):
-                    reset()
+                for name in ("reset_parameters", "_reset_parameters"):  # attention has the latter
+                    if callable(reset := getattr(module, name, None)):
+                        reset()
         return network

@@ -40,18 +40,26 @@ class Shown(Callback):
 class ValidateAtTheEnd(Callback):
     """Validates after the last outer step too, even if `validation_every` does not divide their number.
 
-    The last step is the one with which `minutes` have `elapsed`, if there are so many.
+    The last step is the one with which `minutes` have `elapsed`, if there are so many; a run that has ended
+    so takes no further step when it is resumed, as after a stop during its evaluation.
     """
 
     def __init__(self, minutes: float | None, elapsed: Callable[[], float]) -> None:
         self.minutes, self.elapsed = minutes, elapsed
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.global_step and self._over(trainer):
+            trainer.should_stop = True
+
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        over = self.minutes is not None and self.elapsed() >= 60 * self.minutes
-        if trainer.global_step == trainer.max_steps or (
-            self.minutes is not None and trainer.strategy.reduce_boolean_decision(over, all=False)
-        ):
+        if trainer.global_step == trainer.max_steps or self._over(trainer):
             trainer.should_stop = True  # makes Lightning validate once more
+
+    def _over(self, trainer: pl.Trainer) -> bool:
+        if self.minutes is None:
+            return False
+        over = self.elapsed() >= 60 * self.minutes
+        return bool(trainer.strategy.reduce_boolean_decision(over, all=False))
 
 
 class Publish(Callback):

@@ -43,6 +43,9 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     e = experiment
     parts = (e.dataset, e.architecture, e.init, e.objective, e.inner_optimizer, e.seed)
     device = _device(e.trainer)
+    if e.trainer.deterministic and device.type == "cuda" and e.augmentation.numbers:
+        allowed = "the gradient of augmented images has no deterministic form on a GPU"
+        raise refuse("trainer.deterministic", True, allowed, "use trainer.deterministic=false")
     problem = Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
     if "distribution_matching" in e.evaluation.baselines:
         last_linear(problem.network)  # rather than after hours of distillation
