@@ -26,6 +26,7 @@ from PIL import Image
 
 from dataset_distillation.cli.pages import main as report
 from dataset_distillation.distilled.artifact import load_distilled
+from dataset_distillation.evaluation.comparison import read_evaluation
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import PLACES, is_free
@@ -64,12 +65,19 @@ def publish(folder: Path, numbers: bool = False) -> Path:
         if before != _content(target / ARTIFACT):  # what was judged was another set of this name
             shutil.rmtree(RESULTS / JUDGED / experiment / target.name, ignore_errors=True)
     write_json(target / RESULT, portable(json.loads((folder / RESULT).read_text())))
-    write(target / EVALUATION, (folder / EVALUATION).read_bytes())
+    write(target / EVALUATION, rounded(folder / EVALUATION))
     return target
 
 
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
+
+
+def rounded(path: Path) -> bytes:
+    """Return the table of an evaluation with six digits of each number, which is half of it."""
+    runs = read_evaluation(path)
+    assert runs is not None
+    return runs.to_csv(index=False, float_format="%.6g").encode()
 
 
 def compact(picture: bytes) -> bytes:
@@ -130,7 +138,7 @@ def filled(page: str) -> str:
 def main() -> None:
     """Publish the runs in the folders of the command line, and renew all tables and figures."""
     parser = argparse.ArgumentParser(description="Publish finished runs, and renew all tables and figures.")
-    parser.add_argument("--numbers", action="store_true", help="without the sets and their pictures")
+    parser.add_argument("--numbers", action="store_true", help="without the set and its picture")
     parser.add_argument("folders", nargs="*", type=Path, help="folders of finished runs")
     asked = parser.parse_args()
     for folder in asked.folders:

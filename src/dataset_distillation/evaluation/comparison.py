@@ -60,7 +60,7 @@ def compare(
     The methods are: untrained networks, the distilled `sets` of steps (if there are any), and the baselines.
     A row has the method, set, network, the metrics, the settings, and the method's seconds.
 
-    folder: if it is set, `evaluation.csv` is written there whenever a method is finished, and the confusion
+    folder: if it is set, `evaluation.csv` is written there whenever a baseline is finished, and the confusion
         matrices are written to `confusion.json`.
     resumed: baselines that `evaluation.csv` already has are not run again.
     how: how networks are trained on the distilled `sets`, as in `held_out`; if it is ordinary training, also
