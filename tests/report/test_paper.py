@@ -97,6 +97,16 @@ def test_what_is_better_than_the_distilled_data_is_said_under_the_summary(tmp_pa
     assert "| 0.00 |" in page
 
 
+def test_baselines_that_were_chosen_in_different_ways_are_not_averaged(tmp_path: Path) -> None:
+    for seed, (selection, real) in enumerate([("paper", 0.9), ("validation", 0.6), ("validation", 0.7)]):
+        rows = [row("distilled", np.array([0.8])), row("random_real", np.array([real]))]
+        config = {"seed": seed}
+        run(tmp_path / f"{seed}", "mnist_random_100", evaluation=rows, config=config, selection=selection)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    found = lines(tmp_path / "out")["MNIST, ours"]
+    assert found[1:3] == ["**80.0 (3 seeds: ± 0.0)**", "**65.0 (2 seeds: ± 7.1)**"]
+
+
 def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> None:
     """The mean of the seeds' means; the root of the mean variance within them; the std between the means."""
     for seed, (low, high) in enumerate([(0.80, 0.90), (0.70, 0.90), (0.60, 0.60)]):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+from dataset_distillation.report.names import is_baseline
 from dataset_distillation.report.runs import RecordedRun
 
 #: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
@@ -72,8 +73,14 @@ def of(runs: Iterable[RecordedRun], experiment: str) -> list[RecordedRun]:
 
 
 def measured(runs: Sequence[RecordedRun], method: str, metric: str = "accuracy") -> Number | None:
-    """Return the result of a method in the runs of an experiment, one for each seed, that have the method."""
-    rows = [row for run in runs if (row := run.result.rows.get(method))]
+    """Return the result of a method in the runs of an experiment, one for each seed, that have the method.
+
+    The settings of a baseline were chosen in one way; runs that chose otherwise than the last are left out.
+    """
+    having = [run for run in runs if method in run.result.rows]
+    if is_baseline(method):
+        having = [run for run in having if run.result.selection == having[-1].result.selection]
+    rows = [run.result.rows[method] for run in having]
     spreads = [row.metrics.get(metric) or (row if metric == "accuracy" else None) for row in rows]
     means = [100 * spread.mean for spread in spreads if spread and spread.mean is not None]
     if not means:
