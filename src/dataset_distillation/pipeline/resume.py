@@ -17,9 +17,10 @@ from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
 from dataset_distillation.run.records import Result, RunRecord, read
 
 
-def check_folder(folder: Path, config: DictConfig) -> None:
+def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -> None:
     """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`.
 
+    choices: the choice of each group, of which `config` has the values alone.
     Keys that a run of an older version did not have get their old meaning in `config`.
 
     Raises FileError if something there cannot be written without waiting, or lies elsewhere.
@@ -30,8 +31,10 @@ def check_folder(folder: Path, config: DictConfig) -> None:
         return
     earlier = record or result
     assert earlier is not None
+    known = earlier.choices or (result.choices if result else {})  # which older records of a run lack
     adopt(config, earlier.config)
-    if changes := differences(read_config(config), resolved(config), earlier.config):
+    e, here = read_config(config), resolved(config)
+    if changes := differences(e, here, earlier.config, choices, known):
         raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
 
 
