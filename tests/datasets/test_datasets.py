@@ -242,6 +242,16 @@ def test_mnist_from_unpacked_files(tmp_path: Path) -> None:
     assert len(data.train) == len(data.validation) == 20
 
 
+def test_a_test_set_alone_is_measured_if_the_mean_has_other_channels(tmp_path: Path) -> None:
+    for name, number in (("train", 20), ("t10k", 10)):
+        write_mnist(tmp_path, name, images_of(number, 28, 28), torch.arange(number) % 10)
+    color = {"channels": 3, "image_size": 28, "mean": [0.13], "std": [0.31], "validation": 0.5}
+    dataset = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, **color)
+    alone = dataset.load_test(0)
+    assert len(alone.specification.mean) == 3
+    assert alone.specification == dataset.load(0).specification
+
+
 def test_a_test_set_cut_from_both_sets(tmp_path: Path) -> None:
     """A fifth of each class, from anywhere, and each image in one part alone."""
     images, labels = images_of(100, 28, 28), torch.arange(100) % 10

@@ -102,6 +102,11 @@ class Dataset:
             splits.check_names("dataset.class_names", self.class_names)
             self.named(self.known_names() or self.class_names)
 
+    @property
+    def measured(self) -> bool:
+        """Whether mean and std are measured, since they do not have one value per channel."""
+        return not len(self.mean or []) == len(self.std or []) == self.channels
+
     def known_names(self) -> list[str]:
         """Return the source's names of the classes, in order, if they are known without reading an image."""
         return []
@@ -216,7 +221,7 @@ class Dataset:
         """
         shape = (self.channels, self.image_size, self.image_size)
         mean, std = self.mean or [], self.std or []
-        if not len(mean) == len(std) == self.channels:
+        if self.measured:
             if images is None:
                 allowed = f"must be {self.channels} numbers, as dataset.std: images stay in their files"
                 raise refuse("dataset.mean", self.mean, allowed, "set both")

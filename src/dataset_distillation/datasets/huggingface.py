@@ -69,7 +69,7 @@ class HuggingFace(Photographs):
     def test_split(self) -> tuple[Split, int]:
         files, _ = parquet.parts(self.folder)
         # Without names in the files those of the classes are the labels of all parts.
-        if not self.mean or "test" not in files or not self.known_names():
+        if self.measured or "test" not in files or not self.known_names():
             return super().test_split()
         photos, names = self._photos({"test": files["test"]})
         test = self.developed(photos)["test"]

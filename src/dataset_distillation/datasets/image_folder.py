@@ -65,7 +65,7 @@ class ImageFolder(Photographs):
 
     def test_split(self) -> tuple[Split, int]:
         tree = trees(self.folder).get("test")
-        if not self.mean or not tree:
+        if self.measured or not tree:
             return super().test_split()
         test = self.developed({"test": self._photos(tree)})["test"]
         return self.alone(*test.labeled, classes(tree)), len(test.unreadable)

@@ -63,7 +63,7 @@ class TorchvisionDataset(Dataset):
         return cut(images, labels, self.test, raw.class_names)
 
     def test_split(self) -> tuple[Split, int]:
-        if not self.mean or self.test:  # the train set is needed for the mean, or for the test split
+        if self.measured or self.test:  # the train set is needed for the mean, or for the test split
             return super().test_split()
         source = self._source()
         # MNIST checks that the files of both splits exist before it reads one of them.

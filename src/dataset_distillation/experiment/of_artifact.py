@@ -118,8 +118,8 @@ def _literal(value: Any) -> Any:
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Set the measured values of the dataset to those of the distillation, and what an older one lacks."""
     dataset |= absences(Dataset) | dataset
-    if dataset.get("mean") is None:
-        dataset |= {key: metadata[key] for key in ("mean", "std")}
+    # Its own may be None, or of another number of channels: then they were measured.
+    dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
     _move(dataset)
 
