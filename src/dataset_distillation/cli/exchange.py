@@ -83,6 +83,7 @@ def read_and_write(arguments: list[str]) -> list[str]:
     if not options.file.exists():
         raise NoFile(f"{printable(str(options.file))}: no such file")
     one_of("--format", options.format, LAYOUTS)
+    _refuse_existing(options.output)
     # These imports follow the answer to --help, because they import torch.
     from dataset_distillation.distilled.exchange import exported, pictures
 
@@ -139,9 +140,11 @@ def export(arguments: list[str]) -> list[str]:
     path = options.output or usual
     if suffix and path.suffix != suffix:
         raise refuse("--output", path, f"must end with {suffix}")
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        raise refuse("--output", path, "exists already", "remove it, or choose another")
+    _refuse_existing(path)
     distilled = load_distilled(options.artifact)
+    if suffix and (beside := exported.other_beside(distilled, path)):
+        allowed = f"would replace {beside}, which is of something else"
+        raise refuse("--output", path, allowed, "remove that file, or choose another name")
     if options.to != "images":
         return list(map(str, exported.WRITERS[options.to](distilled, path)))
     files, outside = pictures.to_images(distilled, path)
@@ -149,6 +152,12 @@ def export(arguments: list[str]) -> list[str]:
     lost = f"{outside:.1%} of the numbers lie outside [0, 1] and were clipped, so that these train worse"
     labels = ["its learned labels are lost, too"] if distilled.labels.ndim == 3 else []
     return [f"LOST: {lost}", *labels, f"{len(files)} pictures, and {described}", str(path)]
+
+
+def _refuse_existing(path: Path) -> None:
+    """Raise ConfigError if writing to `path` would replace something."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise refuse("--output", path, "exists already", "remove it, or choose another")
 
 
 def _composed(dataset: str, trained: Trained, overrides: list[str]) -> DictConfig:
