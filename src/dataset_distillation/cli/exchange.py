@@ -88,6 +88,7 @@ def read_and_write(arguments: list[str]) -> list[str]:
     from dataset_distillation.distilled.exchange import exported, pictures
 
     if options.format == "ours" or (options.format == "auto" and exported.json_of(options.file)):
+        _refuse_options(options)
         exported.read_back(options.file).save(options.output)
         return ["layout ours: as it was exported", str(options.output)]
     if options.dataset is None:
@@ -97,6 +98,19 @@ def read_and_write(arguments: list[str]) -> list[str]:
         raise ConfigError(f"--dataset: is missing, and {options.file} {told}; {remedy}")
     one_of("--dataset", options.dataset, choices("dataset"))
     return _of_others(options)
+
+
+def _refuse_options(options: argparse.Namespace) -> None:
+    """Raise ConfigError for options of the sets of others, since an export of ours says all of itself."""
+    from dataset_distillation.distilled.exchange.meaning import Meaning
+
+    said = "the set is an export of distill-export, which says this itself"
+    usual = import_parser()
+    for name in ("dataset", *(f.name for f in dataclasses.fields(Meaning))):
+        if (value := getattr(options, name)) != usual.get_default(name):
+            raise refuse(f"--{name.replace('_', '-')}", value, said, "leave it out, or name another --format")
+    for key, _, value in (override.partition("=") for override in options.overrides):
+        raise refuse(key, value, said, "leave it out, or name another --format")
 
 
 def _of_others(options: argparse.Namespace) -> list[str]:

@@ -253,6 +253,24 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     assert (tmp_path / "result.json").read_text() == '{"status": "finished"}'
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--labels nonsense no.such.key=1", "--labels=nonsense: the set is an export of distill-export"),
+        ("--learning-rate 0.1", "--learning-rate=0.1: the set is an export"),
+        ("--dataset cifar10", "--dataset=cifar10: the set is an export of distill-export, which says this"),
+        ("--format ours no.such.key=1", "no.such.key=1: the set is an export"),
+    ],
+)
+def test_an_export_of_ours_takes_no_options_of_others(typed: str, told: str, tmp_path: Path) -> None:
+    export([str(made(tmp_path)), "--to", "npz"])
+    ended = distill_import("set.npz", "--output", "again.safetensors", *typed.split(), folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert told in ended.err
+    assert ended.err.endswith("; leave it out, or name another --format\n")
+    assert not (tmp_path / "again.safetensors").exists()
+
+
 def test_an_artifact_that_exists_is_not_replaced(tmp_path: Path) -> None:
     path = made(tmp_path)
     export([str(path), "--to", "npz"])
