@@ -13,10 +13,10 @@ import torch
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
-from dataset_distillation.errors import choice_of
+from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.explain import misses_augmentation, variants
-from dataset_distillation.evaluation.judge import fitted
+from dataset_distillation.evaluation.judge import fitted, of_another_network
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
@@ -122,6 +122,8 @@ def _judges(
 
     Its θ0 is the known network that the artifact holds, unless the command asks for an init or for another
     architecture.
+
+    Raises ConfigError if the artifact has the checksum of another one alone.
     """
     known = distilled.initial_weights if distilled else {}
     if known and not _typed(run) & {"experiment", "init"}:
@@ -134,6 +136,11 @@ def _judges(
             weights = {name: known[name].to(parameter) for name, parameter in parameters}
             return replace(problem, init=Given(weights)), None
         log.warning("%s was made for one known network, and these have another architecture", e.artifact)
+    asked = _typed(run) & {"experiment", "init", "architecture"}
+    if distilled and not known and not asked and of_another_network(problem, distilled):
+        allowed = f"was made for one known network, and that of init={choice_of(e.init)} is another now"
+        remedy = "restore its weights, or set init.path or init to judge on other networks"
+        raise refuse("artifact", e.artifact, allowed, remedy)
     return problem, pretrain(problem, e, held_out_alone=True)
 
 
