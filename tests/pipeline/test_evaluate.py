@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dataset_distillation import load_distilled
 from dataset_distillation.cli.pages import main as distill_report
 from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.errors import UserError
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Metric
@@ -71,6 +73,41 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     ).read_bytes()
     assert "storage: " in ended.out
     assert "chosen on the validation split" not in ended.out  # there was nothing to choose
+
+
+def test_a_table_is_not_that_of_a_file_that_has_changed(made: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "distilled.safetensors"
+    shutil.copy(made / "distilled.safetensors", artifact)
+    asked = [f"artifact={artifact}", "evaluation.networks=1", *HERE]
+    assert distill_evaluate(*asked, folder=tmp_path).code == 0
+    assert "finished already" in distill_evaluate(*asked, folder=tmp_path).err
+    before = result(tmp_path / "judged")
+    distilled = load_distilled(artifact)
+    replace(distilled, images=distilled.images + 1).save(artifact)
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "is no longer the file that was judged in judged; set another hydra.run.dir" in ended.err
+    assert result(tmp_path / "judged") == before
+
+
+def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = tmp_path / "distilled.safetensors"
+    shutil.copy(made / "distilled.safetensors", artifact)
+    told: list[bool] = []
+
+    def stop(*_: Any, resumed: bool) -> None:
+        told.append(resumed)
+        raise UserError("stopped")
+
+    monkeypatch.setattr(evaluate, "_compare", stop)
+    for change in (False, False, True):
+        if change:
+            distilled = load_distilled(artifact)
+            replace(distilled, images=distilled.images + 1).save(artifact)
+        assert distill_evaluate(f"artifact={artifact}", *HERE, folder=tmp_path).code == 1
+    assert told == [False, True, False]
 
 
 def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import re
 from collections.abc import Sequence
@@ -50,12 +51,13 @@ def evaluate(e: Evaluate, run: Run) -> Result:
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
         copy = run.folder / ARTIFACT if e.artifact else None
+        again = len(attempts.record.attempts) > 1
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
+            again = again and copy.is_file() and filecmp.cmp(e.artifact, copy, shallow=False)
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
-        again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
         try:
             if distilled:
