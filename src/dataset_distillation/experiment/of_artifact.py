@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -126,7 +126,8 @@ def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
 
 def _move(dataset: dict[str, Any]) -> None:
     """Remove a folder that does not exist on this machine, so that conf/ provides the one of this machine."""
-    if not Path(str(dataset.get("root", "."))).is_dir():
+    # Path.is_dir raises PermissionError below folders of others in Python 3.11 to 3.13.
+    if not os.path.isdir(os.path.expanduser(str(dataset.get("root", ".")))):
         del dataset["root"]
 
 
