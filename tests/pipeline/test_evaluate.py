@@ -229,6 +229,20 @@ def test_test_images_that_were_trained_on_are_refused(folder_of_images: Path, tm
     assert "was made with dataset.test=0.2; here: dataset.test=0.5" in ended.err
 
 
+def test_images_that_were_added_since_are_told(folder_of_images: Path, tmp_path: Path) -> None:
+    """The test images are cut from all, so that some of them were train images before."""
+    shutil.copytree(folder_of_images / "images", tmp_path / "images")
+    artifact = f"artifact={folder_of_images / 'run' / 'distilled.safetensors'}"
+    asked = [artifact, f"dataset.path={tmp_path / 'images'}", "evaluation.networks=1", *HERE[:-1]]
+    told = "was made from other data than the present images; test images may have been among those"
+    ended = distill_evaluate(*asked, "hydra.run.dir=same", folder=tmp_path)
+    assert (ended.code, told in ended.err) == (0, False)
+    for name in "ab":
+        shutil.copy(tmp_path / "images" / name / "0.png", tmp_path / "images" / name / "20.png")
+    ended = distill_evaluate(*asked, "hydra.run.dir=more", folder=tmp_path)
+    assert (ended.code, told in ended.err) == (0, True)
+
+
 def test_another_folder_has_other_images(folder_of_images: Path, tmp_path: Path) -> None:
     """Of which none was trained on, wherever they are cut; where the same images were moved to, some were."""
     root, codes = folder_of_images, []

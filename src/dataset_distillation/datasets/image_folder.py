@@ -69,12 +69,12 @@ class ImageFolder(Photographs):
                 raise UserError(f"{self.folder}: {text}")
         return self.raw({part: self._photos(tree) for part, tree in parts.items()}, names)
 
-    def test_split(self) -> tuple[Split, int]:
+    def test_split(self) -> tuple[Split, int, str]:
         tree = trees(self.folder).get("test")
         if self.measured or not tree:
             return super().test_split()
         test = self.developed({"test": self._photos(tree)})["test"]
-        return self.alone(*test.labeled, classes(tree)), len(test.unreadable)
+        return self.alone(*test.labeled, classes(tree)), len(test.unreadable), ""
 
     def _photos(self, tree: Path) -> Photos:
         names = classes(tree)

@@ -67,7 +67,7 @@ class TorchvisionDataset(Dataset):
         images, labels = (torch.cat(both) for both in zip(raw.train, raw.test, strict=True))
         return cut(images, labels, self.test, raw.class_names)
 
-    def test_split(self) -> tuple[Split, int]:
+    def test_split(self) -> tuple[Split, int, str]:
         if self.measured or self.test:  # the train set is needed for the mean, or for the test split
             return super().test_split()
         source = self._source()
@@ -76,7 +76,7 @@ class TorchvisionDataset(Dataset):
         alone = type(source.__name__, (source,), unchecked)
         [test] = self._obtain(alone, self._split_arguments(source)[1:])
         images, labels = self._images(test)
-        return self.alone(images, labels, _class_names(test, labels)), 0
+        return self.alone(images, labels, _class_names(test, labels)), 0, ""
 
     def _source(self) -> type:
         import torchvision
