@@ -369,7 +369,7 @@ def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
         shutil.copy(path, raw)
     options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081], "channels": 1}
     alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test(seed=0)
-    whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()
+    whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()[0]
     assert len(alone.train) == len(alone.validation) == 0
     assert torch.equal(alone.test.labels, whole.labels)
     assert torch.equal(alone.test.batch(slice(0, 50)).images, whole.batch(slice(0, 50)).images)
