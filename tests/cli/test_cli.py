@@ -21,10 +21,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from dataset_distillation import load_distilled
-from dataset_distillation.cli import hydra_app
+from dataset_distillation.cli import hydra_app, pages
 from dataset_distillation.cli.resume import quoted
 from dataset_distillation.errors import UserError
 from dataset_distillation.files import write
+from dataset_distillation.report import table
 from support.command_line import (
     Ended,
     distill,
@@ -224,6 +225,20 @@ def test_a_spoilt_folder_of_images_is_told_in_one_line(spoil: Any, told: str, tm
     assert result["status"] == "failed"
     assert told in result["error"]
     assert told in (only_run(tmp_path) / "distill.log").read_text()
+
+
+@pytest.mark.parametrize("program", [distill_report, distill_status])
+def test_a_folder_of_somebody_else_is_told_in_one_line(
+    program: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "theirs")
+
+    monkeypatch.setattr(pages, "pages", denied)
+    monkeypatch.setattr(table, "show_status", denied)
+    ended = program(str(tmp_path), folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.endswith("Permission denied: 'theirs'\n")
 
 
 def test_an_output_folder_that_cannot_be_made(tmp_path: Path) -> None:

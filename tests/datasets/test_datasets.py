@@ -242,6 +242,29 @@ def test_mnist_from_unpacked_files(tmp_path: Path) -> None:
     assert len(data.train) == len(data.validation) == 20
 
 
+def test_a_root_may_be_named_from_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_mnist(tmp_path / "there", "train", images_of(40, 28, 28), torch.arange(40) % 10)
+    write_mnist(tmp_path / "there", "t10k", images_of(20, 28, 28), torch.arange(20) % 10)
+    given = {"root": "~/there", "channels": 1, "image_size": 28, "validation": 0.5}
+    dataset = TorchvisionDataset(name="MNIST", download=False, **given)
+    assert len(dataset.load(0).test) == 20
+    told = error_of(replace(dataset, root="~/nowhere"))
+    assert f"not readable in {tmp_path / 'nowhere'} (" in told
+    assert "~" not in told
+
+
+def test_a_test_set_alone_is_measured_if_the_mean_has_other_channels(tmp_path: Path) -> None:
+    for name, number in (("train", 20), ("t10k", 10)):
+        write_mnist(tmp_path, name, images_of(number, 28, 28), torch.arange(number) % 10)
+    color = {"channels": 3, "image_size": 28, "mean": [0.13], "std": [0.31], "validation": 0.5}
+    dataset = TorchvisionDataset(name="MNIST", root=str(tmp_path), download=False, **color)
+    alone = dataset.load_test(0)
+    assert len(alone.specification.mean) == 3
+    assert alone.specification == dataset.load(0).specification
+
+
 def test_a_test_set_cut_from_both_sets(tmp_path: Path) -> None:
     """A fifth of each class, from anywhere, and each image in one part alone."""
     images, labels = images_of(100, 28, 28), torch.arange(100) % 10

@@ -85,6 +85,18 @@ def test_errors_of_image_folders(tree: Path) -> None:
         ImageFolder(path="x", test=2)
 
 
+def test_folders_without_one_for_training_are_for_judging_alone(tree: Path) -> None:
+    (tree.parent / "parts").mkdir()
+    for parts in ("test", "val and test"):
+        (tree.parent / "parts" / parts.partition(" ")[0]).symlink_to(tree)
+        pets = ImageFolder(path=str(tree.parent / "parts"), channels=3, image_size=8)
+        assert pets.known_names() == ["cat", "dog"]
+        for load in (pets.load, pets.load_test):
+            with pytest.raises(ConfigError, match=f"parts: has a folder {parts} and none for training; add"):
+                load(0)
+        assert len(ImageFolder(path=pets.path, **KNOWN).load_test(0).test) == 20
+
+
 def test_train_and_test_must_have_the_same_classes(tree: Path) -> None:
     (tree.parent / "both").mkdir()
     (tree.parent / "both" / "train").symlink_to(tree)

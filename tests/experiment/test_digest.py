@@ -62,6 +62,20 @@ def test_whatever_else_changes_changes_the_digest(override: str, experiment: Mak
     assert digest(experiment(override)) != digest(experiment())
 
 
+def test_another_choice_is_told_without_its_options(composed: Compose) -> None:
+    config = composed(["dataset=digits", "architecture=mlp", "logger=none"])
+    e, here = read(config), resolved(config)
+    there = resolved(composed(["dataset=digits", "logger=none"]))
+    choices = {"experiment": "demo", "architecture": "mlp", "augmentation": "none", "init": "random"}
+    earlier = {"experiment": "null", "architecture": "lenet", "init": "random"}
+    told = ["architecture=mlp (it has lenet)"]
+    assert differences(e, here, there, choices, earlier) == told
+    del there["augmentation"]  # as in runs before that group
+    assert differences(e, here, there, choices, earlier) == told
+    changed = differences(e, here, there, choices | {"augmentation": "dsa"}, earlier)
+    assert changed == [*told, "augmentation=dsa (it has none)"]
+
+
 def test_a_record_without_a_key_has_its_default(composed: Compose, experiment: Make) -> None:
     config = composed(["dataset=digits", "outer.clip=0.5", "logger=none"])
     e, here = read(config), resolved(config)

@@ -301,6 +301,23 @@ def lenet() -> torch.nn.Module:
     return LeNet().build((1, 28, 28), 10)
 
 
+def test_other_weights_in_the_file_judge_no_artifact_unless_they_are_asked_for(
+    weights: Weights, tmp_path: Path
+) -> None:
+    torch.save(weights, tmp_path / "weights.pth")
+    given = ["init=checkpoint", f"init.path={tmp_path}/weights.pth", "evaluation.networks=1"]
+    assert distill(*TINY, *given, "hydra.run.dir=run", folder=tmp_path).code == 0
+    asked = [f"artifact={tmp_path / 'run' / 'distilled.safetensors'}", "logger=none", "hydra.run.dir=judged"]
+    assert distill_evaluate(*asked, "hydra.run.dir=same", folder=tmp_path).code == 0
+    weights["11.bias"] += 1
+    torch.save(weights, tmp_path / "weights.pth")
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert ended.code == 2
+    told = "was made for one known network, and that of init=checkpoint is another now; restore its weights"
+    assert told in ended.err.splitlines()[-1]
+    assert distill_evaluate(*asked, f"init.path={tmp_path}/weights.pth", folder=tmp_path).code == 0
+
+
 @pytest.mark.parametrize("store", [False, True])
 def test_the_artifact_holds_the_weights_or_their_checksum(
     store: bool, weights: Weights, tmp_path: Path

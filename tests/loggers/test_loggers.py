@@ -25,6 +25,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
+from dataset_distillation.errors import UserError
 from dataset_distillation.loggers.wandb import Wandb
 from dataset_distillation.pipeline.prepare import title_of
 from dataset_distillation.report import charts, drawing
@@ -307,6 +308,32 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     told = ended.err.splitlines()[-1]
     assert "W&B: no route to the server; use logger.mode=offline to work without it" in told
     assert "Traceback" not in ended.err
+
+
+def test_what_its_settings_refuse_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise ValueError("1 validation error\n  run_group")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(UserError, match=r"^W&B: 1 validation error run_group; use logger=tensorboard to"):
+        Wandb().open(run.folder, {}, title_of(run, "photos"))
+
+
+def test_a_long_title_is_a_short_tag(run: Run) -> None:
+    logger = Wandb()
+    logger.open(run.folder, {}, title_of(run, 80 * "x"))
+    logger.finish(None, None, {}, succeeded=True)
+    assert logged(run.folder).tags[0] == 64 * "x"
+
+
+def test_no_more_images_are_encoded_than_are_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger, encoded = Wandb(), wandb.Image
+    logger.open(run.folder, {}, title_of(run, "photos"))
+    made: list[Any] = []
+    monkeypatch.setattr(wandb, "Image", lambda *of, **how: made.append(encoded(*of, **how)) or made[-1])
+    logger.images([torch.zeros(1, 4, 4)] * 200, [str(number) for number in range(200)], step=1)
+    logger.finish(None, None, {}, succeeded=True)
+    assert len(made) == 108
 
 
 def test_a_run_that_failed_is_marked_so(run: Run) -> None:

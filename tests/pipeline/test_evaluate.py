@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dataset_distillation import load_distilled
 from dataset_distillation.cli.pages import main as distill_report
 from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
+from dataset_distillation.errors import UserError
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.objectives import Metric
@@ -71,6 +73,41 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     ).read_bytes()
     assert "storage: " in ended.out
     assert "chosen on the validation split" not in ended.out  # there was nothing to choose
+
+
+def test_a_table_is_not_that_of_a_file_that_has_changed(made: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "distilled.safetensors"
+    shutil.copy(made / "distilled.safetensors", artifact)
+    asked = [f"artifact={artifact}", "evaluation.networks=1", *HERE]
+    assert distill_evaluate(*asked, folder=tmp_path).code == 0
+    assert "finished already" in distill_evaluate(*asked, folder=tmp_path).err
+    before = result(tmp_path / "judged")
+    distilled = load_distilled(artifact)
+    replace(distilled, images=distilled.images + 1).save(artifact)
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "is no longer the file that was judged in judged; set another hydra.run.dir" in ended.err
+    assert result(tmp_path / "judged") == before
+
+
+def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = tmp_path / "distilled.safetensors"
+    shutil.copy(made / "distilled.safetensors", artifact)
+    told: list[bool] = []
+
+    def stop(*_: Any, resumed: bool) -> None:
+        told.append(resumed)
+        raise UserError("stopped")
+
+    monkeypatch.setattr(evaluate, "_compare", stop)
+    for change in (False, False, True):
+        if change:
+            distilled = load_distilled(artifact)
+            replace(distilled, images=distilled.images + 1).save(artifact)
+        assert distill_evaluate(f"artifact={artifact}", *HERE, folder=tmp_path).code == 1
+    assert told == [False, True, False]
 
 
 def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:
@@ -190,6 +227,20 @@ def test_test_images_that_were_trained_on_are_refused(folder_of_images: Path, tm
     ended = distill_evaluate(*allowed, folder=tmp_path)
     assert ended.code == 0, ended.err
     assert "was made with dataset.test=0.2; here: dataset.test=0.5" in ended.err
+
+
+def test_images_that_were_added_since_are_told(folder_of_images: Path, tmp_path: Path) -> None:
+    """The test images are cut from all, so that some of them were train images before."""
+    shutil.copytree(folder_of_images / "images", tmp_path / "images")
+    artifact = f"artifact={folder_of_images / 'run' / 'distilled.safetensors'}"
+    asked = [artifact, f"dataset.path={tmp_path / 'images'}", "evaluation.networks=1", *HERE[:-1]]
+    told = "was made from other data than the present images; test images may have been among those"
+    ended = distill_evaluate(*asked, "hydra.run.dir=same", folder=tmp_path)
+    assert (ended.code, told in ended.err) == (0, False)
+    for name in "ab":
+        shutil.copy(tmp_path / "images" / name / "0.png", tmp_path / "images" / name / "20.png")
+    ended = distill_evaluate(*asked, "hydra.run.dir=more", folder=tmp_path)
+    assert (ended.code, told in ended.err) == (0, True)
 
 
 def test_another_folder_has_other_images(folder_of_images: Path, tmp_path: Path) -> None:
@@ -318,7 +369,7 @@ def test_the_test_set_is_enough(data_dir: Path, tmp_path: Path) -> None:
         shutil.copy(path, raw)
     options: dict[str, Any] = {"name": "MNIST", "mean": [0.1307], "std": [0.3081], "channels": 1}
     alone = TorchvisionDataset(root=str(tmp_path), download=False, **options).load_test(seed=0)
-    whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()
+    whole = TorchvisionDataset(root=str(data_dir), download=False, **options).test_split()[0]
     assert len(alone.train) == len(alone.validation) == 0
     assert torch.equal(alone.test.labels, whole.labels)
     assert torch.equal(alone.test.batch(slice(0, 50)).images, whole.batch(slice(0, 50)).images)

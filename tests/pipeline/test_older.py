@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_an_older_run_goes_on_as_it_began(run: Path) -> None:
     assert result.outer_steps == 2
     assert before.images.equal(load_distilled(run / "distilled.safetensors").images)
     replace(before).save(run / "distilled.safetensors")  # for the next test
+
+
+def test_a_run_from_before_the_augmentations_is_shown(tmp_path: Path) -> None:
+    results = Path(__file__).parents[2] / "results" / "demo" / "seed_0"
+    shutil.copytree(results, tmp_path / "run")
+    asked = ["experiment=demo", "hydra.run.dir=run"]
+    config = json.loads((tmp_path / "run" / "result.json").read_text())["config"]
+    assert "augmentation" not in config
+    ended = distill(*asked, "augmentation=dsa", folder=tmp_path)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "augmentation=dsa (it has none)" in ended.err
+    ended = distill(*asked, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "finished already" in ended.err
 
 
 def test_an_older_artifact_is_judged_as_it_was_made(run: Path, tmp_path: Path) -> None:

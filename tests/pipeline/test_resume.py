@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -346,6 +347,23 @@ def test_another_configuration_is_refused_and_touches_nothing(
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "the run keeps its arguments; leave out seed=1" in ended.err
     assert content(tmp_path) == before
+
+
+def test_another_choice_is_refused_though_its_values_are_the_same(unstopped: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "older" / "run"
+    shutil.copytree(unstopped, copy)
+    record = json.loads((copy / "run.json").read_text())
+    assert record.pop("choices")["init"] == "random"
+    (copy / "run.json").write_text(json.dumps(record))  # as before it had choices
+    for folder in (unstopped, copy):
+        before = content(folder)
+        ended = type_in(*SHORT, "init=fixed", "augmentation=flip_rotate", folder=folder.parent)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+        told = "holds another run: init=fixed (it has random), augmentation=flip_rotate (it has none); use"
+        assert told in ended.err
+        assert content(folder) == before
+    ended = type_in(*SHORT, folder=copy.parent)
+    assert (ended.code, "finished already" in ended.err) == (0, True)
 
 
 def test_a_run_that_left_nothing_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from dataset_distillation import load_distilled
 from dataset_distillation.run import provenance
 from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.fields import Engine
 from dataset_distillation.run.provenance import Code, hardware, versions
 from dataset_distillation.run.run import Run
 from support.command_line import distill, only_run
@@ -42,6 +44,17 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, "commit", "-qm", "first")
     monkeypatch.setattr(provenance, "__file__", str(package / "code.py"))
     return tmp_path
+
+
+def test_attempts_of_another_choice_are_not_its_own(run: Run) -> None:
+    first = Attempts(run)
+    first.record.engine = Engine(choice="full", compile=False)
+    first.save(None)
+    again = Attempts(replace(run, choices=run.choices | {"experiment": "demo"})).record
+    assert (again.engine, len(again.attempts)) == (first.record.engine, 2)
+    other = Attempts(replace(run, choices=run.choices | {"init": "fixed"}, overrides=["init=fixed"])).record
+    assert (other.engine, len(other.attempts)) == (None, 1)
+    assert other.overrides == ["init=fixed"]
 
 
 def test_the_commit_of_a_clean_checkout(checkout: Path) -> None:

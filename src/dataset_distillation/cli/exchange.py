@@ -83,10 +83,12 @@ def read_and_write(arguments: list[str]) -> list[str]:
     if not options.file.exists():
         raise NoFile(f"{printable(str(options.file))}: no such file")
     one_of("--format", options.format, LAYOUTS)
+    _refuse_existing(options.output)
     # These imports follow the answer to --help, because they import torch.
     from dataset_distillation.distilled.exchange import exported, pictures
 
     if options.format == "ours" or (options.format == "auto" and exported.json_of(options.file)):
+        _refuse_options(options)
         exported.read_back(options.file).save(options.output)
         return ["layout ours: as it was exported", str(options.output)]
     if options.dataset is None:
@@ -96,6 +98,19 @@ def read_and_write(arguments: list[str]) -> list[str]:
         raise ConfigError(f"--dataset: is missing, and {options.file} {told}; {remedy}")
     one_of("--dataset", options.dataset, choices("dataset"))
     return _of_others(options)
+
+
+def _refuse_options(options: argparse.Namespace) -> None:
+    """Raise ConfigError for options of the sets of others, since an export of ours says all of itself."""
+    from dataset_distillation.distilled.exchange.meaning import Meaning
+
+    said = "the set is an export of distill-export, which says this itself"
+    usual = import_parser()
+    for name in ("dataset", *(f.name for f in dataclasses.fields(Meaning))):
+        if (value := getattr(options, name)) != usual.get_default(name):
+            raise refuse(f"--{name.replace('_', '-')}", value, said, "leave it out, or name another --format")
+    for key, _, value in (override.partition("=") for override in options.overrides):
+        raise refuse(key, value, said, "leave it out, or name another --format")
 
 
 def _of_others(options: argparse.Namespace) -> list[str]:
@@ -139,9 +154,11 @@ def export(arguments: list[str]) -> list[str]:
     path = options.output or usual
     if suffix and path.suffix != suffix:
         raise refuse("--output", path, f"must end with {suffix}")
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        raise refuse("--output", path, "exists already", "remove it, or choose another")
+    _refuse_existing(path)
     distilled = load_distilled(options.artifact)
+    if suffix and (beside := exported.other_beside(distilled, path)):
+        allowed = f"would replace {beside}, which is of something else"
+        raise refuse("--output", path, allowed, "remove that file, or choose another name")
     if options.to != "images":
         return list(map(str, exported.WRITERS[options.to](distilled, path)))
     files, outside = pictures.to_images(distilled, path)
@@ -149,6 +166,12 @@ def export(arguments: list[str]) -> list[str]:
     lost = f"{outside:.1%} of the numbers lie outside [0, 1] and were clipped, so that these train worse"
     labels = ["its learned labels are lost, too"] if distilled.labels.ndim == 3 else []
     return [f"LOST: {lost}", *labels, f"{len(files)} pictures, and {described}", str(path)]
+
+
+def _refuse_existing(path: Path) -> None:
+    """Raise ConfigError if writing to `path` would replace something."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise refuse("--output", path, "exists already", "remove it, or choose another")
 
 
 def _composed(dataset: str, trained: Trained, overrides: list[str]) -> DictConfig:

@@ -80,12 +80,12 @@ def _checking() -> Iterator[None]:
 
 def check_job(config: DictConfig, folder: Path) -> None:
     """Raise an error if the run that `config` describes would be refused in `folder`."""
-    chosen(config.hydra.runtime.choices)
+    choices = chosen(config.hydra.runtime.choices)
     task = copy.deepcopy(config)  # as the job will receive it
     with open_dict(task):
         del task["hydra"]
     experiment_config.read(task)
-    check_folder(folder, task)
+    check_folder(folder, task, choices)
 
 
 def _check_jobs(config: DictConfig, sweep: Multirun) -> None:

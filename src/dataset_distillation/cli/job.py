@@ -51,7 +51,9 @@ def run_job(config: DictConfig) -> float | None:
 
     if signal := ended_by():  # an earlier job in this process, a worker: the multirun ends
         sys.exit(exit_code(signal))
-    check_folder(Path(HydraConfig.get().runtime.output_dir), config)  # before anything is written there
+    runtime = HydraConfig.get().runtime
+    # Before anything is written there.
+    check_folder(Path(runtime.output_dir), config, chosen(runtime.choices))
     run = Run(**_fields(config))
     if processes.rank(config.trainer.devices):
         with interruptible():

@@ -20,7 +20,7 @@ def print_all() -> None:
     try:
         for path in main():
             print(path)
-    except UserError as error:
+    except (UserError, OSError) as error:
         sys.exit(complain(error))
 
 

@@ -34,5 +34,5 @@ def main() -> None:
                 print("\033[2J\033[H", end="")
             table.sweep(arguments.sweep)
             sweep_page.write_sweep(arguments.sweep)
-    except UserError as error:
+    except (UserError, OSError) as error:
         sys.exit(complain(error))

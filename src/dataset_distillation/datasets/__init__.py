@@ -102,6 +102,11 @@ class Dataset:
             splits.check_names("dataset.class_names", self.class_names)
             self.named(self.known_names() or self.class_names)
 
+    @property
+    def measured(self) -> bool:
+        """Whether mean and std are measured, since they do not have one value per channel."""
+        return not len(self.mean or []) == len(self.std or []) == self.channels
+
     def known_names(self) -> list[str]:
         """Return the source's names of the classes, in order, if they are known without reading an image."""
         return []
@@ -150,19 +155,19 @@ class Dataset:
 
         if self.whitening != "none":
             return self.load(seed)
-        test, skipped = self.test_split()
+        test, skipped, checksum = self.test_split()
         if not self.numbers:
             splits.verify_labels(self.name, {"test": test.labels}, test.specification.class_names)
         empty = test.subset(torch.empty(0, dtype=torch.long))
-        return Data(test.specification, empty, empty, test, "", skipped)
+        return Data(test.specification, empty, empty, test, checksum, skipped)
 
-    def test_split(self) -> tuple[Split, int]:
-        """Return the test split, and how many files were left out.
+    def test_split(self) -> tuple[Split, int, str]:
+        """Return the test split, how many files were left out, and the checksum of the source.
 
-        A source that can read it without the train set does so.
+        A source that can read it without the train set does so; then the checksum is empty.
         """
         sets = self.splits()
-        return sets.test, sets.skipped
+        return sets.test, sets.skipped, sets.checksum
 
     def alone(self, images: torch.Tensor, labels: torch.Tensor, class_names: list[str]) -> Split:
         """Return the test split of uint8 images of any size, if the mean and std need not be measured."""
@@ -216,7 +221,7 @@ class Dataset:
         """
         shape = (self.channels, self.image_size, self.image_size)
         mean, std = self.mean or [], self.std or []
-        if not len(mean) == len(std) == self.channels:
+        if self.measured:
             if images is None:
                 allowed = f"must be {self.channels} numbers, as dataset.std: images stay in their files"
                 raise refuse("dataset.mean", self.mean, allowed, "set both")

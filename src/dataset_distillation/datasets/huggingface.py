@@ -66,14 +66,14 @@ class HuggingFace(Photographs):
             raise refuse("dataset.path", self.folder, allowed, parquet.LAYOUT)
         return self.raw(*self._photos(files))
 
-    def test_split(self) -> tuple[Split, int]:
+    def test_split(self) -> tuple[Split, int, str]:
         files, _ = parquet.parts(self.folder)
         # Without names in the files those of the classes are the labels of all parts.
-        if not self.mean or "test" not in files or not self.known_names():
+        if self.measured or "test" not in files or not self.known_names():
             return super().test_split()
         photos, names = self._photos({"test": files["test"]})
         test = self.developed(photos)["test"]
-        return self.alone(*test.labeled, names), len(test.unreadable)
+        return self.alone(*test.labeled, names), len(test.unreadable), ""
 
     def _photos(self, files: dict[str, list[Path]]) -> tuple[dict[str, Photos], list[str]]:
         """Return the encoded images of each part, and the names of the classes."""

@@ -127,10 +127,10 @@ class Files(Dataset):
         parts = (self.samples(tree, part) for part in ("train", "test"))
         return Identities(*([f"{file.name} {box}".encode() for file, _, box in part] for part in parts))
 
-    def test_split(self) -> tuple[Split, int]:
+    def test_split(self) -> tuple[Split, int, str]:
         tree = self._folder()
         [test] = self._opened(tree, [self.samples(tree, "test")])
-        return test, 0
+        return test, 0, ""
 
     def _tree(self) -> Path:
         return Path(self.root).expanduser() / self.tree

@@ -50,12 +50,18 @@ class ImageFolder(Photographs):
 
     def known_names(self) -> list[str]:
         parts = trees(self.folder)
-        return folders(parts.get("train", self.folder))
+        return folders(parts["train" if "train" in parts else "test"])
 
     def read(self) -> Raw:
         parts = trees(self.folder)
+        if "train" not in parts:
+            there = " and ".join(tree.name for tree in parts.values())
+            remedy = (
+                "add train/<class>/<image>; to judge a set by testing images alone, set dataset.mean and std"
+            )
+            raise refuse("dataset.path", self.folder, f"has a folder {there} and none for training", remedy)
         _tell(self.folder, parts)
-        names = classes(parts.get("train", self.folder))
+        names = classes(parts["train"])
         for tree in parts.values():
             if odd := sorted({*names} ^ {*classes(tree)}):
                 both = f"{parts['train'].name} and {tree.name}"
@@ -63,12 +69,12 @@ class ImageFolder(Photographs):
                 raise UserError(f"{self.folder}: {text}")
         return self.raw({part: self._photos(tree) for part, tree in parts.items()}, names)
 
-    def test_split(self) -> tuple[Split, int]:
+    def test_split(self) -> tuple[Split, int, str]:
         tree = trees(self.folder).get("test")
-        if not self.mean or not tree:
+        if self.measured or not tree:
             return super().test_split()
         test = self.developed({"test": self._photos(tree)})["test"]
-        return self.alone(*test.labeled, classes(tree)), len(test.unreadable)
+        return self.alone(*test.labeled, classes(tree)), len(test.unreadable), ""
 
     def _photos(self, tree: Path) -> Photos:
         names = classes(tree)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.data import Data, Raw, Specification, TensorSplit
@@ -11,9 +10,6 @@ from dataset_distillation.datasets.splits import checksum
 from dataset_distillation.errors import count, refuse
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.machine import check_room
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -47,6 +47,11 @@ class TorchvisionDataset(Dataset):
         super().check()
         self._split_arguments(self._source())
 
+    @property
+    def folder(self) -> str:
+        """The folder of the files; torchvision reads `~` as the home, too, and pathlib does not."""
+        return os.path.expanduser(self.root)
+
     def known_names(self) -> list[str]:
         return list(vars(self._source()).get("classes", []))
 
@@ -62,8 +67,8 @@ class TorchvisionDataset(Dataset):
         images, labels = (torch.cat(both) for both in zip(raw.train, raw.test, strict=True))
         return cut(images, labels, self.test, raw.class_names)
 
-    def test_split(self) -> tuple[Split, int]:
-        if not self.mean or self.test:  # the train set is needed for the mean, or for the test split
+    def test_split(self) -> tuple[Split, int, str]:
+        if self.measured or self.test:  # the train set is needed for the mean, or for the test split
             return super().test_split()
         source = self._source()
         # MNIST checks that the files of both splits exist before it reads one of them.
@@ -71,7 +76,7 @@ class TorchvisionDataset(Dataset):
         alone = type(source.__name__, (source,), unchecked)
         [test] = self._obtain(alone, self._split_arguments(source)[1:])
         images, labels = self._images(test)
-        return self.alone(images, labels, _class_names(test, labels)), 0
+        return self.alone(images, labels, _class_names(test, labels)), 0, ""
 
     def _source(self) -> type:
         import torchvision
@@ -103,26 +108,26 @@ class TorchvisionDataset(Dataset):
 
     def _split(self, source: type, chosen: dict[str, Any]) -> Any:
         if is_cifar(source):
-            return cifar(source, self.root, chosen)
-        for file in files_of(source, self.root, chosen):
+            return cifar(source, self.folder, chosen)
+        for file in files_of(source, self.folder, chosen):
             file.verify()
-        return source(self.root, **chosen)
+        return source(self.folder, **chosen)
 
     def _download(self, source: type, arguments: list[dict[str, Any]]) -> None:
         """Let torchvision unpack the archives in `root` and download the missing ones."""
         from filelock import FileLock
 
-        log.info("%s: unpacking or downloading into %s", self.name, self.root)
-        Path(self.root).mkdir(parents=True, exist_ok=True)
+        log.info("%s: unpacking or downloading into %s", self.name, self.folder)
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
         with (
-            FileLock(Path(self.root, f".{self.name}.lock")),
+            FileLock(Path(self.folder, f".{self.name}.lock")),
             open(os.devnull, "w") as silence,
             contextlib.redirect_stdout(silence),
             contextlib.redirect_stderr(silence),
         ):
             for chosen in arguments:
-                refuse_odd(source, self.root, chosen)
-                source(self.root, download=True, **chosen)
+                refuse_odd(source, self.folder, chosen)
+                source(self.folder, download=True, **chosen)
 
     def _split_arguments(self, source: type) -> list[dict[str, Any]]:
         if self.train_arguments or self.test_arguments:
@@ -141,7 +146,7 @@ class TorchvisionDataset(Dataset):
     def _missing(self, error: Exception) -> UserError:
         reason = short(" ".join(str(error).split())) or type(error).__name__
         return UserError(
-            f"dataset {self.name}: not readable in {Path(self.root).resolve()} ({reason}); put its files "
+            f"dataset {self.name}: not readable in {Path(self.folder).resolve()} ({reason}); put its files "
             "there or set DATA_DIR (or dataset.root) to where they are, or run with dataset.download=true "
             f"(now {str(self.download).lower()}) on a machine with network"
         )

@@ -59,7 +59,9 @@ def evaluate(
     problem.init.check_held_out(networks)
     problem.check_networks(networks, evaluation.validation_networks)
     distilled = fitted(problem, distilled, "the distilled data")
-    _check_known(problem, distilled)
+    if of_another_network(problem, distilled):
+        remedy = "give the problem the network, init and seed that they were made with"
+        raise UserError(f"the data were made for one known network, which is not the problem's; {remedy}")
     population = problem.population("held-out", networks)
     how = training or Training()
     schedule = Schedule(distilled, how, problem.seed, len(population))
@@ -85,9 +87,7 @@ def fitted(problem: Problem, distilled: DistilledSet, name: str) -> DistilledSet
     return replace(distilled, images=distilled.seen_as(specification))
 
 
-def _check_known(problem: Problem, distilled: DistilledSet) -> None:
-    """Raise UserError if the data are for one known network and the problem is of another."""
+def of_another_network(problem: Problem, distilled: DistilledSet) -> bool:
+    """Whether the data are for one known network and the problem is of another."""
     known = distilled.metadata.get("initial_weights_sha256")
-    if problem.known and known and checksum(problem.known) != known:
-        remedy = "give the problem the network, init and seed that they were made with"
-        raise UserError(f"the data were made for one known network, which is not the problem's; {remedy}")
+    return bool(known and problem.known) and checksum(problem.known or {}) != known

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dataset_distillation.errors import choice_of
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.run.attempts import LIMITS, raised
+from dataset_distillation.run.attempts import LIMITS, other_choices, raised
 
 
 def digest(e: Experiment, limits: bool = False) -> str:
@@ -32,17 +32,27 @@ def digest(e: Experiment, limits: bool = False) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def differences(e: Experiment, here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Return `key=value (it has other)` for each key whose values in two configs differ.
+def differences(
+    e: Experiment,
+    here: Mapping[str, Any],
+    there: Mapping[str, Any],
+    choices: Mapping[str, str] | None = None,
+    earlier: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return `key=value (it has other)` for each group whose choices and each key whose values differ.
 
-    here: the resolved config of `e`.
-    there: the config of another run; a key that it lacks has the value that its absence means, and limits may
-        be lower than here.
+    here, choices: the resolved config of `e`, and the choice of each group.
+    there, earlier: those of another run; a key that it lacks has the value that its absence means, and limits
+        may be lower than here. Groups whose choice is not known there are not compared.
     """
+    known = {group: choice for group, choice in absences(type(e)).items() if group not in there}
+    others = other_choices(choices or {}, {**known, **(earlier or {})})
+    below = tuple(f"{group.rpartition('@')[2]}." for group in others)  # the options of other choices
     absent = {key: default for key, _, default in _values(e)}
     own, other = dict(_flat(here)), dict(_flat(there))
     pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not raised(key, *pair)}
+    changed = {**others, **{key: pair for key, pair in changed.items() if not key.startswith(below)}}
     return [f"{key}={value} (it has {its})" for key, (value, its) in changed.items()]
 
 
@@ -52,10 +62,13 @@ def absences(kind: type) -> dict[str, Any]:
 
 
 def adopt(config: DictConfig, there: Mapping[str, Any]) -> None:
-    """Give the keys of `config` that `there`, the config of an earlier run, lacks the meaning that it had."""
+    """Give the keys of `config` that `there`, the config of an earlier run, lacks the meaning that it had.
+
+    The choice of a group that it lacks stays: `differences` compares it.
+    """
     kind = OmegaConf.get_type(config)
     for key, value in absences(kind).items() if is_dataclass(kind) else ():
-        if key not in there:
+        if key not in there and not isinstance(config.get(key), DictConfig):
             config[key] = value
     for key, child in there.items():
         if isinstance(child, Mapping) and isinstance(own := config.get(key), DictConfig):

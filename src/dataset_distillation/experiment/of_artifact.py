@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -118,15 +118,16 @@ def _literal(value: Any) -> Any:
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Set the measured values of the dataset to those of the distillation, and what an older one lacks."""
     dataset |= absences(Dataset) | dataset
-    if dataset.get("mean") is None:
-        dataset |= {key: metadata[key] for key in ("mean", "std")}
+    # Its own may be None, or of another number of channels: then they were measured.
+    dataset |= {key: metadata[key] for key in ("mean", "std")}
     dataset["class_names"] = metadata["class_names"]
     _move(dataset)
 
 
 def _move(dataset: dict[str, Any]) -> None:
     """Remove a folder that does not exist on this machine, so that conf/ provides the one of this machine."""
-    if not Path(str(dataset.get("root", "."))).is_dir():
+    # Path.is_dir raises PermissionError below folders of others in Python 3.11 to 3.13.
+    if not os.path.isdir(os.path.expanduser(str(dataset.get("root", ".")))):
         del dataset["root"]
 
 

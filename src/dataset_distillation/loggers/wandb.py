@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 IMAGES = 108  # the number of images that W&B shows in one panel
+LONGEST_TAG = 64  # characters; it refuses a run with a longer one
 
 
 class Mode(StrEnum):
@@ -73,21 +74,26 @@ class Wandb(Logger):
                 resume="allow" if earlier and self.mode == "online" else None,
                 name=title.name,
                 group=title.group,
-                tags=title.tags,
+                tags=[tag[:LONGEST_TAG] for tag in title.tags],
                 config=config,
                 reinit="finish_previous",
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
             )
         except wandb.Error as error:
             raise UserError(f"W&B: {error}; use logger.mode=offline to work without it") from error
+        except ValueError as error:  # of the checks of its settings, which have several lines
+            told = " ".join(str(error).split())
+            raise UserError(f"W&B: {told}; use logger=tensorboard to work without it") from error
 
     def images(self, images: list[Tensor], captions: list[str], step: int) -> None:
         import wandb
 
         # As bytes, because W&B would stretch the contrast of each float image separately.
-        pixels = [(image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy() for image in images]
-        panel = [wandb.Image(image, caption=caption) for image, caption in zip(pixels, captions, strict=True)]
-        self._run.log({"distilled/images": panel[:IMAGES], "trainer/global_step": step})
+        shown = list(zip(images, captions, strict=True))[:IMAGES]
+        pixels = [(image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy() for image, _ in shown]
+        captioned = zip(pixels, shown, strict=True)
+        panel = [wandb.Image(image, caption=caption) for image, (_, caption) in captioned]
+        self._run.log({"distilled/images": panel, "trainer/global_step": step})
 
     def finish(
         self, evaluation: EvaluationView | None, artifact: Path | None, cost: dict[str, Any], succeeded: bool

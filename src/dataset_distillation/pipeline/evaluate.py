@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import re
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ import torch
 from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
-from dataset_distillation.errors import choice_of
+from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
 from dataset_distillation.evaluation.explain import misses_augmentation, variants
-from dataset_distillation.evaluation.judge import fitted
+from dataset_distillation.evaluation.judge import fitted, of_another_network
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
@@ -50,12 +51,13 @@ def evaluate(e: Evaluate, run: Run) -> Result:
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
         copy = run.folder / ARTIFACT if e.artifact else None
+        again = len(attempts.record.attempts) > 1
         if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
+            again = again and copy.is_file() and filecmp.cmp(e.artifact, copy, shallow=False)
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
-        again = len(attempts.record.attempts) > 1
         e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
         try:
             if distilled:
@@ -122,6 +124,8 @@ def _judges(
 
     Its θ0 is the known network that the artifact holds, unless the command asks for an init or for another
     architecture.
+
+    Raises ConfigError if the artifact has the checksum of another one alone.
     """
     known = distilled.initial_weights if distilled else {}
     if known and not _typed(run) & {"experiment", "init"}:
@@ -134,6 +138,11 @@ def _judges(
             weights = {name: known[name].to(parameter) for name, parameter in parameters}
             return replace(problem, init=Given(weights)), None
         log.warning("%s was made for one known network, and these have another architecture", e.artifact)
+    asked = _typed(run) & {"experiment", "init", "architecture"}
+    if distilled and not known and not asked and of_another_network(problem, distilled):
+        allowed = f"was made for one known network, and that of init={choice_of(e.init)} is another now"
+        remedy = "restore its weights, or set init.path or init to judge on other networks"
+        raise refuse("artifact", e.artifact, allowed, remedy)
     return problem, pretrain(problem, e, held_out_alone=True)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from dataset_distillation.errors import ConfigError, FileError
+from dataset_distillation.errors import ConfigError, FileError, refuse
 from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import adopt, differences
@@ -17,22 +18,35 @@ from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
 from dataset_distillation.run.records import Result, RunRecord, read
 
 
-def check_folder(folder: Path, config: DictConfig) -> None:
-    """Raise ConfigError if a run with another config has left a checkpoint or a result in `folder`.
+def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -> None:
+    """Raise ConfigError if a run with another config, or of other bytes, has left a checkpoint or a result.
 
-    Keys that a run of an older version did not have get their old meaning in `config`.
+    choices: the choice of each group, of which `config` has the values alone. Keys that a run of an older
+        version did not have get their old meaning in `config`.
 
     Raises FileError if something there cannot be written without waiting, or lies elsewhere.
     """
     _refuse_odd(folder)
     record, result = read(RunRecord, folder / RUN), finished(folder)
+    _refuse_changed(folder, config.get("artifact"), result)
     if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
         return
     earlier = record or result
     assert earlier is not None
+    known = earlier.choices or (result.choices if result else {})  # which older records of a run lack
     adopt(config, earlier.config)
-    if changes := differences(read_config(config), resolved(config), earlier.config):
+    e, here = read_config(config), resolved(config)
+    if changes := differences(e, here, earlier.config, choices, known):
         raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
+
+
+def _refuse_changed(folder: Path, artifact: str | None, result: Result | None) -> None:
+    """Raise ConfigError if `artifact` has other bytes than the copy that `result` was made from."""
+    if artifact is None or result is None or result.config.get("artifact") != artifact:
+        return
+    if not filecmp.cmp(artifact, folder / ARTIFACT, shallow=False):
+        allowed = f"is no longer the file that was judged in {folder}"
+        raise refuse("artifact", artifact, allowed, "set another hydra.run.dir")
 
 
 def _refuse_odd(folder: Path) -> None:

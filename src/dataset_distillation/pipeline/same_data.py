@@ -37,8 +37,9 @@ def check(e: Evaluate, problem: Problem, distilled: DistilledSet) -> None:
         then, now = (", ".join(f"dataset.{key}={_text(of[key])}" for key in changed) for of in (made, here))
         log.warning("%s was made with %s; here: %s", e.artifact, then, now)
     elif (source := distilled.metadata.get("data_checksum")) and problem.data.checksum not in ("", source):
-        # A test split alone has no checksum.
-        log.warning("%s was made from other data than the present %s", e.artifact, e.dataset.title)
+        # A test split that was read alone has no checksum. One that is cut from all images is another cut.
+        text = "%s was made from other data than the present %s; test images may have been among those"
+        log.warning(text, e.artifact, e.dataset.title)
     chosen = {key: made[key] for key in changed if key not in SEEN_AS}
     if chosen and made["name"] == here["name"] and not e.allow_seen:
         _refuse_seen(e.dataset, chosen, distilled)

@@ -20,6 +20,15 @@ log = logging.getLogger(__name__)
 #: The limits of a run, which may be raised when it goes on, or when it is finished.
 LIMITS = ("outer.steps", "outer.minutes")
 
+#: Groups whose choices are values alone, which the config has; those of other groups differ in code, too.
+OF_VALUES = ("experiment", "distilled", "outer", "evaluation", "trainer", "training")
+
+
+def other_choices(here: Mapping[str, str], earlier: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the choice here and the earlier one of each group of which both are known and differ."""
+    both = [group for group in here if group in earlier and group not in OF_VALUES]
+    return {group: (here[group], earlier[group]) for group in both if here[group] != earlier[group]}
+
 
 def raised(key: str, value: Any, earlier: Any) -> bool:
     """Whether `key` is a limit and `value` is more than `earlier`; None is no limit."""
@@ -37,19 +46,25 @@ def _without_limits(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "outer": outer}
 
 
+def _same(record: RunRecord, run: Run) -> bool:
+    """Whether `record` is of this run, whatever its limits."""
+    values = _without_limits(record.config) == _without_limits(run.config)
+    return values and not other_choices(run.choices, record.choices)
+
+
 class Attempts:
     """The present attempt and those before it; saved at each checkpoint, since the process may be killed."""
 
     def __init__(self, run: Run) -> None:
         self.path = run.folder / RUN
         record = read(RunRecord, self.path)
-        if record is None or record.config != run.config:
-            same = record is not None and _without_limits(record.config) == _without_limits(run.config)
-            if record is None or not same:
-                record = RunRecord(cwd=os.getcwd(), overrides=[], config={}, attempts=[])
-            else:  # the table of a shorter run, whose baselines had other rates to try
-                (run.folder / EVALUATION).unlink(missing_ok=True)
+        if record is None or not _same(record, run):
+            record = RunRecord(cwd=os.getcwd(), overrides=run.overrides, config=run.config, attempts=[])
+        elif record.config != run.config:
+            # The table of a shorter run, whose baselines had other rates to try.
+            (run.folder / EVALUATION).unlink(missing_ok=True)
             record.overrides, record.config = run.overrides, run.config
+        record.choices = run.choices  # which older records lack
         self.record = record
         self.started, self.cpu = time.time(), _cpu_seconds()
         self.now = Attempt(

@@ -118,6 +118,7 @@ class RunRecord(Record):
 
     cwd: str
     overrides: list[str] = Field(max_length=MOST_OVERRIDES)
+    choices: dict[str, str] = {}
     config: dict[str, Any]
     attempts: list[Attempt]
     engine: Engine | None = None

@@ -94,8 +94,8 @@ def test_other_precisions_come_back_as_they_were(tmp_path: Path) -> None:
     path = made(tmp_path, kind=torch.float64)
     for to in ("npz", "huggingface"):
         export([str(path), "--to", to])
-        read_and_write([str(tmp_path / f"set.{to}"), "--output", str(tmp_path / "again.safetensors")])
-        assert_same(load_distilled(path), load_distilled(tmp_path / "again.safetensors"))
+        read_and_write([str(tmp_path / f"set.{to}"), "--output", str(tmp_path / f"{to}.safetensors")])
+        assert_same(load_distilled(path), load_distilled(tmp_path / f"{to}.safetensors"))
 
 
 def test_the_files_are_read_without_our_code(tmp_path: Path) -> None:
@@ -232,6 +232,11 @@ def test_what_the_json_says_about_the_artifact_is_not_taken_over(tmp_path: Path)
         ("set.safetensors --to npz --output set.txt", 2, "--output=set.txt: must end with .npz"),
         ("set.safetensors --to pt --output set.safetensors", 2, "must end with .pt"),
         ("set.safetensors --to images --output .", 2, "--output=.: exists already"),
+        (
+            "set.safetensors --to npz --output result.npz",
+            2,
+            "result.npz: would replace result.json, which is",
+        ),
         ("set.safetensors", 2, "the following arguments are required: --to"),
         ("set.safetensors --to npz --typo", 2, "unrecognized arguments: --typo"),
     ],
@@ -240,7 +245,37 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     typed: str, code: int, told: str, tmp_path: Path
 ) -> None:
     made(tmp_path)
+    (tmp_path / "result.json").write_text('{"status": "finished"}')
     ended = distill_export(*typed.split(), folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (code, "", 1)
     assert told in ended.err
-    assert [file.name for file in tmp_path.iterdir()] == ["set.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["result.json", "set.safetensors"]
+    assert (tmp_path / "result.json").read_text() == '{"status": "finished"}'
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("--labels nonsense no.such.key=1", "--labels=nonsense: the set is an export of distill-export"),
+        ("--learning-rate 0.1", "--learning-rate=0.1: the set is an export"),
+        ("--dataset cifar10", "--dataset=cifar10: the set is an export of distill-export, which says this"),
+        ("--format ours no.such.key=1", "no.such.key=1: the set is an export"),
+    ],
+)
+def test_an_export_of_ours_takes_no_options_of_others(typed: str, told: str, tmp_path: Path) -> None:
+    export([str(made(tmp_path)), "--to", "npz"])
+    ended = distill_import("set.npz", "--output", "again.safetensors", *typed.split(), folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert told in ended.err
+    assert ended.err.endswith("; leave it out, or name another --format\n")
+    assert not (tmp_path / "again.safetensors").exists()
+
+
+def test_an_artifact_that_exists_is_not_replaced(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    export([str(path), "--to", "npz"])
+    before = path.read_bytes()
+    ended = distill_import("set.npz", "--output", "set.safetensors", folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "--output=set.safetensors: exists already; remove it, or choose another" in ended.err
+    assert path.read_bytes() == before

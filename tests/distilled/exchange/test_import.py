@@ -26,6 +26,7 @@ HERE = ["--dataset", "cifar10", "dataset.image_size=8", "architecture.width=4"]
 
 def imported(path: Path, *more: str) -> tuple[DistilledSet, str]:
     output = path.parent / "imported" / "set.safetensors"
+    output.unlink(missing_ok=True)  # of another call
     *notes, last = read_and_write([str(path), *HERE, "--output", str(output), *more])
     assert last == str(output)
     return load_distilled(output), "\n".join(notes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dataset_distillation.distilled import artifact
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.exchange import parquet
 from dataset_distillation.distilled.exchange.files_of_others import saved_by_numpy, saved_by_torch
-from dataset_distillation.errors import FileError, damaged
+from dataset_distillation.errors import FileError, NoFile, damaged
 from dataset_distillation.files import read, write, write_json
 
 JSON = "distilled.json"  # of a folder; beside a file it has the file's name
@@ -79,13 +80,29 @@ def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
 
 def described(distilled: DistilledSet, path: Path, how: Sequence[str] = ()) -> Path:
     """Write how to use the arrays, or what is said of them in `how`, and the metadata."""
+    write_json(path, _description(distilled, how))
+    return path
+
+
+def _description(distilled: DistilledSet, how: Sequence[str] = ()) -> dict[str, Any]:
     own = {name: value for name, value in distilled.metadata.items() if name != "config"}
-    shown = {
+    return {
+        "made_by": "dataset-distillation",
         "how_to_use": how or how_to_use(distilled),
         "metadata": {**own, "config": distilled.metadata["config"]},
     }
-    write_json(path, {"made_by": "dataset-distillation", **shown})
-    return path
+
+
+def other_beside(distilled: DistilledSet, path: Path) -> Path | None:
+    """Return the JSON file beside `path` if there is one that does not describe this set."""
+    beside = path.with_suffix(".json")
+    try:
+        same = from_json(read(beside, LARGEST_JSON)) == _description(distilled)
+    except NoFile:
+        return None
+    except (FileError, ValueError):  # such as the result of a run
+        same = False
+    return None if same else beside
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
