@@ -202,7 +202,7 @@ def test_training_without_the_augmentation_of_the_distillation_is_told(tmp_path:
     [told] = [line for line in ended.err.splitlines() if "augmentation" in line]
     assert "was made with augmentation=shift_rotate; here: training.augmentation=none" in told
     remedy = told.rpartition("use ")[2]
-    silent = distill_evaluate(*asked, remedy, folder=tmp_path)
+    silent = distill_evaluate(*asked[:-1], remedy, "hydra.run.dir=again", folder=tmp_path)
     assert silent.code == 0
     assert "augmentation" not in silent.err
 

@@ -124,7 +124,8 @@ class Evaluation:
 class Training:
     """How held-out networks are trained on distilled data; None: as the data were made for.
 
-    epochs: passes over the distilled steps; those beyond the learned ones repeat the last learning rates.
+    epochs: passes over the distilled steps as they are stored; those beyond the learned ones repeat the last
+        learning rates.
     order: the order of the steps in an epoch: `learned`, or `shuffled` anew in each epoch.
     learning_rate: one learning rate for all steps, instead of the learned ones.
     mean_rate: one learning rate for all steps: the mean of the learned ones.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
-from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.options import Order, Training
 from dataset_distillation.inner_optimizers import MadeSteps, Step
 from dataset_distillation.randomness import stream
@@ -22,19 +21,12 @@ if TYPE_CHECKING:
 class Schedule(Sequence[Sequence[Step]]):
     """The steps of each of `number` networks; they differ between networks if the order is random.
 
-    Raises ConfigError if the passes of `training` are over steps whose images the set draws anew each time.
+    They are those of the distillation, at other rates if `training` says so; or, if that asks for epochs, an
+    order or a batch size, passes over the images as they are stored.
     """
 
     def __init__(self, distilled: DistilledSet, training: Training, seed: int, number: int) -> None:
         self.distilled, self.training, self.seed, self.number = distilled, training, seed, number
-        if (size := distilled.batches.size) and not self._as_made and not training.batch_size:
-            key, value = ("epochs", training.epochs) if training.epochs else ("order", training.order)
-            allowed = (
-                f"each step of the set has {size} images of its own, so that there are no passes over them"
-            )
-            raise refuse(
-                f"training.{key}", value, allowed, "set training.batch_size and a learning rate, too"
-            )
 
     def __len__(self) -> int:
         return self.number
