@@ -57,9 +57,7 @@ def check_parts(
     if dataset.numbers and not objective.numbers:
         allowed, remedy = f"predicts classes, and {name} has numbers", "use objective=regression"
         raise refuse("objective", choice_of(objective), allowed, remedy)
-    if dataset.numbers and augmentation.numbers:
-        allowed = f"changes images, and {name} has rows of numbers"
-        raise refuse("augmentation", choice_of(augmentation), allowed, "use augmentation=none")
+    check_augmentation("augmentation", augmentation, dataset, "use augmentation=none")
     init.check(dataset, stored)
     if objective.trained_init and not init.trained:
         other = " dataset@init.source=..." if objective.other_source else ""
@@ -69,6 +67,13 @@ def check_parts(
         raise _the_same(dataset)
     if names := dataset.class_names or dataset.known_names():
         objective.check(names)
+
+
+def check_augmentation(key: str, augmentation: Augmentation, dataset: Dataset, remedy: str) -> None:
+    """Raise ConfigError, which names `key` and ends with `remedy`, if there are no images to change."""
+    if dataset.numbers and augmentation.numbers:
+        allowed = f"changes images, and dataset.name={dataset.name} has rows of numbers"
+        raise refuse(key, choice_of(augmentation), allowed, remedy)
 
 
 def _the_same(dataset: Dataset) -> ConfigError:

@@ -334,6 +334,22 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(typed: str, told: str, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("preset", "refused"), [("dsa", True), ("dc", False)])
+def test_rows_of_numbers_are_not_augmented(preset: str, refused: bool, tmp_path: Path) -> None:
+    groups = ["dataset=linear_regression", "architecture=linear", "objective=regression"]
+    asked = [
+        *groups,
+        "architecture.bias=false",
+        "distilled.steps=1",
+        "distilled.epochs=1",
+        "distilled.labels=learned",
+    ]
+    ended = distill_evaluate(*asked, f"training={preset}", "baselines=closed_form", *HERE, folder=tmp_path)
+    assert (ended.code == 2) == refused, ended.err
+    told = "training.augmentation=dsa: changes images, and dataset.name=linear_regression has rows of numbers"
+    assert (told in ended.err) == refused
+
+
 def test_help_names_the_examples(tmp_path: Path) -> None:
     ended = distill_evaluate("--help", folder=tmp_path)
     assert "distill-evaluate dataset=mnist baselines=all" in ended.out

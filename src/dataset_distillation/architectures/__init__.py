@@ -134,12 +134,18 @@ def batch_norms() -> tuple[type[BatchNorm], ...]:
     return nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 
+def instance_norms() -> tuple[type[nn.Module], ...]:
+    """The classes of torch that normalize each image by itself."""
+    from torch import nn
+
+    return nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d
+
+
 def _norms(network: nn.Module) -> set[str]:
     """The names of the modules whose `weight` is a scale."""
     from torch import nn
 
-    instance = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-    kinds = (*batch_norms(), *instance, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    kinds = (*batch_norms(), *instance_norms(), nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
     return {name for name, module in network.named_modules() if isinstance(module, kinds)}
 
 
@@ -154,9 +160,8 @@ def stateless(network: nn.Module) -> nn.Module:
     from torchvision.ops import StochasticDepth
 
     dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-    instances = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
     for module in network.modules():
-        if isinstance(module, (*batch_norms(), *instances)):
+        if isinstance(module, (*batch_norms(), *instance_norms())):
             for name in ("running_mean", "running_var", "num_batches_tracked"):
                 setattr(module, name, None)
             module.track_running_stats = False  # type: ignore[assignment]

@@ -7,7 +7,7 @@ from dataset_distillation.errors import choice_of, one_of, refuse
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.init.random import Random
-from dataset_distillation.problem import check_parts
+from dataset_distillation.problem import check_augmentation, check_parts
 
 OPTIONS_NEEDED = {"imported", "torchvision"}  # architectures that are not complete by their name
 
@@ -46,9 +46,8 @@ def _check_architectures(e: Experiment) -> None:
 def _check_evaluate(e: Evaluate) -> None:
     if e.artifact is None and not e.evaluation.baselines:
         raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
-    if e.dataset.numbers and e.training.augmentation and e.training.augmentation.numbers:
-        allowed = f"changes images, and dataset.name={e.dataset.name} has rows of numbers"
-        raise refuse("training.augmentation", choice_of(e.training.augmentation), allowed, "use training=dc")
+    if augmentation := e.training.augmentation:
+        check_augmentation("training.augmentation", augmentation, e.dataset, "use training=dc")
     if e.explain and e.artifact is None:
         raise refuse("explain", True, "there is no set to explain", "set artifact=<path>")
     if e.training.mean_rate and e.artifact is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: What a row of `explain=true` changes, by how its name begins.
 FACTORS = {
     "distilled_normalized_": "normalization",
@@ -23,6 +25,11 @@ VALUES = {
 def explains(method: str) -> bool:
     """Return whether a row is of the distilled data with one factor changed (`explain=true`)."""
     return method.startswith(tuple(FACTORS))
+
+
+def beside(methods: Iterable[str]) -> list[str]:
+    """Return the rows that stand beside that of the distilled data in a table of several runs, each once."""
+    return [method for method in dict.fromkeys(methods) if method not in ("before_training", "distilled")]
 
 
 def is_baseline(method: str) -> bool:

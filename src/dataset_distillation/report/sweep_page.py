@@ -11,7 +11,7 @@ import numpy as np
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import protocol
-from dataset_distillation.report.names import is_baseline, readable
+from dataset_distillation.report.names import beside, is_baseline, readable
 from dataset_distillation.report.page import longest, render, safe
 from dataset_distillation.report.runs import COUNTS, RecordedRun, jobs, swept_keys
 from dataset_distillation.run.folder import PAGE, SWEEP
@@ -28,14 +28,15 @@ def write_sweep(folder: Path) -> Path:
     runs = jobs(folder)
     keys = swept_keys(runs)
     record = read(Sweep, folder / SWEEP)
+    methods = beside(method for run in runs for method in run.result.rows)
     context = {
         "runs": runs,
         "keys": keys,
         "common": common(runs),
         "command": record.command if record else "",
         "charts": safe(folder / SWEEP, lambda: [*_against(runs, keys), *_heat(runs, keys)]),
-        "methods": _methods(runs),
-        "baselines": any(map(is_baseline, _methods(runs))),
+        "methods": methods,
+        "baselines": any(map(is_baseline, methods)),
         "protocols": list(dict.fromkeys(filter(None, (protocol(run.result) for run in runs)))),
         "others": list(dict.fromkeys(metric for run in runs for metric in run.result.metrics[1:])),
         "page": PAGE,
@@ -49,12 +50,6 @@ def common(runs: Sequence[RecordedRun]) -> list[str]:
     chosen = [run.result.choices for run in runs if run.result.choices]
     same = {group: {choices.get(group) for choices in chosen} for group in NAMED}
     return [value for values in same.values() if len(values) == 1 and (value := next(iter(values)))]
-
-
-def _methods(runs: Iterable[RecordedRun]) -> list[str]:
-    """Return the rows that stand beside that of the distilled data."""
-    found = dict.fromkeys(method for run in runs for method in run.result.rows)
-    return [method for method in found if method not in ("before_training", "distilled")]
 
 
 def _combination(run: RecordedRun, keys: Sequence[str]) -> str:
@@ -115,7 +110,7 @@ def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metr
 def _beside(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
     """One dashed line per baseline and combination of the values of `keys`."""
     lines: dict[str, dict[int, list[EvaluationRow]]] = {}
-    for method in filter(is_baseline, _methods(run for _, run in points)):
+    for method in filter(is_baseline, beside(m for _, run in points for m in run.result.rows)):
         for x, run in points:
             if (row := run.result.rows.get(method)) and row.mean is not None:
                 name = ", ".join(filter(None, (readable(method), _combination(run, keys))))

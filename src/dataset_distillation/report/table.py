@@ -18,7 +18,7 @@ from dataset_distillation.errors import printable
 from dataset_distillation.files import write
 from dataset_distillation.objectives import Metric
 from dataset_distillation.report.markdown import markdown
-from dataset_distillation.report.names import is_baseline
+from dataset_distillation.report.names import beside, is_baseline
 from dataset_distillation.report.numbers import number
 from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
 from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
@@ -103,7 +103,7 @@ def _rows(jobs: Sequence[Job]) -> list[dict[str, Cell]]:
 def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
     result, metric = job.result, job.progress.metric
     distilled = result.rows.get("distilled")
-    others = [row for name, row in result.rows.items() if name not in ("before_training", "distilled")]
+    others = [result.rows[method] for method in beside(result.rows)]
     cells = {
         "job": Cell(job.number),
         **{key: Cell(value) for key, value in overrides.items()},
