@@ -137,7 +137,7 @@ def test_the_first_steps_are_small(experiment: Make) -> None:
 def distilled(experiment: Experiment, folder: Path) -> tuple[Fitted, dict[str, Tensor], Tensor | None]:
     module = module_of(experiment)
     with interruptible():
-        fitted = fit(module, experiment.trainer, store=Store(folder, "a", newest(folder, "a")))
+        fitted = fit(module, experiment.trainer, store=Store(folder, "a", newest(folder, ["a"])))
     return fitted, module.state_dict(), module.mean_norm
 
 

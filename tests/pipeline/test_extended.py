@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 
@@ -17,7 +18,9 @@ from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import load
 from dataset_distillation.outer.fit import Store, fit
-from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.pipeline.prepare import keys_of, prepare
+from dataset_distillation.run.attempts import LIMITS
+from dataset_distillation.run.folder import ARTIFACT
 from support.command_line import distill
 from support.experiments import TINY, module_of
 
@@ -98,10 +101,49 @@ def test_a_finished_run_goes_on_by_the_command_line(tmp_path: Path) -> None:
     assert (ended.code, "leave out outer.learning_rate=1" in ended.err) == (2, True)
 
 
-def test_the_limits_are_no_part_of_what_a_run_depends_on(experiment: Make) -> None:
-    short, long = experiment("outer.steps=5"), experiment("outer.steps=6", "outer.minutes=3")
-    assert digest(short) == digest(long)
-    assert digest(short, limits=True) != digest(long, limits=True)
+def test_limits_and_judges_are_no_part_of_what_a_distillation_depends_on(experiment: Make) -> None:
+    one = experiment("outer.steps=5")
+    longer = experiment("outer.steps=6", "outer.minutes=3")
+    judged = experiment("outer.steps=5", "evaluation.baselines=[k_means]", "evaluation.networks=3")
+    validated = experiment("outer.steps=5", "evaluation.validation_every=3")
+    assert digest(one) == digest(longer) == digest(judged) != digest(validated)
+    assert len({digest(e, LIMITS) for e in (one, longer, judged)}) == 2
+    assert len({digest(e, ()) for e in (one, longer, judged)}) == 3
+    keys = keys_of(one, prepare(one))
+    assert len({*keys}) == len(keys) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_not_finished_may_be_given_other_judges(tmp_path: Path) -> None:
+    """It keeps the rows that it still needs; a finished run, and a distilled set of other options, stay."""
+    asked = [*TINY, *SMALL, "evaluation.baselines=[average_real,k_means]", "hydra.run.dir=run"]
+    folder = tmp_path / "run"
+    assert distill(*asked, folder=tmp_path).code == 0
+    made, record = load_distilled(folder / ARTIFACT), folder / "result.json"
+
+    def begun_again(*options: str) -> tuple[list[str], set[float]]:
+        """As if the run had been killed at its last baseline: the methods, and the seconds of the first."""
+        result = json.loads(record.read_text())
+        record.write_text(json.dumps(result | {"status": "failed"}))
+        table = pandas.read_csv(folder / "evaluation.csv")
+        table.loc[table["method"] == "average_real", "seconds"] = 12345.0
+        table.to_csv(folder / "evaluation.csv", index=False)
+        ended = distill("resume=run", *options, folder=tmp_path)
+        assert ended.code == 0, ended.err
+        assert torch.equal(load_distilled(folder / ARTIFACT).images, made.images)
+        rows = {row["method"]: row for row in json.loads(record.read_text())["evaluation"]}
+        return [*rows], {row["seconds"] for name, row in rows.items() if name == "average_real"}
+
+    few, kept = begun_again("evaluation.baselines=[average_real]")
+    assert (few, kept) == (["before_training", "distilled", "average_real"], {12345.0})
+    ended = distill("resume=run", "evaluation.baselines=[herding]", folder=tmp_path)
+    assert ended.code == 2
+    assert "evaluation.baselines=['herding'] (it has ['average_real'])" in ended.err
+    more, kept = begun_again("evaluation.baselines=[average_real,herding]")
+    assert (more[2:], kept) == (["average_real", "herding"], {12345.0})
+    fewer, kept = begun_again("evaluation.networks=1")
+    assert fewer == more
+    assert 12345.0 not in kept
 
 
 def test_an_artifact_is_the_start(experiment: Make, tmp_path: Path) -> None:

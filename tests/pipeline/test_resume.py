@@ -34,7 +34,7 @@ from dataset_distillation.outer.fit import Fitted, Store, fit
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline import distill as pipeline
-from dataset_distillation.pipeline.prepare import key_of, prepare
+from dataset_distillation.pipeline.prepare import keys_of, prepare
 from dataset_distillation.run import heartbeat
 from dataset_distillation.run.history import History
 from dataset_distillation.run.interruption import interruptible
@@ -175,11 +175,11 @@ class Distilling(NamedTuple):
 def distilling(experiment: Experiment, folder: Path) -> Distilling:
     """The outer optimisation alone, from the last checkpoint in `folder`."""
     module, recorder = module_of(experiment), Recorder()
-    checkpoints, key = folder / "checkpoints", key_of(experiment, module.problem)
-    last = newest(checkpoints, key)
+    checkpoints, keys = folder / "checkpoints", keys_of(experiment, module.problem)
+    last = newest(checkpoints, keys)
     curves = [recorder, History(folder, step_of(last))]
     with interruptible():
-        outcome = fit(module, experiment.trainer, store=Store(checkpoints, key, last), curves=curves)
+        outcome = fit(module, experiment.trainer, store=Store(checkpoints, keys[0], last), curves=curves)
     return Distilling(outcome, module.state_dict(), recorder.rows)
 
 
@@ -331,7 +331,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"checksum": Evil()}, tmp_path / "plain")
     plain = (tmp_path / "plain").read_bytes()
     (tmp_path / "step_00000001.ckpt").write_bytes(plain + hashlib.sha256(plain).digest())
-    assert newest(tmp_path, "") is None
+    assert newest(tmp_path, []) is None
     assert not (tmp_path / "owned").exists()
 
 

@@ -17,7 +17,7 @@ from dataset_distillation.errors import UserError, program, refuse
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.compose import EVALUATE_GROUPS
 from dataset_distillation.experiment.tree import Evaluate
-from dataset_distillation.run.attempts import LIMITS
+from dataset_distillation.run.attempts import JUDGES, LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
 
@@ -29,15 +29,16 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     """Return the arguments that started the run in `folder`, and change to the folder they were typed in.
 
     The folder may come from somebody else. So arguments that import code must be typed again, as `others`,
-    and in the folder that the code is imported from. Limits of the run may be among them.
+    and in the folder that the code is imported from. Limits of the run, and what judges at its end, may be
+    among them.
     """
     folder = folder.absolute()
     if (record := read(RunRecord, folder / RUN)) is None:
         raise refuse("resume", folder, "no run was started here (no run.json)")
     overrides, there = record.overrides, Path(record.cwd)
     importing = _importing(folder / RUN, overrides)
-    limits = [other for other in others if other.partition("=")[0] in LIMITS]
-    if needless := [other for other in others if other not in (*importing, *limits)]:
+    changes = [other for other in others if other.partition("=")[0] in (*LIMITS, *JUDGES)]
+    if needless := [other for other in others if other not in (*importing, *changes)]:
         raise refuse("resume", folder, "the run keeps its arguments", f"leave out {shlex.join(needless)}")
     here = not there.is_dir() or there.samefile(".")
     if importing and not (here and set(importing) <= set(others)):
@@ -47,7 +48,7 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     if there.is_dir():
         os.chdir(there)
     # The experiment may be a multirun (figure4); this run is one of its jobs.
-    return [*overrides, *limits, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
+    return [*overrides, *changes, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
 
 
 def quoted(folder: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
@@ -18,17 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from dataset_distillation.errors import choice_of
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.run.attempts import LIMITS, other_choices, raised
+from dataset_distillation.run.attempts import JUDGES, LIMITS, other_choices, raised
 
 
-def digest(e: Experiment, limits: bool = False) -> str:
+def digest(e: Experiment, without: Collection[str] = (*LIMITS, *JUDGES)) -> str:
     """SHA-256 of all values that differ from their defaults, and of the kind of each choice.
 
-    limits: with those that may be raised when a run goes on, as in older versions.
+    without: the keys that may change when a run goes on; older versions had fewer.
     """
-    values = {
-        key: value for key, value, absent in _values(e) if value != absent and (limits or key not in LIMITS)
-    }
+    values = {key: value for key, value, absent in _values(e) if value != absent and key not in without}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -38,12 +36,14 @@ def differences(
     there: Mapping[str, Any],
     choices: Mapping[str, str] | None = None,
     earlier: Mapping[str, str] | None = None,
+    but: Collection[str] = (),
 ) -> list[str]:
     """Return `key=value (it has other)` for each group whose choices and each key whose values differ.
 
     here, choices: the resolved config of `e`, and the choice of each group.
     there, earlier: those of another run; a key that it lacks has the value that its absence means, and limits
         may be lower than here. Groups whose choice is not known there are not compared.
+    but: keys that are not compared.
     """
     known = {group: choice for group, choice in absences(type(e)).items() if group not in there}
     others = other_choices(choices or {}, {**known, **(earlier or {})})
@@ -52,7 +52,8 @@ def differences(
     own, other = dict(_flat(here)), dict(_flat(there))
     pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not raised(key, *pair)}
-    changed = {**others, **{key: pair for key, pair in changed.items() if not key.startswith(below)}}
+    kept = {key: pair for key, pair in changed.items() if key not in but and not key.startswith(below)}
+    changed = {**others, **kept}
     return [f"{key}={value} (it has {its})" for key, (value, its) in changed.items()]
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, BinaryIO
@@ -102,12 +102,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         return load(Path(path))
 
 
-def newest(folder: Path, key: str, former: str = "") -> Path | None:
+def newest(folder: Path, keys: Sequence[str]) -> Path | None:
     """Return the last checkpoint in `folder` that is not damaged, or None.
 
-    former: what an older version would have written for `key`.
+    keys: those of the problem, as this version and older ones write them.
 
-    Raises UserError if it belongs to another problem than `key`.
+    Raises UserError if it belongs to another problem.
     """
     for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
         try:
@@ -119,7 +119,7 @@ def newest(folder: Path, key: str, former: str = "") -> Path | None:
             log.warning(
                 "%s: from an older version; it cannot be checked that data and weights are the same", path
             )
-        elif checkpoint["key"] not in (key, former):
+        elif checkpoint["key"] not in keys:
             changed = "the config, the data or the weights of θ0 have changed since the run started"
             raise UserError(f"{path}: {changed}; start a new run")
         return path

@@ -24,7 +24,7 @@ from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.prepare import (
     config_of,
     data_of,
-    key_of,
+    keys_of,
     origin_of,
     prepare,
     pretrain,
@@ -69,8 +69,8 @@ def assist(experiment: Experiment, run: Run) -> None:
     """Distill together with process 0 of a run on several devices, which evaluates and reports alone."""
     logging.getLogger().setLevel(logging.WARNING)
     problem = prepare(experiment)
-    folder, key = run.folder / CHECKPOINTS, key_of(experiment, problem)
-    store = Store(folder, key, newest(folder, key, key_of(experiment, problem, limits=True)))
+    folder, keys = run.folder / CHECKPOINTS, keys_of(experiment, problem)
+    store = Store(folder, keys[0], newest(folder, keys))
     fit(_module(experiment, problem, None), experiment.trainer, store=store)
 
 
@@ -105,8 +105,8 @@ def _run(
     e: Experiment, module: DistillationModule, run: Run, origin: dict[str, Any], attempts: Attempts
 ) -> Result:
     problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
-    key = key_of(e, problem)
-    last = newest(checkpoints, key, key_of(e, problem, limits=True))
+    keys = keys_of(e, problem)
+    last = newest(checkpoints, keys)
     curves = e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
     rows: list[EvaluationRow] = []
     summary, succeeded = None, False
@@ -115,7 +115,7 @@ def _run(
             fitted = fit(
                 module,
                 e.trainer,
-                store=Store(checkpoints, key, last, attempts.save),
+                store=Store(checkpoints, keys[0], last, attempts.save),
                 curves=[*curves, History(run.folder, step_of(last))],
                 logger=e.logger,
                 progress=run.progress,

@@ -18,7 +18,7 @@ from dataset_distillation.loggers import Title
 from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
-from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.attempts import LIMITS, Attempts
 from dataset_distillation.run.fields import DataReport
 from dataset_distillation.run.processes import keep_memory, rank
 from dataset_distillation.run.progress import show_bars
@@ -59,14 +59,15 @@ def data_of(dataset: Dataset, problem: Problem) -> DataReport:
     return DataReport(name=dataset.title, classes=data.specification.classes, skipped=data.skipped, **sizes)
 
 
-def key_of(experiment: Experiment, problem: Problem, limits: bool = False) -> str:
-    """SHA-256 of what a run depends on: its config, the data, and the weights of a known θ0.
+def keys_of(experiment: Experiment, problem: Problem) -> list[str]:
+    """SHA-256 of what a distillation depends on: its config, the data, and the weights of a known θ0.
 
-    limits: also of the limits of the run, as in older versions.
+    Behind it are those that older versions wrote: with what judges at the end, and with the limits, too.
     """
     known = [checksum(problem.known)] if problem.known else []
-    parts = [digest(experiment, limits), problem.data.checksum, *known]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    configs = [digest(experiment), digest(experiment, LIMITS), digest(experiment, ())]
+    parts = [(config, problem.data.checksum, *known) for config in configs]
+    return [hashlib.sha256(" ".join(each).encode()).hexdigest() for each in parts]
 
 
 def origin_of(problem: Problem, run: Run, attempts: Attempts) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from dataset_distillation.errors import ConfigError, FileError, refuse
 from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import adopt, differences
-from dataset_distillation.run.attempts import extended
+from dataset_distillation.run.attempts import JUDGES, extended
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
 from dataset_distillation.run.records import Result, RunRecord, read
 
 
 def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -> None:
     """Raise ConfigError if a run with another config, or of other bytes, has left a checkpoint or a result.
+
+    A run that is not finished may be given other judges.
 
     choices: the choice of each group, of which `config` has the values alone. Keys that a run of an older
         version did not have get their old meaning in `config`.
@@ -36,7 +38,8 @@ def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -
     known = earlier.choices or (result.choices if result else {})  # which older records of a run lack
     adopt(config, earlier.config)
     e, here = read_config(config), resolved(config)
-    if changes := differences(e, here, earlier.config, choices, known):
+    judges = () if result else JUDGES
+    if changes := differences(e, here, earlier.config, choices, known, but=judges):
         raise ConfigError(f"{folder} holds another run: {', '.join(changes)}; use another folder")
 
 

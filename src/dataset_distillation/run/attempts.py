@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,19 @@ log = logging.getLogger(__name__)
 
 #: The limits of a run, which may be raised when it goes on, or when it is finished.
 LIMITS = ("outer.steps", "outer.minutes")
+
+#: What judges when the distillation has ended; it may change as long as the run is not finished.
+JUDGES = (
+    "evaluation.networks",
+    "evaluation.architectures",
+    "evaluation.baselines",
+    "evaluation.selection",
+    "evaluation.baseline_length",
+    "evaluation.matching_steps",
+)
+
+#: Of these, what says which rows the table has, and changes none of them.
+ROWS = ("evaluation.architectures", "evaluation.baselines")
 
 #: Groups whose choices are values alone, which the config has; those of other groups differ in code, too.
 OF_VALUES = ("experiment", "distilled", "outer", "evaluation", "trainer", "training")
@@ -41,14 +54,23 @@ def extended(config: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     return any(raised(key, *values) for key, values in pairs.items())
 
 
-def _without_limits(config: Mapping[str, Any]) -> dict[str, Any]:
-    outer = {key: value for key, value in config.get("outer", {}).items() if f"outer.{key}" not in LIMITS}
-    return {**config, "outer": outer}
+def _equal(here: Mapping[str, Any], earlier: Mapping[str, Any], but: Collection[str]) -> bool:
+    """Whether two configs have the same values, but for the keys in `but`."""
+    one, other = (
+        {
+            group: {key: value for key, value in values.items() if f"{group}.{key}" not in but}
+            if isinstance(values, Mapping)
+            else values
+            for group, values in config.items()
+        }
+        for config in (here, earlier)
+    )
+    return one == other
 
 
 def _same(record: RunRecord, run: Run) -> bool:
-    """Whether `record` is of this run, whatever its limits."""
-    values = _without_limits(record.config) == _without_limits(run.config)
+    """Whether `record` is of this run, whatever its limits and judges."""
+    values = _equal(run.config, record.config, (*LIMITS, *JUDGES))
     return values and not other_choices(run.choices, record.choices)
 
 
@@ -61,8 +83,9 @@ class Attempts:
         if record is None or not _same(record, run):
             record = RunRecord(cwd=os.getcwd(), overrides=run.overrides, config=run.config, attempts=[])
         elif record.config != run.config:
-            # The table of a shorter run, whose baselines had other rates to try.
-            (run.folder / EVALUATION).unlink(missing_ok=True)
+            if not _equal(run.config, record.config, ROWS):
+                # The table of other judges, or of a shorter run, whose baselines had other rates to try.
+                (run.folder / EVALUATION).unlink(missing_ok=True)
             record.overrides, record.config = run.overrides, run.config
         record.choices = run.choices  # which older records lack
         self.record = record
