@@ -175,6 +175,10 @@ d seed=[1]                                  -> seed: Value '[1]'
 d seed                                      -> seed: values are given as key=value
 d =1                                        -> must be a string
 d ''                                        -> mismatched input
+d dataset.root=café                         -> type "dataset.root='café'"
+d distilled.start_from=a(1)                 -> type "distilled.start_from='a(1)'"
+d distilled.start_from=~/a                  -> type "distilled.start_from='~/a'"
+d outer.betas=[0.5                          -> no viable alternative at input
 d seed=1,2                                  -> add --multirun
 d seed=range(0,1000000000)                  -> requires --multirun
 d mnist                                     -> did you mean dataset=mnist? values are given as

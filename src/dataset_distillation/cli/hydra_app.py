@@ -22,7 +22,7 @@ from dataset_distillation.cli import arguments
 from dataset_distillation.cli.help import answer, evaluate_page, first_page, help_page
 from dataset_distillation.cli.job import chosen, make_page, run_job
 from dataset_distillation.cli.messages import EXPECTED, complain, of_hydra
-from dataset_distillation.cli.resume import quoted, resume_command
+from dataset_distillation.cli.resume import resume_command
 from dataset_distillation.errors import ConfigError, UserError, program, refuse
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
@@ -31,6 +31,7 @@ from dataset_distillation.pipeline.resume import check_folder
 from dataset_distillation.run.folder import RUN_MARKS, SWEEP, check_own, folder_of, is_run, missing, remove
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
+from dataset_distillation.sweep.overrides import quoted
 
 
 class SweepGuard(Callback):

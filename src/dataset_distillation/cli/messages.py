@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import shlex
 import sys
 import traceback
 from typing import NoReturn
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dataset_distillation.errors import ConfigError, NoFile, UserError, install, program
+from dataset_distillation.sweep.overrides import quoted
 
 #: Keys that hold a choice of a group, and how they are set.
 GROUPED = {
@@ -66,6 +68,8 @@ def one_line(error: BaseException) -> str:
         extra = {"hydra/launcher": "cluster", "hydra/sweeper": "search"}.get(group)
         more = f"; for others, {install(extra)}" if extra else ""
         return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
+    if isinstance(error, OverrideParseException) and (line := _unquoted(error.override)):
+        return line
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return " ".join(str(error).split())
@@ -78,6 +82,16 @@ def one_line(error: BaseException) -> str:
         options = ", ".join(sorted(of_enum[2].split(", ")))
         return f"{cause.full_key}={of_enum[1]}: must be one of {options}"
     return f"{cause.full_key}: {text}"
+
+
+def _unquoted(override: str) -> str | None:
+    """What to type for an override whose value Hydra cannot read; None if it is no single value."""
+    key, equals, value = override.partition("=")
+    if not equals or not value or value[0] in "[{'\"" or not re.fullmatch(r"[+~]*[\w@./]+", key):
+        return None
+    again = f"{key}={quoted(value)}"
+    again = shlex.quote(again) if set(again) & set('"$`\\!') else f'"{again}"'
+    return f"{override}: Hydra cannot read the value without quotes of its own; type {again}"
 
 
 def _hint(cause: OmegaConfBaseException) -> str:

@@ -20,6 +20,7 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import JUDGES, LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
+from dataset_distillation.sweep.overrides import quoted
 
 #: `${`, unless it is escaped; it could read this machine's environment.
 INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
@@ -49,17 +50,6 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
         os.chdir(there)
     # The experiment may be a multirun (figure4); this run is one of its jobs.
     return [*overrides, *changes, f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
-
-
-def quoted(folder: str) -> str:
-    """Return the path of a folder as Hydra reads it in an override, whatever characters it has.
-
-    OmegaConf reads `${` as an interpolation, unless a backslash precedes it, and halves the backslashes
-    before that; Hydra's parser halves those before a quote.
-    """
-    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", folder)
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal)
-    return f"'{escaped}'"
 
 
 def _importing(path: Path, overrides: list[str]) -> list[str]:

@@ -1,6 +1,8 @@
-"""Overrides by their key."""
+"""Overrides by their key, and values in quotes."""
 
 from __future__ import annotations
+
+import re
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -31,3 +33,14 @@ def differing(jobs: list[dict[str, str]]) -> list[str]:
     """Return the keys whose values differ between jobs, in order of appearance."""
     keys = dict.fromkeys(key for overrides in jobs for key in overrides)
     return [key for key in keys if len({overrides.get(key) for overrides in jobs if overrides}) > 1]
+
+
+def quoted(value: str) -> str:
+    """Return `value` as Hydra reads it in an override, whatever characters it has.
+
+    OmegaConf reads `${` as an interpolation, unless a backslash precedes it, and halves the backslashes
+    before that; Hydra's parser halves those before a quote.
+    """
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal)
+    return f"'{escaped}'"
