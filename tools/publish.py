@@ -53,11 +53,11 @@ def publish(folder: Path, numbers: bool = False) -> Path:
         target = RESULTS / JUDGED / run.judged_set / point
     else:
         target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
+        distilled = None if point or numbers else load_distilled(folder / ARTIFACT)
         before = _content(target / ARTIFACT)
         for name in (ARTIFACT, GRID):
             (target / name).unlink(missing_ok=True)
-        if not (point or numbers):
-            distilled = load_distilled(folder / ARTIFACT)
+        if distilled:
             told = distilled.metadata | {"config": anywhere(distilled.metadata["config"])}
             replace(distilled, metadata=told).save(target / ARTIFACT)
             if run.result.value("seed") == 0:

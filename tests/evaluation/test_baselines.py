@@ -397,6 +397,27 @@ def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
     assert [theirs.difference, theirs.low, theirs.high] == [None] * 3
 
 
+def test_rows_can_be_read_while_a_baseline_runs(
+    problem: Problem,
+    networks: list[Weights],
+    asking: Callable[..., Evaluation],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def killed(context: BaselineContext) -> pandas.DataFrame:
+        seen.extend(pandas.read_csv(tmp_path / "evaluation.csv")["method"].unique())
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(baselines.BASELINES, "random_real", killed)
+    evaluation, rates = asking("baselines=[random_real]"), torch.tensor([[0.1]])
+    step = Step(*problem.data.train.batch(torch.arange(200)), torch.tensor(0.1))
+    with pytest.raises(KeyboardInterrupt):
+        comparison.compare(problem, evaluation, networks, [[step]], SIZE, rates, tmp_path)
+    assert seen == ["before_training", "distilled"]
+
+
 def test_the_table_of_a_comparison(
     problem: Problem, networks: list[Weights], asking: Callable[..., Evaluation], tmp_path: Path
 ) -> None:

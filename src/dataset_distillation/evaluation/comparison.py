@@ -60,8 +60,8 @@ def compare(
     The methods are: untrained networks, the distilled `sets` of steps (if there are any), and the baselines.
     A row has the method, set, network, the metrics, the settings, and the method's seconds.
 
-    folder: if it is set, `evaluation.csv` is written there whenever a baseline is finished, and the confusion
-        matrices are written to `confusion.json`.
+    folder: if it is set, `evaluation.csv` is written there before each baseline and at the end, and the
+        confusion matrices are written to `confusion.json`.
     resumed: baselines that `evaluation.csv` already has are not run again.
     how: how networks are trained on the distilled `sets`, as in `held_out`; if it is ordinary training, also
         on the sets of the baselines.
@@ -95,13 +95,13 @@ def compare(
         size = size._replace(epochs=math.ceil(len(sets[0]) / size.steps))
     context = BaselineContext(problem, evaluation, networks, size, learning_rates, how or Training())
     for method in evaluation.baselines:
+        _write(finished, folder)
         if earlier is not None and method in set(earlier["method"]):
             finished.append(earlier[earlier["method"] == method])
             continue
         log.info("baseline: %s", method.replace("_", " "))
         began = time.perf_counter()
         finished.append(_named(method, BASELINES[method](context), began))
-        _write(finished, folder)
     return Comparison(_write(finished, folder), matrices)
 
 
