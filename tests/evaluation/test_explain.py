@@ -139,6 +139,17 @@ def test_the_augmentation_of_the_distillation_is_a_factor_where_the_training_has
     assert not [v for v in variants(problem, distilled, SHORT, 1) if "augmentation" in v.name]
 
 
+def test_rows_of_numbers_are_not_trained_on_augmented_images(experiment: Callable[..., Experiment]) -> None:
+    """The presets with an augmentation are left out; those without one are tried."""
+    linear = ("architecture=linear", "architecture.bias=false", "objective=regression")
+    of_rows = prepare(experiment("dataset=linear_regression", *linear, "distilled.labels=learned"))
+    images, targets = of_rows.data.train.batch(slice(0, 4))
+    rows = DistilledSet(images[None], targets[None], torch.tensor([[0.05]]), {}, {})
+    names = [variant.name for variant in variants(of_rows, rows, Training(), 1)]
+    assert "distilled_with_training_dc" in names
+    assert not {"distilled_with_training_dsa", "distilled_with_training_mtt"} & set(names)
+
+
 def test_other_projects_constants_are_those_that_differ(problem: Problem) -> None:
     here = replace(
         problem.data.test.specification, name="CIFAR10", shape=(3, 28, 28),

@@ -116,6 +116,20 @@ def test_the_distilled_data_are_made_on_the_device_of_the_network(
     assert sizes.step > 0
 
 
+def test_augmented_images_have_no_deterministic_gradient_on_a_gpu(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is loaded."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr("dataset_distillation.pipeline.prepare._device", lambda trainer: torch.device("cuda"))
+    e = experiment("augmentation=shift_rotate", "trainer.deterministic=true")
+    try:
+        with pytest.raises(ConfigError, match="trainer.deterministic=True: the gradient of augmented images"):
+            prepare(e)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> None:
     for chosen in (True, False):
         prepare(experiment(f"trainer.deterministic={chosen}"))
