@@ -124,7 +124,7 @@ def test_augmented_images_have_no_deterministic_gradient_on_a_gpu(
     monkeypatch.setattr("dataset_distillation.pipeline.prepare._device", lambda trainer: torch.device("cuda"))
     e = experiment("augmentation=shift_rotate", "trainer.deterministic=true")
     try:
-        with pytest.raises(ConfigError, match="trainer.deterministic=True: the gradient of augmented images"):
+        with pytest.raises(ConfigError, match="the gradient of augmented images has no"):
             prepare(e)
     finally:
         torch.use_deterministic_algorithms(False)
