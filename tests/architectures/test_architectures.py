@@ -160,6 +160,21 @@ def test_own_weights_are_those_of_the_constructor() -> None:
     assert all(torch.equal(drawn[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("kind", [ConvNet, AlexNet32, VGG11, ResNet18])
+def test_networks_of_later_papers_begin_as_the_layers_of_torch_do(kind: type[Architecture]) -> None:
+    """Weights and biases are uniform in ±1/√(fan in); Xavier's normal has values beyond. So it was in old runs."""
+    small = kind(width=16)
+    network = small.build((3, 32, 32), 10)
+    drawn = small.draw(network, stream(), specification((3, 32, 32)))
+    for name, layer in network.named_modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+            bound = layer.weight[0].numel() ** -0.5
+            assert 0.9 * bound < drawn[f"{name}.weight"].abs().max() <= bound
+            assert layer.bias is None or drawn[f"{name}.bias"].std() > 0
+    [weights] = [field for field in dataclasses.fields(kind) if field.name == "weights"]
+    assert weights.metadata["absent"] == "xavier"
+
+
 def test_the_slope_of_a_prelu_is_the_one_it_is_built_with() -> None:
     """And not 1, at which it would be the identity; nor what it has been trained to."""
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10), torch.nn.PReLU(init=0.1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.architectures.norms import Norm, Small, layers
 from dataset_distillation.errors import count, refuse
 
@@ -18,7 +19,7 @@ class AlexNet32(Small):
 
     By default it has 1,872,202 weights at 3×32×32 and ten classes, as in Zhao et al. 2021.
 
-    weights: how θ0 is drawn, as in every architecture.
+    weights: how θ0 is drawn, as in every architecture; by default as torch draws it, as in those papers.
     width: channels of the first convolution, an even number; those behind it have 1.5, 2, 1.5 and 1.5 times
         as many.
     norm: `none`, as in that paper, `instance`, `group` (4 groups) or `batch`.
@@ -26,6 +27,7 @@ class AlexNet32(Small):
     Raises ConfigError if a value is not allowed.
     """
 
+    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
     width: int = count(128, most=100_000)
     norm: Norm = Norm.none
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.architectures.norms import Norm, Normed, layers
 from dataset_distillation.errors import count, member, refuse
 
@@ -27,7 +28,7 @@ class ConvNet(Normed):
 
     By default it has 320,010 weights at 3×32×32, as in Zhao et al. 2021 (dataset condensation).
 
-    weights: how θ0 is drawn, as in every architecture.
+    weights: how θ0 is drawn, as in every architecture; by default as torch draws it, as in those papers.
     depth: the number of blocks; each halves the image by its pooling.
     width: channels per block.
     norm: `instance`, `group` (4 groups), `batch` or `none`.
@@ -36,6 +37,7 @@ class ConvNet(Normed):
     Raises ConfigError if a value is not allowed.
     """
 
+    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
     depth: int = count(3, most=12)
     width: int = count(128, most=100_000)
     norm: Norm = Norm.instance

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.architectures.norms import Norm, Small, layers
 from dataset_distillation.errors import count
 
@@ -18,13 +19,14 @@ class VGG11(Small):
 
     By default it has 9,231,114 weights at 3×32×32 and ten classes.
 
-    weights: how θ0 is drawn, as in every architecture.
+    weights: how θ0 is drawn, as in every architecture; by default as torch draws it, as in those papers.
     width: channels of the first block; the others have 2, 4, 8 and 8 times as many.
     norm: `instance`, `group` (4 groups), `batch` or `none`, before each ReLU.
 
     Raises ConfigError if a value is not allowed.
     """
 
+    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
     width: int = count(64, most=100_000)
     norm: Norm = Norm.instance
 
