@@ -162,7 +162,7 @@ def test_own_weights_are_those_of_the_constructor() -> None:
 
 @pytest.mark.parametrize("kind", [ConvNet, AlexNet32, VGG11, ResNet18])
 def test_networks_of_later_papers_begin_as_the_layers_of_torch_do(kind: type[Architecture]) -> None:
-    """Weights and biases are uniform in ±1/√(fan in); Xavier's normal has values beyond. So it was in old runs."""
+    """Weights and biases are uniform in ±1/√(fan in); Xavier's normal, of old runs, has values beyond."""
     small = kind(width=16)
     network = small.build((3, 32, 32), 10)
     drawn = small.draw(network, stream(), specification((3, 32, 32)))
