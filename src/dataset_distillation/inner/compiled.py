@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dataset_distillation.errors import refuse
-from dataset_distillation.inner.rounding import ERROR, excess, nudged
+from dataset_distillation.inner.rounding import ERROR, excess, nudged, off_zero
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
 
@@ -48,12 +48,14 @@ class CompiledSteps:
         try:
             self.programs[function] = self._compiled(function, training, step, arguments)
             results = self._run(function, arguments)
+            here = off_zero(point)
+            compiled = self._run(function, (training.frozen, here, *arguments[2:]))
         except RuntimeError as error:  # no C++ compiler, or a network that torch cannot compile
             reason = f"torch cannot compile the inner step ({str(error).splitlines()[0]})"
             raise refuse("unroll.compile", True, reason, "use unroll.compile=false") from error
-        expected = function(training, point, step, t, *more)
-        near = function(training, nudged(point), step, t, *more)
-        if wrong := difference(results, expected, near, before=more[0] if more else point):
+        expected = function(training, here, step, t, *more)
+        near = function(training, nudged(here), step, t, *more)
+        if wrong := difference(compiled, expected, near, before=more[0] if more else here):
             reason = f"the compiled network computes something else (an error of {wrong:.1e})"
             raise refuse("unroll.compile", True, reason, "use unroll.compile=false")
         return results

@@ -12,7 +12,7 @@ from torch._inductor import compile as compile_graph
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from dataset_distillation.inner.rounding import ERROR, excess, nudged
+from dataset_distillation.inner.rounding import ERROR, excess, nudged, off_zero
 from dataset_distillation.kernels import kernels
 
 Tensors = Sequence[Tensor]
@@ -56,7 +56,7 @@ class Linearized:
 
     def _compile(self, inputs: Tensors) -> None:
         """Compile both programs. Raises RuntimeError if the compiled ones compute something else."""
-        inputs = [tensor.contiguous() for tensor in inputs]
+        inputs = [tensor.contiguous() for tensor in off_zero(inputs)]
         after, kept = self.there(inputs)
         gradients = self.back(kept, after)
         near_after, near_kept = self.there(nudged(inputs))
