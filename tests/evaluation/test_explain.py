@@ -74,7 +74,7 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
     assert list(loss) == [
         "before_training", "distilled", "distilled_normalized_not_at_all",
         "distilled_tested_whitened_by_mtt", "distilled_tested_whitened_by_rat_bptt",
-        "distilled_with_labels_as_classes", "distilled_with_labels_as_logits",
+        "distilled_with_labels_as_classes", "distilled_with_labels_as_logits", "distilled_with_weights_own",
         *(f"distilled_with_training_{name}" for name in PRESETS),
     ]  # fmt: skip
     assert len({tuple(values) for values in loss.values()}) == len(loss)
@@ -104,6 +104,12 @@ def test_each_row_is_the_set_with_one_factor_changed(problem: Problem) -> None:
         "loss"
     ]
     assert loss["distilled_with_labels_as_classes"] == pytest.approx(alone.tolist())
+    own = replace(problem, architecture=replace(problem.architecture, weights="own"))
+    begun = own.population("held-out", 2)
+    assert (
+        loss["distilled_with_weights_own"]
+        == held_out(own, problem.data.test, begun, sets, how=SHORT).runs["loss"].tolist()
+    )
     dsa = PRESETS["dsa"]
     alone = held_out(
         problem, problem.data.test, networks, Schedule(distilled, dsa, problem.seed, 2), how=dsa
@@ -117,6 +123,7 @@ def test_what_is_as_asked_is_not_repeated(problem: Problem) -> None:
     assert names == [
         "distilled_normalized_not_at_all",
         *(f"distilled_tested_whitened_by_{whose}" for whose in ("mtt", "rat_bptt")),
+        "distilled_with_weights_own",
         *(f"distilled_with_training_{name}" for name in ("ours", "dsa", "mtt")),
     ]
 
@@ -137,6 +144,14 @@ def test_the_augmentation_of_the_distillation_is_a_factor_where_the_training_has
     expected = held_out(by_hand, variant.test, networks, variant.sets, how=replace(dc, augmentation=None))
     assert own == expected.runs["loss"].tolist() != as_dc
     assert not [v for v in variants(problem, distilled, SHORT, 1) if "augmentation" in v.name]
+
+
+@pytest.mark.parametrize("init", ["fixed", "pretrained"])
+def test_networks_that_are_known_or_trained_have_no_other_initial_weights(
+    init: str, experiment: Callable[..., Experiment]
+) -> None:
+    problem = prepare(experiment("architecture=mlp", "architecture.width=9", f"init={init}"))
+    assert not [v.name for v in variants(problem, made(problem), SHORT, 1) if "weights" in v.name]
 
 
 def test_rows_of_numbers_are_not_trained_on_augmented_images(experiment: Callable[..., Experiment]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.datasets.data import Data, Specification, Split
 from dataset_distillation.datasets.whitening import Whitening
 from dataset_distillation.distilled.artifact import DistilledSet
@@ -39,7 +40,8 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
     Normalization: test images are normalized by other constants than the set, which is the usual mistake.
     Whitening: test images are not whitened, though the set is; or they are, as other projects do.
     Labels: learned ones are read as classes, or as logits through a softmax. Augmentation: images are
-    changed at random as in the distillation, if `how` says otherwise. Training: each other preset.
+    changed at random as in the distillation, if `how` says otherwise. Initial weights: drawn as this paper
+    does, or as torch's layers are, as in later papers. Training: each other preset.
     """
     as_asked = Schedule(distilled, how, problem.seed, number)
     for whose, (mean, std) in _normalizations(problem.data.test).items():
@@ -57,6 +59,11 @@ def variants(problem: Problem, distilled: DistilledSet, how: Training, number: i
     if misses_augmentation(problem, how):
         seen = replace(how, augmentation=problem.augmentation)
         yield Variant("distilled_with_augmentation_as_distilled", as_asked, seen, problem.data.test)
+    if not problem.init.known and not problem.init.trained:
+        for scheme in (WeightScheme.xavier, WeightScheme.own):
+            if scheme != problem.architecture.weights:
+                drawn = replace(problem, architecture=replace(problem.architecture, weights=scheme))
+                yield Variant(f"distilled_with_weights_{scheme}", as_asked, how, problem.data.test, drawn)
     for name, preset in PRESETS.items():
         augmented = preset.augmentation is not None and preset.augmentation.numbers
         if preset != how and not (augmented and problem.objective.numbers):

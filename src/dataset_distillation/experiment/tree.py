@@ -48,7 +48,7 @@ class Evaluate(Experiment):
     baselines: Any = None  # replaces the baselines of `evaluation`
     allow_seen: bool = False  # judge although test images were among those that the artifact was made from
     explain: bool = (
-        False  # judge the set with one factor changed, too: normalization, whitening, labels, training
+        False  # judge the set with one factor changed, too: normalization, labels, initial weights, ...
     )
     training: Training = field(default_factory=Training)
 

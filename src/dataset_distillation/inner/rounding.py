@@ -17,7 +17,7 @@ SLACK = 10.0  # times what one change of the last bits makes
 def off_zero(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the tensors with 0.01 in place of those of nothing but zeros: there programs can be compared.
 
-    An optimizer's state begins at 0, where Adam divides by the size of the gradient. Where that is nothing but
+    An optimizer's state begins at 0, where Adam divides by the size of the gradient. Where that is only
     rounding, as for a bias before a norm, the product back makes numbers of 1e15.
     """
     return [

@@ -10,6 +10,7 @@ FACTORS = {
     "distilled_tested_": "whitening",
     "distilled_with_labels_": "labels",
     "distilled_with_augmentation_": "augmentation",
+    "distilled_with_weights_": "initial weights",
     "distilled_with_training_": "training",
 }
 VALUES = {
@@ -19,6 +20,8 @@ VALUES = {
     "by_dd": "as DD",
     "whitened_by_mtt": "as MTT",
     "whitened_by_rat_bptt": "as RaT-BPTT",
+    "xavier": "Xavier",
+    "own": "as torch draws",
 }
 
 
