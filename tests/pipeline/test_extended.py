@@ -61,7 +61,9 @@ def test_the_schedule_is_that_of_the_longer_run_from_there_on(experiment: Make, 
     assert rates[0] == pytest.approx(0.15)
 
 
-def test_a_run_ends_by_its_minutes_with_a_validation(experiment: Make, tmp_path: Path) -> None:
+def test_a_run_ends_by_its_minutes_with_a_validation(
+    experiment: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """And takes no further step when it is resumed, until it has more of them."""
     asked = (*SMALL, "outer.steps=100000", "evaluation.validation_every=1000")
     e = experiment(*asked, "outer.minutes=1e-9")
@@ -69,12 +71,16 @@ def test_a_run_ends_by_its_minutes_with_a_validation(experiment: Make, tmp_path:
     outcome = fit(module, e.trainer, store=Store(tmp_path, "a"))
     assert (outcome.outer_steps, outcome.signal) == (1, None)
     assert outcome.validation is not None
+    assert "outer.minutes=1e-09 ended the run after 1 of 100,000 outer steps, with" in caplog.text
+    assert "at 100 % of their start; outer.steps=1 takes them down to 0" in caplog.text
     [last], again = tmp_path.glob("*.ckpt"), module_of(e)
     resumed = fit(again, e.trainer, store=Store(tmp_path, "a", last))
     assert (resumed.outer_steps, resumed.validation) == (1, outcome.validation)
     assert torch.equal(again.distilled.images, module.distilled.images)
+    caplog.clear()
     more = experiment(*asked, "outer.minutes=1000", "outer.steps=3")
     assert fit(module_of(more), more.trainer, store=Store(tmp_path, "a", last)).outer_steps == 3
+    assert "outer.minutes" not in caplog.text
 
 
 @pytest.mark.slow

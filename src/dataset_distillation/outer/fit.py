@@ -17,7 +17,7 @@ from dataset_distillation.loggers import Logger
 from dataset_distillation.outer.callbacks import Images, Publish, Shown, ValidateAtTheEnd
 from dataset_distillation.outer.checkpoints import Best, Checkpoints, WholeCheckpoints, step_of
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.outer.options import Trainer
+from dataset_distillation.outer.options import Outer, Trainer
 from dataset_distillation.run import processes
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.interruption import Interrupted
@@ -93,7 +93,18 @@ def fit(
         finally:
             if best.distilled:
                 module.load_state_dict(best.distilled)
+    if signal is None and trainer.global_step < steps:
+        _tell_of_minutes(module.outer, trainer.global_step)
     return Fitted(signal, best.value, trainer.global_step, module.skipped, elapsed())
+
+
+def _tell_of_minutes(outer: Outer, done: int) -> None:
+    """Say that a run ended by its minutes, and what its schedule lacks."""
+    text = f"outer.minutes={outer.minutes:g} ended the run after {done:,} of {outer.steps:,} outer steps"
+    if outer.schedule == "cosine":
+        share, remedy = 100 * outer.factor(done), f"outer.steps={done} takes them down to 0 in this time"
+        text += f", with learning rates at {share:.0f} % of their start; {remedy}"
+    log.warning("%s", text)
 
 
 def _trainer(
