@@ -103,6 +103,15 @@ def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
     assert found["MNIST", "10"]["**ours**"] == ""
 
 
+def test_without_augmented_judgments_there_is_no_column_of_them(tmp_path: Path) -> None:
+    experiment = "mnist_convnet_1_small"
+    run(tmp_path / "0", experiment, 0.9)
+    judge(tmp_path / "at 128", f"results/{experiment}/seed_0/distilled.safetensors", 0.91, 128)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    columns = ["experiment", "width", "own schedule", "`training=dc`", "`training=dc`, width 128", "hours"]
+    assert list(rows(tmp_path / "out")[f"`{experiment}`",]) == columns
+
+
 @pytest.mark.parametrize("training", ["ours", "dc"])
 def test_only_the_own_schedule_is_compared_on_other_networks(training: str, tmp_path: Path) -> None:
     judge(tmp_path / "judged", "results/demo/seed_0/distilled.safetensors", 0.5, 128, training)

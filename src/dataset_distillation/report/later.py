@@ -15,6 +15,7 @@ FIELD = 128  # the width at which later methods are judged
 KEYS = ("training", "augmentation@training.augmentation")  # the choices that tell how a set was judged
 WIDTH = "architecture.width"
 AT_FIELD = f"`training=dc`, width {FIELD}"
+AUGMENTED = "and augmented as it was distilled"
 
 
 def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
@@ -32,8 +33,13 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
     table = markdown(["data", "images per class", "**ours**", *methods], rows)
     parts = [f"# {content['title']}\n", content["about"], *table, "", content["legend"]]
     if details:
-        values = [list(cells.values()) for cells in details]
-        parts += [content["details"], *markdown(list(details[0]), values), ""]
+        shown = [
+            column
+            for column in details[0]
+            if column != AUGMENTED or any(cells[AUGMENTED] for cells in details)
+        ]
+        values = [[cells[column] for column in shown] for cells in details]
+        parts += [content["details"], *markdown(shown, values), ""]
     return "\n".join(parts)
 
 
@@ -50,7 +56,7 @@ def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[Recorde
         "own schedule": _text(own),
         "`training=dc`": at_width,
         AT_FIELD: f"**{at_field}**" if at_field else "",
-        "and augmented as it was distilled": augmented,
+        AUGMENTED: augmented,
         "hours": f"{hours:.1f}",
     }
 
