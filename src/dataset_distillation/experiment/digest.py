@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dataset_distillation.errors import choice_of
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.run.attempts import JUDGES, LIMITS, other_choices, raised
+from dataset_distillation.run.attempts import JUDGES, LIMITS, flat, other_choices, raised
 
 
 def digest(e: Experiment, without: Collection[str] = (*LIMITS, *JUDGES)) -> str:
@@ -49,7 +49,7 @@ def differences(
     others = other_choices(choices or {}, {**known, **(earlier or {})})
     below = tuple(f"{group.rpartition('@')[2]}." for group in others)  # the options of other choices
     absent = {key: default for key, _, default in _values(e)}
-    own, other = dict(_flat(here)), dict(_flat(there))
+    own, other = dict(flat(here)), dict(flat(there))
     pairs = {key: (own.get(key), other.get(key, absent.get(key))) for key in dict.fromkeys([*own, *other])}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1] and not raised(key, *pair)}
     kept = {key: pair for key, pair in changed.items() if key not in but and not key.startswith(below)}
@@ -93,11 +93,3 @@ def _values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 def _absent(field: Field[Any]) -> Any:
     default = field.default if field.default_factory is MISSING else field.default_factory()
     return field.metadata.get("absent", default)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -7,7 +7,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -56,16 +56,17 @@ def extended(config: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 def _equal(here: Mapping[str, Any], earlier: Mapping[str, Any], but: Collection[str]) -> bool:
     """Whether two configs have the same values, but for the keys in `but`."""
-    one, other = (
-        {
-            group: {key: value for key, value in values.items() if f"{group}.{key}" not in but}
-            if isinstance(values, Mapping)
-            else values
-            for group, values in config.items()
-        }
-        for config in (here, earlier)
-    )
+    one, other = ({key: value for key, value in flat(config) if key not in but} for config in (here, earlier))
     return one == other
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each key of a config, with those of its groups before it, and its value."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _same(record: RunRecord, run: Run) -> bool:
