@@ -15,7 +15,7 @@ import dataset_distillation as dd
 from dataset_distillation.cli import exchange, pages, progress
 from dataset_distillation.cli import help as help_pages
 from dataset_distillation.experiment.choices import choices
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS
+from dataset_distillation.experiment.compose import GROUP_NAMES
 from dataset_distillation.run import folder, records
 
 HERE = Path(__file__).parent
@@ -66,7 +66,7 @@ def config() -> str:
         _yaml("The whole", CONF / "config.yaml", 2),
         _yaml("What `distill-evaluate` has besides", CONF / "evaluate.yaml", 2),
     ]
-    for group in EVALUATE_GROUPS:
+    for group in GROUP_NAMES:
         parts.append(f"## {group}\n")
         parts += [_yaml(f"{group}={choice}", CONF / group / f"{choice}.yaml", 3) for choice in choices(group)]
     return "\n".join(parts)

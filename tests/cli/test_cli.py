@@ -43,7 +43,7 @@ from support.waiting import DEADLINE, eventually
 CHOICES = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
     for folder in CONF.iterdir()
-    if list(folder.glob("*.yaml")) and folder.name not in ("wandb", "training")  # of distill-evaluate
+    if list(folder.glob("*.yaml")) and folder.name != "wandb"
 }
 COMMAND = Path(sys.executable).with_name("distill")
 PROGRAMS = sorted(p.name for p in entry_points(group="console_scripts") if p.name.startswith("distill"))

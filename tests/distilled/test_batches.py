@@ -45,7 +45,7 @@ def test_batches_are_drawn_by_name_and_step_or_go_round() -> None:
 @pytest.mark.parametrize("labels", ["fixed", "learned", "probabilities"])
 def test_a_step_has_the_images_labels_and_rate_that_it_should(labels: str, experiment: Make) -> None:
     module = module_of(experiment(*DRAWN, f"distilled.labels={labels}"))
-    steps = module.steps(2)
+    steps = module.schedule(3)[2]
     images, targets = module.distilled.images.flatten(0, 1), module.distilled.targets.flatten(0, 1)
     assert len(steps) == 5
     for t, step in enumerate(steps):
@@ -57,7 +57,7 @@ def test_a_step_has_the_images_labels_and_rate_that_it_should(labels: str, exper
 
 def test_more_inner_steps_than_batches_begin_again(experiment: Make) -> None:
     module = module_of(experiment("distilled.inner_steps=5", "distilled.rates=shared"))
-    steps = module.steps()
+    steps = module.schedule(1)[0]
     assert module.distilled.learning_rates.shape == (1, 1)
     assert [int(t) for t in (0, 1, 0, 1, 0)] == [
         next(i for i in range(2) if torch.equal(step.images, module.distilled.images[i])) for step in steps

@@ -14,7 +14,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("experiment", "hydra", "training", "wandb")  # training: of distill-evaluate
+    if path.parent.name not in ("experiment", "hydra", "wandb")
 )
 
 #: What a choice needs beside the defaults.

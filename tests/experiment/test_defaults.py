@@ -67,7 +67,7 @@ def test_conf_shows_the_default_of_every_field(
 
 def test_every_group_has_its_defaults_shown() -> None:
     compared = {group for group, _, _ in pairs()}
-    assert compared == {field.name for field in dataclasses.fields(Experiment)} - {"seed"} | {"training"}
+    assert compared == {field.name for field in dataclasses.fields(Experiment)} - {"seed"}
 
 
 def test_evaluate_yaml_shows_what_distill_evaluate_adds() -> None:
@@ -75,5 +75,4 @@ def test_evaluate_yaml_shows_what_distill_evaluate_adds() -> None:
     node = OmegaConf.to_container(OmegaConf.create(text))
     own = {field.name: default(field) for field in dataclasses.fields(Evaluate)}
     own = {name: own[name] for name in own.keys() - {field.name for field in dataclasses.fields(Experiment)}}
-    own.pop("training")  # a group
     assert {**node, "defaults": None} == {**own, "defaults": None}

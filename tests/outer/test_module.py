@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.loss import ClippedGradient, OuterLoss
 from dataset_distillation.outer.module import DistillationModule
@@ -230,7 +233,7 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
             module.distilled.images.data.fill_(0)
         validate(batch, batch_idx)
         networks = module.problem.population("validation", 1)
-        results = held_out(module.problem, module.validation, networks, [module.steps()]).runs
+        results = held_out(module.problem, module.validation, networks, module.schedule(1)).runs
         seen.append((results["accuracy"].mean(), state(module)))
 
     module.validation_step = blacken  # type: ignore[method-assign]
@@ -239,6 +242,30 @@ def test_the_checkpoint_of_the_best_validation_accuracy_is_kept(experiment: Make
     assert outcome.validation == pytest.approx(best)
     kept = next(kept for accuracy, kept in seen if accuracy == best)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in state(module).items())
+
+
+def test_validation_trains_as_the_run_says(experiment: Make) -> None:
+    """Against torch.optim: seven passes over the two steps at one rate with momentum, then a tenth of it."""
+    ordinary = ["training.epochs=7", "training.learning_rate=0.05", "training.decay=0.1"]
+    e = experiment("outer.steps=1", "training=dc", "training.batch_size=null", *ordinary)
+    module, seen = module_of(e), {}
+    module.log = lambda name, value, **_: seen.update({name: value})  # type: ignore[method-assign]
+    with torch.no_grad():  # as Lightning calls it
+        module.validation_step(torch.tensor([0]), 0)
+    problem, network = module.problem, copy.deepcopy(module.problem.network)
+    load_weights(network, problem.population("validation", 1)[0])
+    sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    rates = torch.optim.lr_scheduler.MultiStepLR(sgd, [4], gamma=0.1)
+    for _ in range(7):
+        for images, labels in zip(module.distilled.images, module.distilled.targets, strict=True):
+            sgd.zero_grad()
+            functional.cross_entropy(network(images), labels).backward()
+            sgd.step()
+        rates.step()
+    images, labels = module.validation.batch(torch.arange(len(module.validation)))
+    with torch.no_grad():
+        loss = functional.cross_entropy(network(images), labels)
+    assert seen["validation/loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_the_last_outer_step_is_validated(experiment: Make) -> None:

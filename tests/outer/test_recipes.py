@@ -111,7 +111,7 @@ def test_the_average_is_validated_and_kept(experiment: Make) -> None:
     torch.testing.assert_close(module.kept.images, expected)
     assert not torch.allclose(module.distilled.images, expected, atol=1e-3)
     networks = module.problem.population("validation", 1)
-    sets = [module.steps()]
+    sets = module.schedule(1)
     assert torch.equal(sets[0][1].images, module.kept.images[1])
     judged = held_out(module.problem, module.validation, networks, sets).runs
     assert outcome.validation == pytest.approx(judged["accuracy"].mean())

@@ -207,6 +207,26 @@ def test_training_without_the_augmentation_of_the_distillation_is_told(tmp_path:
     assert "augmentation" not in silent.err
 
 
+def test_a_run_that_trains_as_the_field_does_is_judged_so_again(tmp_path: Path) -> None:
+    options = ["architecture=mlp", "architecture.width=9", "training=dc", "training.epochs=2"]
+    rows = ["evaluation.architectures=[linear]", "evaluation.baselines=[random_real]"]
+    assert distill(*TINY, *options, *rows, "hydra.run.dir=run", folder=tmp_path).code == 0
+    asked = ["artifact=run/distilled.safetensors", *HERE]
+    ended = distill_evaluate(*asked, folder=tmp_path)
+    assert "was chosen by training=dc; here: training=ours; to have that, use training=dc" in ended.err
+    again = distill_evaluate(*asked[:-1], *options[2:], *rows, "hydra.run.dir=again", folder=tmp_path)
+    assert "was chosen by" not in again.err
+    ours, made, other = (
+        pandas.read_csv(tmp_path / name / "evaluation.csv").drop(columns="seconds")
+        for name in ("again", "run", "judged")
+    )
+    pandas.testing.assert_frame_equal(ours, made)
+    steps = made.groupby("method", sort=False)["steps"].unique().map(list).to_dict()
+    # One batch holds all 20 images, so that an epoch is a step.
+    assert steps == {"before_training": [0], "distilled": [2], "distilled_on_linear": [2], "random_real": [2]}
+    assert not other[other["method"] == "distilled"].equals(made[made["method"] == "distilled"])
+
+
 def test_test_images_that_were_trained_on_are_refused(folder_of_images: Path, tmp_path: Path) -> None:
     """Of the half that is cut for the test, those that were not in the fifth that was cut before."""
     root = folder_of_images

@@ -66,8 +66,8 @@ examples:
       training.learning_rate=0.001 training.batch_size=10 training.epochs=100
 
 The config is the one that the artifact was made with. A group on the command line has its values from conf/
-instead, as trainer and logger always have. Without baselines and explain=true only the test set is read,
-unless images are whitened, for which the train set is needed.
+instead, as training, trainer and logger always have. Without baselines and explain=true only the test set is
+read, unless images are whitened, for which the train set is needed.
 `distill-evaluate --cfg job` shows every key and its value; conf/evaluate.yaml has the keys that `distill`
 does not have. --version shows the version of the program.
 

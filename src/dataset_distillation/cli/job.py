@@ -19,7 +19,7 @@ from dataset_distillation.datasets.data import title
 from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment.choices import choices
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS
+from dataset_distillation.experiment.compose import GROUP_NAMES
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
@@ -163,7 +163,7 @@ def chosen(by_group: Any) -> dict[str, str]:
         if not isinstance(by_group.get(group), str):
             raise ConfigError(f"{group}: must be one of {', '.join(choices(group))}")
     nested = [group for group in by_group if "@" in group]  # dataset@init.source
-    return {group: choice for group in (*EVALUATE_GROUPS, *nested) if (choice := by_group.get(group))}
+    return {group: choice for group in (*GROUP_NAMES, *nested) if (choice := by_group.get(group))}
 
 
 def make_page(write: Callable[[Path], Path], folder: Path) -> None:

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from dataset_distillation.cli.messages import GROUPED
 from dataset_distillation.errors import UserError, program, refuse
 from dataset_distillation.experiment.choices import choices
-from dataset_distillation.experiment.compose import EVALUATE_GROUPS
+from dataset_distillation.experiment.compose import GROUP_NAMES
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import JUDGES, LIMITS
 from dataset_distillation.run.folder import RUN
@@ -67,11 +67,11 @@ def _importing(path: Path, overrides: list[str]) -> list[str]:
 
 def _parsed(path: Path, text: str) -> tuple[str, Any]:
     """Return the place in the config that an override sets, and its value."""
-    known = {*EVALUATE_GROUPS, *(f.name for f in fields(Evaluate))}
+    known = {*GROUP_NAMES, *(f.name for f in fields(Evaluate))}
     try:
         override = OverridesParser.create().parse_override(text)
         group, value = override.key_or_group, override.value()
-        named = group in EVALUATE_GROUPS and value is not None and not isinstance(value, dict)
+        named = group in GROUP_NAMES and value is not None and not isinstance(value, dict)
         if INTERPOLATION.search(text):
             raise ValueError("an interpolation, and files hold values; type the command of the run again")
         if group.split(".")[0] not in known or override.package not in (None, *GROUPED):

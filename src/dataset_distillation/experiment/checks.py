@@ -23,6 +23,8 @@ def check(e: Experiment) -> None:
     e.init.check_held_out(e.evaluation.networks)
     e.evaluation.check(e.objective, e.dataset.name, e.distilled, e.architecture)
     _check_architectures(e)
+    if augmentation := e.training.augmentation:
+        check_augmentation("training.augmentation", augmentation, e.dataset, "use training=dc")
     if isinstance(e, Evaluate):
         _check_evaluate(e)
     else:
@@ -46,8 +48,6 @@ def _check_architectures(e: Experiment) -> None:
 def _check_evaluate(e: Evaluate) -> None:
     if e.artifact is None and not e.evaluation.baselines:
         raise refuse("artifact", "null", "there is nothing to evaluate", "set its path, or baselines=all")
-    if augmentation := e.training.augmentation:
-        check_augmentation("training.augmentation", augmentation, e.dataset, "use training=dc")
     if e.explain and e.artifact is None:
         raise refuse("explain", True, "there is no set to explain", "set artifact=<path>")
     if e.training.mean_rate and e.artifact is None:

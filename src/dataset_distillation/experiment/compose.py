@@ -125,4 +125,3 @@ def _refuse_unknown_keys(node: DictConfig, prefix: str) -> None:
 
 
 GROUP_NAMES = ["experiment", *(field.name for field in fields(Experiment) if field.name != "seed")]
-EVALUATE_GROUPS = [*GROUP_NAMES, "training"]  # those of distill-evaluate

@@ -12,6 +12,7 @@ from dataset_distillation.architectures import Architecture
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.distilled.options import Distilled
+from dataset_distillation.errors import choice_of
 from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.init import Init
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -35,6 +36,8 @@ class Experiment:
     augmentation: Augmentation = field(default=MISSING, metadata={"absent": "none"})
     outer: Outer = field(default_factory=Outer)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    # Runs without the key trained as the images were made for, so its kind must not change their digest.
+    training: Training = field(default_factory=Training, metadata={"absent": choice_of(Training())})
     trainer: Trainer = field(default_factory=Trainer)
     logger: Logger = MISSING
     seed: int = 0
@@ -42,7 +45,7 @@ class Experiment:
 
 @dataclass
 class Evaluate(Experiment):
-    """The input of `distill-evaluate`: an artifact and how to train on it, or baselines alone."""
+    """The input of `distill-evaluate`: an artifact, or baselines alone."""
 
     artifact: str | None = None
     baselines: Any = None  # replaces the baselines of `evaluation`
@@ -50,7 +53,6 @@ class Evaluate(Experiment):
     explain: bool = (
         False  # judge the set with one factor changed, too: normalization, labels, initial weights, ...
     )
-    training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
         if self.baselines is not None:

@@ -14,7 +14,7 @@ import torch
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
-from dataset_distillation.evaluation.options import Evaluation
+from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.outer.choice import advise, chosen
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import fit
@@ -35,6 +35,7 @@ def distill(
     *,
     unroll: Unroll | None = None,
     evaluation: Evaluation | None = None,
+    training: Training | None = None,
     trainer: Trainer | None = None,
 ) -> DistilledSet:
     """Distill the train split of `problem` (Algorithm 1), on the device of its network.
@@ -45,6 +46,7 @@ def distill(
     unroll: how gradients cross the inner steps; by default `Full()`, which keeps the whole graph. `Auto()` is
         the fastest engine for this network and machine.
     evaluation: how often, and by how many networks, the data are validated; the best data are returned.
+    training: how networks are trained on the data when these are validated, if not as the data are made for.
     trainer: threads, precision, and whether a progress bar is shown.
 
     The same problem, options and number of threads give the same data. Ctrl-C stops the optimization after
@@ -54,7 +56,7 @@ def distill(
     the meta-gradient is not finite in too many outer steps in a row (`Outer.max_skipped`).
     """
     distilled, outer, unroll = distilled or Distilled(), outer or Outer(), unroll or Full()
-    evaluation, trainer = evaluation or Evaluation(), trainer or Trainer()
+    evaluation, training, trainer = evaluation or Evaluation(), training or Training(), trainer or Trainer()
     device = problem.device.type
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
@@ -65,7 +67,7 @@ def distill(
     with _settings(trainer), interruptible((signal.SIGINT,)):
         data = start(distilled, problem.data.train, problem.seed).to(problem.device)
         engine = chosen(unroll, problem, data, outer, problem.init.networks)
-        module = DistillationModule(problem, data, outer, engine, evaluation, trainer)
+        module = DistillationModule(problem, data, outer, engine, evaluation, training, trainer)
         check_memory(module.outer_loss, trainer)
         advise(unroll, data)
         members = problem.init.members(evaluation.validation_networks)
@@ -83,6 +85,7 @@ def distill(
         "unroll": unroll,
         "outer": outer,
         "evaluation": evaluation,
+        "training": training,
     }
     more = {
         "config": {**{group: asdict(options) for group, options in groups.items()}, "seed": problem.seed},

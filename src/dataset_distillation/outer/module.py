@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets.data import Batch, Split
-from dataset_distillation.distilled.data import DistilledData, of_network
+from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.options import Evaluation
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.evaluation.options import Evaluation, Training
+from dataset_distillation.evaluation.schedule import Schedule
+from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.options import Outer, Trainer
 from dataset_distillation.problem import Problem
@@ -39,6 +39,7 @@ class DistillationModule(pl.LightningModule):
         outer: Outer,
         unroll: Unroll,
         evaluation: Evaluation,
+        training: Training,
         trainer: Trainer,
     ) -> None:
         super().__init__()
@@ -46,7 +47,8 @@ class DistillationModule(pl.LightningModule):
         # What is not learned has no part in the norm of the meta-gradient, by which it is clipped.
         for name, parameter in distilled.named_parameters():
             parameter.requires_grad_(outer.rates[name] > 0)
-        self.outer, self.evaluation, self.devices = outer, evaluation, trainer.devices
+        self.outer, self.devices = outer, trainer.devices
+        self.evaluation, self.how = evaluation, training
         #: The moving average of the distilled data, if there is one.
         self.averaged = copy.deepcopy(distilled).requires_grad_(False) if outer.average else None
         self.mean_norm: Tensor | None = None  # the running mean of the meta-gradient's norm
@@ -138,8 +140,8 @@ class DistillationModule(pl.LightningModule):
         networks = self.problem.population("validation", self.evaluation.validation_networks)
         batch_norm = self.evaluation.batch_norm
         with self.outer_loss.unroll.acceleration(self.device):
-            sets = [self.steps(j) for j in range(len(networks))]
-            results = held_out(self.problem, self.validation, networks, sets, batch_norm).runs
+            sets = self.schedule(len(networks))
+            results = held_out(self.problem, self.validation, networks, sets, batch_norm, self.how).runs
         for metric in objective.metrics:
             mean = results[metric.name].mean()
             self.log(f"validation/{metric.name}", mean)
@@ -151,10 +153,9 @@ class DistillationModule(pl.LightningModule):
             self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
         self.log("outer/skipped_steps", float(self.skipped))
 
-    def steps(self, network: int = 0) -> Sequence[Step]:
-        """The inner steps of the present distilled data, without a graph, of a network of the validation."""
-        own = [parameter.detach() for parameter in self.kept.parameters()]
-        return self.kept.steps(*own, seed=self.problem.seed, purpose=of_network(network))
+    def schedule(self, networks: int) -> Schedule:
+        """How as many networks of the validation are trained on the present distilled data."""
+        return Schedule(describe(self.problem, self.kept, {}), self.how, self.problem.seed, networks)
 
     def configure_optimizers(self) -> Any:
         outer = self.outer

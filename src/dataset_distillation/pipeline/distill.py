@@ -10,7 +10,6 @@ from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import or_a_line, write_images, write_real
 from dataset_distillation.distilled.start import start
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
-from dataset_distillation.evaluation.options import Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
@@ -98,7 +97,7 @@ def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> Distil
         engine = chosen(e.unroll, problem, distilled, e.outer, own, e.trainer.devices)
         if record and isinstance(e.unroll, Auto):
             record.engine = recorded(engine)
-    return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.trainer)
+    return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.training, e.trainer)
 
 
 def _run(
@@ -160,9 +159,9 @@ def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, re
     """Return the runs of every method on the same held-out networks and the test split, one row per run."""
     networks = problem.population("held-out", e.evaluation.networks)
     size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
-    schedule = Schedule(distilled, Training(), e.seed, len(networks))
+    schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
-    others = transferred(problem, distilled, Training(), e.evaluation.architectures, len(networks))
+    others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
     return compare(
-        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, variants=others
+        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, others
     )
