@@ -28,10 +28,11 @@ def page(
     picture: str,
 ) -> str:
     """Return the page in Markdown; `cells` are those of `counts`, and `picture` the file that draws them."""
-    over, ablation = content["counts"], content["ablation"]
+    over = content["counts"]
     parts = [f"# {content['title']}\n", content["about"], f"## {over['title']}\n", over["about"]]
     parts += [f"![]({picture})\n", *_grid(cells), ""] if cells else [NO_RUN]
-    parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
+    for ablation in content["ablations"]:
+        parts += [f"## {ablation['title']}\n", ablation["about"], *_ablation(ablation, runs), ""]
     return "\n".join(parts)
 
 
@@ -42,7 +43,7 @@ def _grid(cells: Mapping[tuple[int, int], Number]) -> list[str]:
 
 
 def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
-    rows = content["rows"]
+    rows, columns = content["rows"], content["columns"]
     own = [
         seeds.latest(run for run in runs if seeds.is_of(run, content["experiment"], row["where"]))
         for row in rows
@@ -50,15 +51,18 @@ def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[s
     lines = []
     for row, found in zip(rows, own, strict=True):
         typed = " ".join(f"`{key}={value}`" for key, value in row["where"].items())
-        number = measured(found, "distilled")
-        change = _change(own[0], found) if row["where"] else ""
-        lines.append([row["name"], typed, number.text(2) if number else "", change])
-    return markdown(["", "options", "accuracy", "change"], lines)
+        line = [row["name"], typed]
+        for method in columns.values():
+            number = measured(found, method)
+            change = _change(method, own[0], found) if row["where"] else ""
+            line += [number.text(2) if number else "", change]
+        lines.append(line)
+    return markdown(["", "options", *(title for name in columns for title in (name, "change"))], lines)
 
 
-def _change(before: Sequence[RecordedRun], after: Sequence[RecordedRun]) -> str:
+def _change(method: str, before: Sequence[RecordedRun], after: Sequence[RecordedRun]) -> str:
     """Return by how much the means differ, over the seeds that both have; nothing without any."""
     of_seed = [{run.result.value("seed") or 0: run for run in runs} for runs in (before, after)]
     common = of_seed[0].keys() & of_seed[1].keys()
-    was, now = (measured([runs[seed] for seed in common], "distilled") for runs in of_seed)
+    was, now = (measured([runs[seed] for seed in common], method) for runs in of_seed)
     return f"{now.mean - was.mean:+.2f}" if was and now else ""
