@@ -60,19 +60,23 @@ def same(one: dd.DistilledSet, other: dd.DistilledSet) -> bool:
     return all(torch.equal(mine, its) for mine, its in zip(bits(one), bits(other), strict=True))
 
 
-def test_it_gives_the_bits_and_the_table_of_the_command_line(experiment: Make, tmp_path: Path) -> None:
-    """The same tensors, network, options and seed by both roads."""
+@pytest.mark.parametrize("training", [dd.Training(), dd.Training(epochs=30, learning_rate=0.3)])
+def test_it_gives_the_bits_and_the_table_of_the_command_line(
+    training: dd.Training, experiment: Make, tmp_path: Path
+) -> None:
+    """The same tensors, network, options and seed by both roads; both trainings keep another checkpoint."""
     options = ["architecture=mlp", "dataset.image_size=8", "outer.steps=3", "evaluation.validation_every=2"]
     options += ["evaluation.validation_networks=8", "evaluation.validation_images=2000"]  # as `evaluate` has
     e = experiment(*options, "evaluation.baselines=[random_real]")
+    e = replace(e, training=training)
     choices = dict.fromkeys(("dataset", "architecture", "init", "objective", "inner_optimizer"), "sgd")
     result = pipeline.distill(e, Run(tmp_path, {}, choices, [], code=Code()))
 
     problem = dd.Problem.of(*digits(), dd.MLP())
     options_here = {**SHORT, "evaluation": dd.Evaluation(validation_every=2)}
-    distilled = dd.distill(problem, dd.Distilled(steps=2, epochs=1), **options_here)
+    distilled = dd.distill(problem, dd.Distilled(steps=2, epochs=1), training=training, **options_here)
     assert same(distilled, dd.load_distilled(tmp_path / "distilled.safetensors"))
-    table = dd.evaluate(problem, distilled, 2, baselines=["random_real"])
+    table = dd.evaluate(problem, distilled, 2, baselines=["random_real"], training=training)
     assert table["method"].tolist() == ["before_training", "distilled", "random_real"]
     for row in result.evaluation:
         ours = table[table["method"] == row.method].iloc[0]
