@@ -111,9 +111,8 @@ def portable(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_the_repository(path: str) -> str:
-    """`results/...` of the path of a published set."""
-    parts = Path(path).parts
-    return str(Path(*parts[parts.index("results") :]))
+    """`results/<experiment>/seed_<n>/<file>` of a set's path; of a set whose numbers alone are there, too."""
+    return str(Path(RESULTS.name, *Path(path).parts[-3:]))
 
 
 def _place(key: str) -> bool:
