@@ -111,7 +111,7 @@ def portable(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_the_repository(path: str) -> str:
-    """`results/<experiment>/seed_<n>/<file>` of a set's path; of a set whose numbers alone are there, too."""
+    """`results/<experiment>/seed_<n>/<file>` of a set's path, be it published or its numbers alone."""
     return str(Path(RESULTS.name, *Path(path).parts[-3:]))
 
 

@@ -145,7 +145,7 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("dataset=imagenet", "dataset=imagenet: must be one of cifar10, cub200, "),
         ("dataset=[digits]", "dataset: must be one of cifar10, cub200, "),
         ("dataset=null", "must be a string"),
-        ("experiment=table_9", "experiment=table_9: must be one of architectures, "),
+        ("experiment=table_9", "experiment=table_9: must be one of ablation_mnist_convnet, "),
         ("architecture=alexcifarnet dataset=mnist", "dataset.image_size=28: architecture=alexcifarnet"),
         ("outer.learning_rate_of_rates=inf", "outer.learning_rate_of_rates=inf: must be a finite number"),
         ("dataset.mean=[nan]", "dataset.mean.0=nan: must be a finite number"),

@@ -82,7 +82,7 @@ def test_one_factor_at_a_time(tmp_path: Path) -> None:
 
 
 def test_one_factor_at_a_time_at_two_widths(tmp_path: Path) -> None:
-    recipe, wide = "mnist_convnet_1_ablation", "distilled_on_convnet"
+    recipe, wide = "ablation_mnist_convnet", "distilled_on_convnet"
     run(tmp_path / "0", recipe, 0.88, others={wide: 0.92})
     augmented = {"augmentation": "shift_rotate", "augmentation@training.augmentation": "shift_rotate"}
     typed = [f"{group}={choice}" for group, choice in augmented.items()]
