@@ -29,7 +29,7 @@ from dataset_distillation.distilled.artifact import load_distilled
 from dataset_distillation.evaluation.comparison import read_evaluation
 from dataset_distillation.files import write, write_json
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.report.seeds import PLACES, is_free
+from dataset_distillation.report.seeds import PLACES, changed
 from dataset_distillation.run.folder import ARTIFACT, EVALUATION, GRID, IMAGES, RESULT
 
 ROOT = Path(__file__).parents[1]
@@ -44,11 +44,7 @@ def publish(folder: Path, numbers: bool = False) -> Path:
     made, experiment = run.result.provenance, run.result.value("experiment")
     if run.result.status != "finished" or made.git_dirty or not (run.judges or experiment):
         sys.exit(f"{folder}: not a finished run of an experiment, from committed code")
-    point = ",".join(
-        f"{key}={value}"
-        for key, value in sorted(run.overrides.items())
-        if not (is_free(key) or key == "artifact" or key.startswith("hydra."))
-    )
+    point = ",".join(f"{key}={run.overrides[key]}" for key in sorted(changed(run)))
     if run.judges:
         target = RESULTS / JUDGED / run.judged_set / point
     else:

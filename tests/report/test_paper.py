@@ -143,6 +143,14 @@ def test_only_the_experiment_as_it_is_published_counts(asked: str, counts: bool,
     assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
 
 
+@pytest.mark.parametrize(("steps", "counts"), [(30, True), (29, False)])
+def test_a_budget_of_minutes_counts_where_it_ended_the_run(steps: int, counts: bool, tmp_path: Path) -> None:
+    evaluation, asked = [row("distilled", np.array([0.5]))], ["outer.minutes=150"]
+    run(tmp_path / "run", "mnist_random_100", overrides=asked, evaluation=evaluation, outer_steps=steps)
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
+
+
 def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path: Path) -> None:
     run(tmp_path / "judged", "mnist_random_100", **judged())
     main([str(tmp_path), "--output", str(tmp_path / "out")])

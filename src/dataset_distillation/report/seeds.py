@@ -49,8 +49,13 @@ def is_free(key: str) -> bool:
 
 
 def changed(run: RecordedRun) -> set[str]:
-    """Return the keys of the overrides that make a run something else than its experiment, or its set."""
-    return {key for key in run.overrides if not is_free(key) and key != "artifact"}
+    """Return the keys of the overrides that make a run something else than its experiment, or its set.
+
+    A budget of minutes does so only if it ended the run before its last outer step.
+    """
+    whole = run.result.outer_steps == run.result.value("outer.steps")
+    free = {"artifact", *(("outer.minutes",) if whole else ())}
+    return {key for key in run.overrides if not is_free(key) and key not in free}
 
 
 def is_of(run: RecordedRun, experiment: str, where: Mapping[str, Any] = {}, free: Iterable[str] = ()) -> bool:
