@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dataset_distillation.datasets.data import Batch, Split
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.data import DistilledData
 from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.schedule import Schedule
-from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.outer.options import Outer, Trainer
 from dataset_distillation.problem import Problem
@@ -155,7 +156,10 @@ class DistillationModule(pl.LightningModule):
 
     def schedule(self, networks: int) -> Schedule:
         """How as many networks of the validation are trained on the present distilled data."""
-        return Schedule(describe(self.problem, self.kept, {}), self.how, self.problem.seed, networks)
+        kept = self.kept
+        tensors = (kept.images.detach(), kept.targets.detach(), kept.learning_rates.detach())
+        present = DistilledSet(*tensors, initial_weights={}, metadata={"batches": asdict(kept.batches)})
+        return Schedule(present, self.how, self.problem.seed, networks)
 
     def configure_optimizers(self) -> Any:
         outer = self.outer

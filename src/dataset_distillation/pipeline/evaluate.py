@@ -103,10 +103,10 @@ def _compare(
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
     distilled = fitted(problem, distilled, str(e.artifact))
     same_data.check(e, problem, distilled)
-    made = distilled.metadata.get("choices", {}).get("training", "ours")
-    if made != "ours" and "training" not in _typed(run):
-        text = "%s was chosen by training=%s; here: training=ours; to have that, use training=%s"
-        log.warning(text, e.artifact, made, made)
+    made, here = distilled.metadata.get("choices", {}).get("training", "ours"), run.choices["training"]
+    if made != here and "training" not in _typed(run):
+        text = "%s was chosen by training=%s; here: training=%s; to have that, use training=%s"
+        log.warning(text, e.artifact, made, here, made)
     if misses_augmentation(problem, e.training):
         made, here = choice_of(problem.augmentation), choice_of(e.training.augmentation)
         text = "%s was made with augmentation=%s; here: training.augmentation=%s; to have that, use %s"
