@@ -27,7 +27,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from dataset_distillation.errors import UserError
 from dataset_distillation.loggers.wandb import Wandb
-from dataset_distillation.pipeline.prepare import title_of
+from dataset_distillation.pipeline.dashboard import title_of
 from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.run import Run
@@ -303,8 +303,10 @@ def test_what_wandb_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         raise wandb.errors.CommError("no route to the server")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    ended = distill(*COMMON, "logger=wandb", folder=tmp_path)
+    pool = ["init=fixed_pretrained", "init.pretraining.folder=pool"]
+    ended = distill(*COMMON, *pool, "logger=wandb", folder=tmp_path)
     assert ended.code == 1
+    assert not (tmp_path / "pool").exists()  # it is told before the networks of a pool are trained
     told = ended.err.splitlines()[-1]
     assert "W&B: no route to the server; use logger.mode=offline to work without it" in told
     assert "Traceback" not in ended.err

@@ -20,15 +20,8 @@ from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
-from dataset_distillation.pipeline.prepare import (
-    config_of,
-    data_of,
-    keys_of,
-    origin_of,
-    prepare,
-    pretrain,
-    title_of,
-)
+from dataset_distillation.pipeline.dashboard import Dashboard, opened
+from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, prepare, pretrain
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -52,10 +45,11 @@ def distill(experiment: Experiment, run: Run) -> Result:
     with Attempts(run) as attempts:
         problem = prepare(experiment)
         module, memory_estimate = _fitting(experiment, problem, attempts.record, run.folder / CHECKPOINTS)
-        pool = pretrain(problem, experiment)
-        problem.population("init", 1)  # fails before anything starts if θ0 is not available
         origin = origin_of(problem, run, attempts)
-        result = _run(experiment, module, run, origin, attempts)
+        with opened(experiment.logger, run, experiment.dataset.title, origin, attempts) as dashboard:
+            pool = pretrain(problem, experiment)
+            problem.population("init", 1)  # fails before anything starts if θ0 is not available
+            result = _run(experiment, module, run, origin, attempts, dashboard)
         result.data = data_of(experiment.dataset, problem)
         result.pool, result.memory_estimate_mb = pool, round(memory_estimate / 1e6)
         attempts.end(result.status)
@@ -101,43 +95,43 @@ def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> Distil
 
 
 def _run(
-    e: Experiment, module: DistillationModule, run: Run, origin: dict[str, Any], attempts: Attempts
+    e: Experiment,
+    module: DistillationModule,
+    run: Run,
+    origin: dict[str, Any],
+    attempts: Attempts,
+    dashboard: Dashboard,
 ) -> Result:
-    problem, artifact, checkpoints = module.problem, run.folder / ARTIFACT, run.folder / CHECKPOINTS
+    problem, checkpoints = module.problem, run.folder / CHECKPOINTS
     keys = keys_of(e, problem)
     last = newest(checkpoints, keys)
-    curves = e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
     rows: list[EvaluationRow] = []
-    summary, succeeded = None, False
     try:
-        try:
-            fitted = fit(
-                module,
-                e.trainer,
-                store=Store(checkpoints, keys[0], last, attempts.save),
-                curves=[*curves, History(run.folder, step_of(last))],
-                logger=e.logger,
-                progress=run.progress,
-            )
-        finally:  # the data learned so far are saved, whatever ended the optimization
-            if module.global_step:
-                choices = {group: run.choices[group] for group in NAMED}
-                more = {**choices, "choices": run.choices, "config": run.config, **origin}
-                distilled_set = describe(problem, module.kept, more, e.distilled.store_whitening)
-                distilled_set.save(artifact)
-                write_images(distilled_set, run.folder / IMAGES)
-                with or_a_line("the picture of real images"):
-                    write_real(problem.data.train, e.seed, run.folder / IMAGES)
-        if not fitted.signal and e.evaluation.networks:
-            with module.outer_loss.unroll.acceleration(problem.device):
-                comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
-            rows = rows_of(comparison.runs, e.objective.metric)
-            class_names = problem.data.specification.class_names
-            summary = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
-        succeeded = True
-    finally:
-        saved = artifact if artifact.exists() else None
-        e.logger.finish(summary, saved, attempts.cost().model_dump(), succeeded)
+        fitted = fit(
+            module,
+            e.trainer,
+            store=Store(checkpoints, keys[0], last, attempts.save),
+            curves=[*dashboard.curves, History(run.folder, step_of(last))],
+            logger=e.logger,
+            progress=run.progress,
+        )
+    finally:  # the data learned so far are saved, whatever ended the optimization
+        if module.global_step:
+            choices = {group: run.choices[group] for group in NAMED}
+            more = {**choices, "choices": run.choices, "config": run.config, **origin}
+            distilled_set = describe(problem, module.kept, more, e.distilled.store_whitening)
+            distilled_set.save(run.folder / ARTIFACT)
+            write_images(distilled_set, run.folder / IMAGES)
+            with or_a_line("the picture of real images"):
+                write_real(problem.data.train, e.seed, run.folder / IMAGES)
+    if not fitted.signal and e.evaluation.networks:
+        with module.outer_loss.unroll.acceleration(problem.device):
+            comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
+        rows = rows_of(comparison.runs, e.objective.metric)
+        class_names = problem.data.specification.class_names
+        dashboard.evaluation = view(
+            comparison, rows, e.objective.metrics, e.evaluation.selection, class_names
+        )
     result = Result(
         status="interrupted" if fitted.signal else "finished",
         metrics=list(e.objective.metrics),

@@ -26,14 +26,8 @@ from dataset_distillation.files import read, write
 from dataset_distillation.init.given import Given
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
-from dataset_distillation.pipeline.prepare import (
-    config_of,
-    data_of,
-    origin_of,
-    prepare,
-    pretrain,
-    title_of,
-)
+from dataset_distillation.pipeline.dashboard import opened
+from dataset_distillation.pipeline.prepare import data_of, origin_of, prepare, pretrain
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -47,19 +41,17 @@ log = logging.getLogger(__name__)
 def evaluate(e: Evaluate, run: Run) -> Result:
     """Judge the artifact, the baselines, or both; return the outcome, which is also in `result.json`."""
     run.progress.metric = e.objective.metric
-    summary = None
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        copy = run.folder / ARTIFACT if e.artifact else None
         again = len(attempts.record.attempts) > 1
-        if e.artifact and copy:  # so that the report shows the judged data even if the folder is moved
+        if e.artifact:  # so that the report shows the judged data even if the folder is moved
+            copy = run.folder / ARTIFACT
             again = again and copy.is_file() and filecmp.cmp(e.artifact, copy, shallow=False)
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
-        e.logger.open(run.folder, config_of(run, origin), title_of(run, e.dataset.title))
-        try:
+        with opened(e.logger, run, e.dataset.title, origin, attempts) as dashboard:
             if distilled:
                 with or_a_line("the picture of real images"):
                     write_real(problem.data.test, e.seed, run.folder / IMAGES)
@@ -70,9 +62,9 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
             rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            summary = view(comparison, rows, e.objective.metrics, e.evaluation.selection, class_names)
-        finally:
-            e.logger.finish(summary, copy, attempts.cost().model_dump(), succeeded=summary is not None)
+            dashboard.evaluation = view(
+                comparison, rows, e.objective.metrics, e.evaluation.selection, class_names
+            )
         attempts.end("finished")
     result = Result(
         status="finished",

@@ -14,7 +14,6 @@ from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.matching import last_linear
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.loggers import Title
 from dataset_distillation.networks.weights import checksum
 from dataset_distillation.outer.options import Trainer
 from dataset_distillation.problem import Problem
@@ -25,7 +24,6 @@ from dataset_distillation.run.progress import show_bars
 from dataset_distillation.run.provenance import provenance
 from dataset_distillation.run.records import PoolReport
 from dataset_distillation.run.run import Run
-from dataset_distillation.sweep.jobs import swept_overrides
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +72,6 @@ def origin_of(problem: Problem, run: Run, attempts: Attempts) -> dict[str, Any]:
     """Where the results of a run come from: its overrides, the code, the machine, the data and the seed."""
     parts = provenance(problem.device, problem.data.checksum, problem.seed, run.code)
     return {"overrides": attempts.record.overrides, **parts}
-
-
-def config_of(run: Run, origin: dict[str, Any]) -> dict[str, Any]:
-    """The config for dashboards: with the choice of each group, and where the results come from."""
-    return {**run.config, "choices": run.choices, "provenance": origin}
-
-
-def title_of(run: Run, dataset: str) -> Title:
-    """The title of a run for dashboards: the overrides that its sweep varies, if it is in one."""
-    own, parent = swept_overrides(run.folder, run.overrides), run.folder.parent.name
-    choices = (run.choices[group] for group in ("architecture", "init", "objective"))
-    name = " ".join(own or []) or f"{parent}/{run.folder.name}"
-    return Title(name, None if own is None else parent, [dataset, *choices])
 
 
 def pretrain(problem: Problem, experiment: Experiment, held_out_alone: bool = False) -> PoolReport | None:
