@@ -73,11 +73,13 @@ def test_one_factor_at_a_time(tmp_path: Path) -> None:
     )
     two = ["distilled.labels=fixed", "distilled.start=noise"]
     run(tmp_path / "3", recipe, 0.1, *two, distilled={"labels": "fixed", "start": "noise"})
+    run(tmp_path / "real", recipe, 0.92999, "distilled.start=real", distilled={"start": "real"})
     run(tmp_path / "4", recipe, 0.95, "seed=1", seed=1)  # of which no other row has a run
     found = rows(tmp_path, "One factor at a time, on LeNet")
     assert found["the recipe"] == ["", "94.00 (2 seeds: ± 1.41)", ""]
     assert found["labels stay one class per image"] == ["`distilled.labels=fixed`", "91.00", "-2.00"]
     assert found["SGD instead of Adam in the inner steps"][1:] == ["87.00", "-6.00"]
+    assert found["from real images instead of centroids"][2] == "+0.00"  # of -0.001
     assert found["from noise"][1:] == ["", ""]
 
 

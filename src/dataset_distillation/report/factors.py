@@ -65,4 +65,4 @@ def _change(method: str, before: Sequence[RecordedRun], after: Sequence[Recorded
     of_seed = [{run.result.value("seed") or 0: run for run in runs} for runs in (before, after)]
     common = of_seed[0].keys() & of_seed[1].keys()
     was, now = (measured([runs[seed] for seed in common], method) for runs in of_seed)
-    return f"{now.mean - was.mean:+.2f}" if was and now else ""
+    return f"{now.mean - was.mean:+z.2f}" if was and now else ""
