@@ -26,7 +26,7 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
     for row in content["rows"]:
         by_experiment = {experiment: seeds.of(runs, experiment) for experiment in row["experiments"]}
         found = [_details(experiment, own, runs) for experiment, own in by_experiment.items() if own]
-        ours = next((cells[AT_FIELD] for cells in found if cells[AT_FIELD]), "")
+        ours = next((number for cells in found if (number := cells[AUGMENTED] or cells[AT_FIELD])), "")
         published = [row["published"].get(method, "") for method in methods]
         rows.append([row["data"], str(row["images"]), ours, *published])
         details += found
@@ -44,7 +44,7 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
 
 
 def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[RecordedRun]) -> dict[str, str]:
-    """The cells by column."""
+    """The cells by column; what stands beside other papers is bold: augmented as it was distilled."""
     width = own[0].result.value(WIDTH)
     hours = fmean((run.result.provenance.cpu_seconds or 0) / 3600 for run in own)
     at_width, at_field = (_text(_judged(experiment, runs, at, "none")) for at in (width, FIELD))
@@ -55,8 +55,8 @@ def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[Recorde
         "width": str(width),
         "own schedule": _text(own),
         "`training=dc`": at_width,
-        AT_FIELD: f"**{at_field}**" if at_field else "",
-        AUGMENTED: augmented,
+        AT_FIELD: at_field if augmented else _bold(at_field),
+        AUGMENTED: _bold(augmented),
         "hours": f"{hours:.1f}",
     }
 
@@ -73,6 +73,10 @@ def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentati
         if of == experiment and asked == (width, "dc", augmentation) and seeds.changed(run) <= {WIDTH, *KEYS}:
             last[seed] = run
     return [last[seed] for seed in sorted(last)]
+
+
+def _bold(text: str) -> str:
+    return f"**{text}**" if text else ""
 
 
 def _text(runs: Sequence[RecordedRun]) -> str:
