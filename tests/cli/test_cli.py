@@ -151,6 +151,11 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("dataset.mean=[nan]", "dataset.mean.0=nan: must be a finite number"),
         ("init.networks=-1", "init.networks=-1: must be greater than 0"),
         ("+distilled.foo=1", "distilled.foo=1: no such key; the keys are images_per_class, "),
+        (
+            "experiment=mnist_random_100_adam unroll=traced",
+            "unroll.window: is set by experiment=mnist_random_100_adam, and the choice traced of unroll has "
+            "no such key; the keys are batch_networks, compile; leave that choice out\n",
+        ),
         ("dataset=image_folder", "dataset.path=???: must be given on the command line"),
         ("dataset.name=${nothing}", "Interpolation key 'nothing' not found"),
         ("logger=wandb logger.mode=shared", "logger.mode=shared: must be one of offline, online"),

@@ -70,6 +70,8 @@ def one_line(error: BaseException) -> str:
         return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
     if isinstance(error, OverrideParseException) and (line := _unquoted(error.override)):
         return line
+    if line := _not_of_choice(error):
+        return line
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
         return " ".join(str(error).split())
@@ -82,6 +84,17 @@ def one_line(error: BaseException) -> str:
         options = ", ".join(sorted(of_enum[2].split(", ")))
         return f"{cause.full_key}={of_enum[1]}: must be one of {options}"
     return f"{cause.full_key}: {text}"
+
+
+def _not_of_choice(error: BaseException) -> str | None:
+    """The line for an experiment that sets a key which another choice of its group lacks; None for others."""
+    in_file, cause = re.match("In '(.+)': ", str(error)), error.__context__
+    if not in_file or not isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        return None
+    group, _, key = str(cause.full_key).rpartition(".")
+    choice = str(getattr(cause.object_type, "__module__", "")).rpartition(".")[2]
+    where = f"is set by {in_file[1].replace('/', '=')}, and the choice {choice} of {group} has no such key"
+    return f"{group}.{key}: {where}{_hint(cause)}; leave that choice out"
 
 
 def _unquoted(override: str) -> str | None:
