@@ -102,6 +102,8 @@ def _unquoted(override: str) -> str | None:
     key, equals, value = override.partition("=")
     if not equals or not value or value[0] in "[{'\"" or not re.fullmatch(r"[+~]*[\w@./]+", key):
         return None
+    if re.match(r"(choice|range|interval|glob|sort|shuffle|tag)\(", value):  # functions of Hydra's sweeps
+        return None
     again = f"{key}={quoted(value)}"
     again = shlex.quote(again) if set(again) & set('"$`\\!') else f'"{again}"'
     return f"{override}: Hydra cannot read the value without quotes of its own; type {again}"
