@@ -92,6 +92,8 @@ def _not_of_choice(error: BaseException) -> str | None:
     if not in_file or not isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return None
     group, _, key = str(cause.full_key).rpartition(".")
+    if not group:  # a key at the top, which no choice has
+        return None
     choice = str(getattr(cause.object_type, "__module__", "")).rpartition(".")[2]
     where = f"is set by {in_file[1].replace('/', '=')}, and the choice {choice} of {group} has no such key"
     return f"{group}.{key}: {where}{_hint(cause)}; leave that choice out"
