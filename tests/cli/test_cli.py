@@ -153,8 +153,8 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("+distilled.foo=1", "distilled.foo=1: no such key; the keys are images_per_class, "),
         (
             "experiment=mnist_random_100_adam unroll=traced",
-            "unroll.window: is set by experiment=mnist_random_100_adam, and the choice traced of unroll has "
-            "no such key; the keys are batch_networks, compile; leave that choice out\n",
+            "unroll.window: is set by experiment=mnist_random_100_adam, but there is no such key in the "
+            "chosen unroll; the keys are batch_networks, compile; choose another unroll, or correct the file",
         ),
         ("dataset=image_folder", "dataset.path=???: must be given on the command line"),
         ("dataset.name=${nothing}", "Interpolation key 'nothing' not found"),
@@ -169,6 +169,22 @@ def test_a_wrong_value_never_starts_a_run(typed: str, told: str, tmp_path: Path)
     assert ended.err.startswith("distill: ")
     assert told in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("distilled:\n  stepz: 3", "distilled.stepz: {}, but there is no such key; did you mean steps?"),
+        ("seeed: 3", "seeed: {}, but there is no such key; did you mean seed?"),
+        ("trees: 3", "trees: {}, but there is no such key; the keys are "),
+    ],
+)
+def test_a_wrong_key_in_an_experiment_of_ones_own(written: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(f"# @package _global_\n{written}\n")
+    ended = distill("--config-dir", str(tmp_path), "experiment=own", "dataset=digits", folder=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("distill: " + told.format("is set by experiment=own"))
 
 
 def test_a_launcher_that_is_not_there(tmp_path: Path) -> None:

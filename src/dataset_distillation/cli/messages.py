@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import NoReturn
 
+from hydra.core.override_parser.overrides_parser import create_functions
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -70,7 +71,7 @@ def one_line(error: BaseException) -> str:
         return f"{group}={choice}: must be one of {', '.join(sorted(error.options))}{more}"
     if isinstance(error, OverrideParseException) and (line := _unquoted(error.override)):
         return line
-    if line := _not_of_choice(error):
+    if line := _of_file(error):
         return line
     cause = error.__cause__
     if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
@@ -86,17 +87,16 @@ def one_line(error: BaseException) -> str:
     return f"{cause.full_key}: {text}"
 
 
-def _not_of_choice(error: BaseException) -> str | None:
-    """The line for an experiment that sets a key which another choice of its group lacks; None for others."""
+def _of_file(error: BaseException) -> str | None:
+    """The line for a file, mostly an experiment, that sets an unknown key; None for other errors."""
     in_file, cause = re.match("In '(.+)': ", str(error)), error.__context__
     if not in_file or not isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         return None
-    group, _, key = str(cause.full_key).rpartition(".")
-    if not group:  # a key at the top, which no choice has
-        return None
-    choice = str(getattr(cause.object_type, "__module__", "")).rpartition(".")[2]
-    where = f"is set by {in_file[1].replace('/', '=')}, and the choice {choice} of {group} has no such key"
-    return f"{group}.{key}: {where}{_hint(cause)}; leave that choice out"
+    line = f"{cause.full_key}: is set by {in_file[1].replace('/', '=')}, but there is no such key"
+    group = str(cause.full_key).rpartition(".")[0]
+    if not group or _meant(cause):
+        return line + _hint(cause)
+    return f"{line} in the chosen {group}{_hint(cause)}; choose another {group}, or correct the file"
 
 
 def _unquoted(override: str) -> str | None:
@@ -104,16 +104,23 @@ def _unquoted(override: str) -> str | None:
     key, equals, value = override.partition("=")
     if not equals or not value or value[0] in "[{'\"" or not re.fullmatch(r"[+~]*[\w@./]+", key):
         return None
-    if re.match(r"(choice|range|interval|glob|sort|shuffle|tag)\(", value):  # functions of Hydra's sweeps
+    if value.partition("(")[0] in create_functions().functions:  # as choice(1,2), of which Hydra says more
         return None
     again = f"{key}={quoted(value)}"
     again = shlex.quote(again) if set(again) & set('"$`\\!') else f'"{again}"'
     return f"{override}: Hydra cannot read the value without quotes of its own; type {again}"
 
 
+def _keys(cause: OmegaConfBaseException) -> list[str]:
+    return [str(key) for key in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
+
+
+def _meant(cause: OmegaConfBaseException) -> list[str]:
+    return difflib.get_close_matches(str(cause.key), _keys(cause), 1)
+
+
 def _hint(cause: OmegaConfBaseException) -> str:
     """The key that was probably meant, or else all keys."""
-    keys = [str(key) for key in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
-    if close := difflib.get_close_matches(str(cause.key), keys, 1):
-        return f"; did you mean {close[0]}?"
-    return f"; the keys are {', '.join(keys)}" if keys else ""
+    if meant := _meant(cause):
+        return f"; did you mean {meant[0]}?"
+    return f"; the keys are {', '.join(_keys(cause))}" if _keys(cause) else ""
