@@ -480,21 +480,23 @@ def test_every_row_is_of_the_same_networks(
     assert rows["distilled"].nunique() == 3
 
 
-def test_a_resumed_comparison_keeps_the_baselines_that_are_there(
+def test_a_resumed_comparison_keeps_the_methods_that_are_there(
     problem: Problem,
     networks: list[Weights],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     asking: Callable[..., Evaluation],
 ) -> None:
+    """Their confusion matrices, too; without those, all methods are run again."""
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.03,))
     evaluation = asking("baselines=[nearest_neighbour_random_real,average_real]")
+    step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.1))
 
-    def killed(_: BaselineContext) -> pandas.DataFrame:
+    def killed(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    def compare(folder: Path, resumed: bool = False) -> pandas.DataFrame:
-        return comparison.compare(problem, evaluation, networks, [], SIZE, None, folder, resumed).runs
+    def compare(folder: Path, resumed: bool = False) -> comparison.Comparison:
+        return comparison.compare(problem, evaluation, networks, [[step]], SIZE, None, folder, resumed)
 
     with monkeypatch.context() as patched:
         patched.setitem(baselines.BASELINES, "average_real", killed)
@@ -502,7 +504,15 @@ def test_a_resumed_comparison_keeps_the_baselines_that_are_there(
             compare(tmp_path)
     whole = compare(tmp_path / "whole")
     monkeypatch.setitem(baselines.BASELINES, "nearest_neighbour_random_real", killed)
+    monkeypatch.setattr(comparison, "held_out", killed)
     resumed = compare(tmp_path, resumed=True)
-    pandas.testing.assert_frame_equal(resumed.drop(columns="seconds"), whole.drop(columns="seconds"))
+    pandas.testing.assert_frame_equal(
+        resumed.runs.drop(columns="seconds"), whole.runs.drop(columns="seconds")
+    )
+    assert resumed.confusion == whole.confusion == json.loads((tmp_path / "confusion.json").read_text())
+    assert len(resumed.confusion) == 2
     with pytest.raises(KeyboardInterrupt):  # not resumed: all of it again
         compare(tmp_path)
+    (tmp_path / "confusion.json").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path, resumed=True)

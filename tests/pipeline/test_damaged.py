@@ -155,9 +155,9 @@ def test_curves_that_a_power_loss_has_torn_do_not_stop_a_run(torn: bytes, run: P
     goes_on(run, tmp_path)
 
 
-def test_baselines_of_a_damaged_table_are_made_again(run: Path, tmp_path: Path) -> None:
+def test_methods_of_a_damaged_table_are_run_again(run: Path, tmp_path: Path) -> None:
     (unfinished(run, tmp_path) / "evaluation.csv").write_text("method,b\nrandom_real\n")
-    assert "the baselines are run again" in goes_on(run, tmp_path)
+    assert "all methods are run again" in goes_on(run, tmp_path)
 
 
 def test_a_checkpoint_of_something_else_is_passed_over(run: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import FileError
 from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
 from dataset_distillation.evaluation.explain import Variant
-from dataset_distillation.evaluation.held_out import held_out
-from dataset_distillation.evaluation.options import Evaluation, Training
+from dataset_distillation.evaluation.held_out import HeldOutResult, held_out
+from dataset_distillation.evaluation.options import Evaluation, Statistics, Training
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.statistics import Difference, difference, plain, spread
 from dataset_distillation.files import write
@@ -25,7 +26,7 @@ from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.objectives import Metric
 from dataset_distillation.problem import Problem
 from dataset_distillation.run.folder import CONFUSION, EVALUATION
-from dataset_distillation.run.records import Confusion, EvaluationRow, save
+from dataset_distillation.run.records import Confusion, EvaluationRow, read, save
 from dataset_distillation.run.tables import read_table
 
 log = logging.getLogger(__name__)
@@ -60,49 +61,81 @@ def compare(
     The methods are: untrained networks, the distilled `sets` of steps (if there are any), and the baselines.
     A row has the method, set, network, the metrics, the settings, and the method's seconds.
 
-    folder: if it is set, `evaluation.csv` is written there before each baseline and at the end, and the
-        confusion matrices are written to `confusion.json`.
-    resumed: baselines that `evaluation.csv` already has are not run again.
+    folder: if it is set, `evaluation.csv` and `confusion.json` are written there before each method that is
+        run, and at the end.
+    resumed: methods that these files already have are not run again.
     how: how networks are trained on the distilled `sets`, as in `held_out`; if it is ordinary training, also
         on the sets of the baselines.
     variants: the distilled data with one factor changed, each a row behind theirs.
     """
-    earlier = _earlier(folder / EVALUATION) if folder and resumed else None
-    finished, matrices = [], {}
-    for method, method_sets in {"before_training": [()], "distilled": sets}.items():
-        if method_sets:
-            began = time.perf_counter()
-            runs, confusion = held_out(
-                problem, problem.data.test, networks, method_sets, evaluation.batch_norm,
-                how if method == "distilled" else None,
-            )  # fmt: skip
-            # Different orders of the same images count as one set.
-            finished.append(_named(method, runs.assign(set=0), began))
-            if confusion is not None:
-                matrices[method] = confusion.tolist()
+    table = _Table(folder, resumed)
+    test, batch_norm = problem.data.test, evaluation.batch_norm
+    table.add("before_training", lambda: held_out(problem, test, networks, batch_norm=batch_norm))
+    if sets:
+        table.add("distilled", lambda: _one_set(held_out(problem, test, networks, sets, batch_norm, how)))
     for variant in variants:
-        log.info("%s", variant.name.replace("_", " "))
-        began = time.perf_counter()
-        other = variant.problem or problem
-        judges = other.population("held-out", len(networks)) if variant.problem else networks
-        runs, _ = held_out(other, variant.test, judges, variant.sets, evaluation.batch_norm, variant.how)
-        if variant.problem:  # these are other networks than the table's, and have numbers behind those
-            runs = runs.assign(network=runs["network"] + len(networks))
-        finished.append(_named(variant.name, runs.assign(set=0), began))
-    if folder:
-        save(Confusion(matrices), folder / CONFUSION)
+        table.add(variant.name, partial(_varied, variant, problem, networks, batch_norm))
     if sets:  # what the networks of the table were trained for, if it is not what the data were made for
         size = size._replace(epochs=math.ceil(len(sets[0]) / size.steps))
     context = BaselineContext(problem, evaluation, networks, size, learning_rates, how or Training())
     for method in evaluation.baselines:
-        _write(finished, folder)
-        if earlier is not None and method in set(earlier["method"]):
-            finished.append(earlier[earlier["method"] == method])
-            continue
-        log.info("baseline: %s", method.replace("_", " "))
+        table.add(method, partial(_baseline, method, context))
+    return table.written()
+
+
+def _varied(
+    variant: Variant, problem: Problem, networks: Sequence[Weights], batch_norm: Statistics
+) -> HeldOutResult:
+    log.info("%s", variant.name.replace("_", " "))
+    other = variant.problem or problem
+    judges = other.population("held-out", len(networks)) if variant.problem else networks
+    runs, _ = held_out(other, variant.test, judges, variant.sets, batch_norm, variant.how)
+    if variant.problem:  # these are other networks than the table's, and have numbers behind those
+        runs = runs.assign(network=runs["network"] + len(networks))
+    return _one_set(HeldOutResult(runs, None))
+
+
+def _baseline(method: str, context: BaselineContext) -> HeldOutResult:
+    log.info("baseline: %s", method.replace("_", " "))
+    return HeldOutResult(BASELINES[method](context), None)
+
+
+def _one_set(result: HeldOutResult) -> HeldOutResult:
+    """Different orders of the same images count as one set."""
+    return HeldOutResult(result.runs.assign(set=0), result.confusion)
+
+
+class _Table:
+    """The methods that are finished, in order; `resumed`: those that `folder` has need not be run again."""
+
+    def __init__(self, folder: Path | None, resumed: bool) -> None:
+        self.folder = folder
+        self.earlier = _earlier(folder) if folder and resumed else None
+        self.finished: list[pandas.DataFrame] = []
+        self.confusion: dict[str, list[list[float]]] = {}
+
+    def add(self, method: str, measure: Callable[[], HeldOutResult]) -> None:
+        """Append the runs of a method: the earlier ones, else those that `measure` returns."""
+        if self.earlier is not None and method in set(self.earlier.runs["method"]):
+            self.finished.append(self.earlier.runs[self.earlier.runs["method"] == method])
+            if method in self.earlier.confusion:
+                self.confusion[method] = self.earlier.confusion[method]
+            return
+        if self.finished:
+            self.written()
         began = time.perf_counter()
-        finished.append(_named(method, BASELINES[method](context), began))
-    return Comparison(_write(finished, folder), matrices)
+        runs, confusion = measure()
+        self.finished.append(_named(method, runs, began))
+        if confusion is not None:
+            self.confusion[method] = confusion.tolist()
+
+    def written(self) -> Comparison:
+        """Return the table so far, which is also written, if there is a folder."""
+        runs = pandas.concat(self.finished, ignore_index=True)
+        if self.folder:  # the matrices first, so that a row is never without its matrix
+            save(Confusion(self.confusion), self.folder / CONFUSION)
+            write(self.folder / EVALUATION, runs.to_csv(index=False).encode())
+        return Comparison(runs, self.confusion)
 
 
 def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFrame:
@@ -127,19 +160,13 @@ def _typed(runs: pandas.DataFrame) -> pandas.DataFrame:
     return runs.astype({"method": str, "set": int, **numbers})
 
 
-def _earlier(path: Path) -> pandas.DataFrame | None:
+def _earlier(folder: Path) -> Comparison | None:
     try:
-        return read_evaluation(path)
+        runs, confusion = read_evaluation(folder / EVALUATION), read(Confusion, folder / CONFUSION)
     except FileError as error:
-        log.warning("%s; the baselines are run again", error)
+        log.warning("%s; all methods are run again", error)
         return None
-
-
-def _write(finished: Sequence[pandas.DataFrame], folder: Path | None) -> pandas.DataFrame:
-    table = pandas.concat(finished, ignore_index=True)
-    if folder:
-        write(folder / EVALUATION, table.to_csv(index=False).encode())
-    return table
+    return None if runs is None or confusion is None else Comparison(runs, confusion.root)
 
 
 def metrics(runs: pandas.DataFrame) -> list[str]:

@@ -125,8 +125,9 @@ def _run(
             with or_a_line("the picture of real images"):
                 write_real(problem.data.train, e.seed, run.folder / IMAGES)
     if not fitted.signal and e.evaluation.networks:
+        same_set = last is not None and step_of(last) == fitted.outer_steps  # as in the earlier attempt
         with module.outer_loss.unroll.acceleration(problem.device):
-            comparison = judge(e, problem, distilled_set, run, resumed=last is not None)
+            comparison = judge(e, problem, distilled_set, run, resumed=same_set)
         rows = rows_of(comparison.runs, e.objective.metric)
         class_names = problem.data.specification.class_names
         dashboard.evaluation = view(
