@@ -7,19 +7,25 @@ import json
 import os
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 from PIL import Image
 
 import dataset_distillation as dd
 from dataset_distillation.cli import pages
+from dataset_distillation.experiment import compose
+from dataset_distillation.experiment.digest import adopt, differences
+from dataset_distillation.report import seeds
 from dataset_distillation.report.runs import RecordedRun
 from support.command_line import distill_evaluate
 from support.report_folders import write_run
 from tools import publish
 
+VALIDATION = "evaluation.validation_"
 PUBLISHED = sorted(path.parent for path in publish.RESULTS.rglob("result.json"))
 
 
@@ -56,6 +62,26 @@ def test_a_published_run_can_be_repeated(folder: Path) -> None:
     if not run.judges and run.distilled is not None:
         assert '"/' not in json.dumps(run.distilled.metadata)  # a folder of the machine
     assert '"/' not in (folder / "result.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [folder for folder in PUBLISHED if not RecordedRun(folder).judges],
+    ids=lambda folder: "/".join(folder.parts[-2:]),
+)
+def test_a_published_run_is_of_its_recipe_as_it_stands(
+    folder: Path, composed: Callable[[list[str]], DictConfig]
+) -> None:
+    """Its command gives the same values today, without what it says of validation: the recipe says that."""
+    run = RecordedRun(folder)
+    asked = [each for each in run.result.provenance.overrides if not each.startswith(VALIDATION)]
+    config = composed(asked)
+    adopt(config, run.result.config)
+    e, here = compose.read(config), compose.resolved(config)
+    changed = differences(e, here, run.result.config)
+    assert [
+        each for each in changed if each.startswith(VALIDATION) or not seeds.is_free(each.partition("=")[0])
+    ] == []
 
 
 def test_the_published_files_are_small() -> None:

@@ -24,6 +24,14 @@ VALUES = {
     "own": "as torch draws",
 }
 
+#: Methods that are more than their words.
+METHODS = {
+    "k_means": "k-means",
+    "k_center": "k-center",
+    "nearest_neighbour_random_real": "nearest neighbors on random real",
+    "nearest_neighbour_k_means": "nearest neighbors on k-means",
+}
+
 
 def explains(method: str) -> bool:
     """Return whether a row is of the distilled data with one factor changed (`explain=true`)."""
@@ -46,4 +54,4 @@ def readable(method: str) -> str:
         if method.startswith(prefix):
             value = method.removeprefix(prefix)
             return f"{factor}: {VALUES.get(value, value.replace('_', ' '))}"
-    return method.replace("_", " ")
+    return METHODS.get(method, method.replace("_", " "))

@@ -109,17 +109,28 @@ def number(printed: str | None) -> Number | None:
 
 
 def _table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
-    columns = table["columns"]
+    columns, gains = table["columns"], table.get("gains", [])
     lines = []
     for row in table["rows"]:
-        lines.append([f"{row['title']}, paper", *row["paper"]])
+        printed = [number(cell) for cell in row["paper"]]
+        lines.append([f"{row['title']}, paper", *row["paper"], *_gains(gains, printed)])
         cells = [_cell(column, row, runs) for column in columns]
-        lines.append([f"{row['title']}, ours", *map(_bold, cells)])
-    return [*markdown(["", *(column["title"] for column in columns)], lines), ""]
+        lines.append([f"{row['title']}, ours", *map(_bold, cells), *map(_strong, _gains(gains, cells))])
+    return [*markdown(["", *(column["title"] for column in (*columns, *gains))], lines), ""]
+
+
+def _gains(gains: Sequence[dict[str, Any]], cells: Sequence[Number | None]) -> list[str]:
+    """Return for each of the `gains` by how much the mean of cell `of` is above that of cell `over`."""
+    pairs = [(cells[gain["of"]], cells[gain["over"]]) for gain in gains]
+    return [f"{of.mean - over.mean:+.1f}" if of and over else "" for of, over in pairs]
 
 
 def _bold(cell: Number | None) -> str:
-    return "" if cell is None else f"**{cell}**"
+    return _strong("" if cell is None else str(cell))
+
+
+def _strong(text: str) -> str:
+    return f"**{text}**" if text else ""
 
 
 def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[figures.Pair]]]:
@@ -208,7 +219,7 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         where = os.path.relpath(run.path, output)
         row, made = run.result.rows.get("distilled"), run.result.provenance
         judges = f"{row.networks} held-out network{'s' * (row.networks > 1)}" if row and row.networks else ""
-        minutes = f"{(run.result.distillation_seconds or 0) / 60:.0f} min"
+        minutes = f"distilled in {(run.result.distillation_seconds or 0) / 60:.0f} min"
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
         about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
         lines.append(f"- `{where}`: " + "; ".join(filter(None, about)))
