@@ -516,3 +516,48 @@ def test_a_resumed_comparison_keeps_the_methods_that_are_there(
     (tmp_path / "confusion.json").unlink()
     with pytest.raises(KeyboardInterrupt):
         compare(tmp_path, resumed=True)
+
+
+def test_what_is_finished_survives_a_second_interruption(
+    problem: Problem,
+    networks: list[Weights],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[..., Evaluation],
+) -> None:
+    """Also behind a method that is new, which is asked for when the run goes on; what is not is dropped."""
+    real = "nearest_neighbour_random_real"
+
+    def compare(*names: str, resumed: bool = True) -> list[str]:
+        evaluation = asking(f"baselines=[{','.join(names)}]")
+        done = comparison.compare(problem, evaluation, networks, [], SIZE, None, tmp_path, resumed).runs
+        return list(done["method"].unique())
+
+    def killed(_: BaselineContext) -> pandas.DataFrame:
+        raise KeyboardInterrupt
+
+    compare(real, resumed=False)
+    with monkeypatch.context() as patched:
+        patched.setitem(baselines.BASELINES, "k_center", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare("k_center", real)
+    monkeypatch.setitem(baselines.BASELINES, real, killed)
+    assert compare(real) == ["before_training", real]
+    assert compare() == ["before_training"]
+    written = pandas.read_csv(tmp_path / "evaluation.csv")
+    assert list(written["method"].unique()) == ["before_training"]
+
+
+def test_all_baselines_can_be_joined_by_those_that_are_no_part_of_all(
+    asking: Callable[..., Evaluation],
+) -> None:
+    everything = asking("baselines=all").baselines
+    assert "k_means" in everything
+    assert asking("baselines=[distribution_matching,all]").baselines == ["distribution_matching", *everything]
+    assert asking("baselines=[all,k_means]").baselines == everything
+
+
+def test_the_passes_of_a_set_are_those_of_its_inner_steps(experiment: Make) -> None:
+    for options, passes in {"distilled.epochs=3": 3, "distilled.inner_steps=11": 6}.items():
+        asked = experiment("distilled.steps=2", options).distilled
+        assert real_sets.Size.of(asked) == (asked.images_per_class, 2, passes)

@@ -83,6 +83,15 @@ def test_other_training_keeps_the_inner_batches(
     assert [rate for _, rate in found] == rates
 
 
+def test_the_mean_rate_is_that_of_the_learned_ones() -> None:
+    """Not of the epochs, of which the last is not whole: four steps over three stored ones."""
+    images, labels = torch.zeros(3, 1, 1, 1, 1), torch.zeros(3, 1, dtype=torch.long)
+    rates, metadata = torch.tensor([[0.1, 0.1, 0.1, 0.5]]), {"batches": {"number": 4}}
+    data = DistilledSet(images, labels, rates, {}, metadata)
+    found = order(Schedule(data, Training(mean_rate=True), 0, 1), 0)
+    assert [rate for _, rate in found] == [pytest.approx(0.2)] * 4
+
+
 @pytest.mark.parametrize("options", [{"epochs": 3}, {"epochs": 3, "order": "shuffled"}])
 def test_epochs_are_passes_over_the_images_as_they_are_stored(
     batches: DistilledSet, options: dict[str, Any]

@@ -68,6 +68,16 @@ def test_differences_are_paired_by_network_and_sets_are_clusters() -> None:
     assert found == (pytest.approx(0.0875), *map(pytest.approx, expected), "any sets and networks")
 
 
+def test_each_set_counts_alike_whatever_its_number_of_runs() -> None:
+    ours = frame([0.5, 0.5, 0.5], [0, 1, 2])
+    theirs = frame([0.1, 0.1, 0.4], [0, 2, 1], [0, 0, 1])
+    expected = stats.ttest_1samp([0.4, 0.1], 0).confidence_interval(0.95)
+    found = difference(ours, theirs, "accuracy")
+    assert found == (pytest.approx(0.25), *map(pytest.approx, expected), "any sets and networks")
+    unmet = difference(ours, theirs.assign(network=theirs["network"] + 3), "accuracy")
+    assert unmet.mean == pytest.approx(0.25)
+
+
 def test_what_trains_no_network_is_compared_unpaired() -> None:
     ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.2, 0.4], [None, None], [0, 1])
     welch = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(0.95)

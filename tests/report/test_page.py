@@ -280,11 +280,13 @@ def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Pa
 
 def test_networks_of_other_architectures_are_told_apart(tmp_path: Path) -> None:
     ours = np.linspace(0.4, 0.5, 5)
-    for name, others in {"own": [], "others": [row("distilled_on_mlp", ours, ours)]}.items():
+    drawn = [row("distilled_with_weights_own", ours, ours)]
+    given = {"own": [], "others": [row("distilled_on_mlp", ours, ours)], "drawn otherwise": drawn}
+    for name, others in given.items():
         rows = [row("distilled", ours), row("random_real", ours, ours), *others]
         page.write_run(write_run(tmp_path / name, evaluation=rows))
         shown = " ".join(text(tmp_path / name).split())
-        assert (", except those of other architectures." in shown) == bool(others)
+        assert (", except those of other architectures or initial weights." in shown) == bool(others)
         assert ("Welch's t for other architectures" in html.unescape(shown)) == bool(others)
 
 

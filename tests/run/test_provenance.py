@@ -57,6 +57,20 @@ def test_attempts_of_another_choice_are_not_its_own(run: Run) -> None:
     assert other.overrides == ["init=fixed"]
 
 
+def test_attempts_of_a_version_with_fewer_options_are_its_own(run: Run) -> None:
+    """What the older version does not know has its default, else the run is refused before."""
+    older = replace(run, config={"seed": 0, "outer": {"steps": 5}})
+    first = Attempts(older)
+    first.record.engine = Engine(choice="traced", compile=True)
+    first.save(None)
+    newer = replace(run, config={"seed": 0, "outer": {"steps": 5, "clip_to_mean": None}})
+    again = Attempts(newer).record
+    assert (again.engine, len(again.attempts)) == (first.record.engine, 2)
+    assert again.config == newer.config
+    other = Attempts(replace(run, config={"seed": 1, "outer": {"steps": 5, "clip_to_mean": None}})).record
+    assert (other.engine, len(other.attempts)) == (None, 1)
+
+
 def test_the_commit_of_a_clean_checkout(checkout: Path) -> None:
     assert Code.running() == Code(git(checkout, "rev-parse", "HEAD").strip(), b"")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,37 +105,44 @@ def _one_set(result: HeldOutResult) -> HeldOutResult:
     return HeldOutResult(result.runs.assign(set=0), result.confusion)
 
 
+class _Rows(NamedTuple):
+    """The runs of a method, and its mean confusion matrix, if it has one."""
+
+    runs: pandas.DataFrame
+    confusion: list[list[float]] | None
+
+
 class _Table:
     """The methods that are finished, in order; `resumed`: those that `folder` has need not be run again."""
 
     def __init__(self, folder: Path | None, resumed: bool) -> None:
         self.folder = folder
-        self.earlier = _earlier(folder) if folder and resumed else None
-        self.finished: list[pandas.DataFrame] = []
-        self.confusion: dict[str, list[list[float]]] = {}
+        self.finished: dict[str, _Rows] = {}
+        self.earlier = _earlier(folder) if folder and resumed else {}
 
     def add(self, method: str, measure: Callable[[], HeldOutResult]) -> None:
-        """Append the runs of a method: the earlier ones, else those that `measure` returns."""
-        if self.earlier is not None and method in set(self.earlier.runs["method"]):
-            self.finished.append(self.earlier.runs[self.earlier.runs["method"] == method])
-            if method in self.earlier.confusion:
-                self.confusion[method] = self.earlier.confusion[method]
+        """Add the runs of a method: the earlier ones, else those that `measure` returns."""
+        if method in self.earlier:
+            self.finished[method] = self.earlier.pop(method)
             return
-        if self.finished:
-            self.written()
+        if there := self.finished | self.earlier:
+            self._write(there)
         began = time.perf_counter()
         runs, confusion = measure()
-        self.finished.append(_named(method, runs, began))
-        if confusion is not None:
-            self.confusion[method] = confusion.tolist()
+        matrix = None if confusion is None else confusion.tolist()
+        self.finished[method] = _Rows(_named(method, runs, began), matrix)
 
     def written(self) -> Comparison:
-        """Return the table so far, which is also written, if there is a folder."""
-        runs = pandas.concat(self.finished, ignore_index=True)
+        """Return the table; it is written, too, without what only an earlier attempt was asked for."""
+        return self._write(self.finished)
+
+    def _write(self, methods: Mapping[str, _Rows]) -> Comparison:
+        runs = pandas.concat([rows.runs for rows in methods.values()], ignore_index=True)
+        confusion = {name: rows.confusion for name, rows in methods.items() if rows.confusion is not None}
         if self.folder:  # the matrices first, so that a row is never without its matrix
-            save(Confusion(self.confusion), self.folder / CONFUSION)
+            save(Confusion(confusion), self.folder / CONFUSION)
             write(self.folder / EVALUATION, runs.to_csv(index=False).encode())
-        return Comparison(runs, self.confusion)
+        return Comparison(runs, confusion)
 
 
 def _named(method: str, runs: pandas.DataFrame, began: float) -> pandas.DataFrame:
@@ -160,13 +167,18 @@ def _typed(runs: pandas.DataFrame) -> pandas.DataFrame:
     return runs.astype({"method": str, "set": int, **numbers})
 
 
-def _earlier(folder: Path) -> Comparison | None:
+def _earlier(folder: Path) -> dict[str, _Rows]:
     try:
         runs, confusion = read_evaluation(folder / EVALUATION), read(Confusion, folder / CONFUSION)
     except FileError as error:
         log.warning("%s; all methods are run again", error)
-        return None
-    return None if runs is None or confusion is None else Comparison(runs, confusion.root)
+        return {}
+    if runs is None or confusion is None:
+        return {}
+    return {
+        str(method): _Rows(own, confusion.root.get(str(method)))
+        for method, own in runs.groupby("method", sort=False)
+    }
 
 
 def metrics(runs: pandas.DataFrame) -> list[str]:

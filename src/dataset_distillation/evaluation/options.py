@@ -93,7 +93,8 @@ class Evaluation:
         names = [self.baselines] if isinstance(self.baselines, str) else list(self.baselines or [])
         for name in names:
             one_of("evaluation.baselines", str(name), ("all", *BASELINES, *MATCHING, "closed_form"))
-        self.baselines = list(BASELINES) if "all" in names else list(dict.fromkeys(names))
+        expanded = [each for name in names for each in (BASELINES if name == "all" else (name,))]
+        self.baselines = list(dict.fromkeys(expanded))
 
     def check(
         self, objective: Objective, dataset: str, distilled: Distilled, architecture: Architecture
@@ -109,8 +110,8 @@ class Evaluation:
         if not objective.numbers:
             allowed = f"is for linear regression, and {name} has classes"
             raise refuse(key, "closed_form", allowed, "leave it out")
-        for one, value in {"steps": distilled.steps, "epochs": distilled.epochs}.items():
-            if value != 1:
+        for one in ("steps", "epochs", "inner_steps"):
+            if (value := getattr(distilled, one)) not in (None, 1):
                 raise refuse(f"distilled.{one}", value, "must be 1 with evaluation.baselines=[closed_form]")
         if not architecture.linear:
             name, needed = choice_of(architecture), "with evaluation.baselines=[closed_form]"

@@ -5,6 +5,7 @@ Images are compared in the pixels that the networks see, which are normalized.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import by_class, centroids, choose
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.progress import followed
@@ -31,6 +33,10 @@ class Size(NamedTuple):
     images_per_class: int
     steps: int
     epochs: int = 1
+
+    @classmethod
+    def of(cls, options: Distilled) -> Size:
+        return cls(options.images_per_class, options.steps, math.ceil(options.unrolled / options.steps))
 
     def labels(self, classes: int) -> Tensor:
         """(steps, n): in each step, `images_per_class` of every class."""

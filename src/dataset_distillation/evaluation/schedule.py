@@ -73,7 +73,8 @@ class Schedule(Sequence[Sequence[Step]]):
         learned = self.distilled.rates_by_epoch
         rates = learned[min(epoch, len(learned) - 1)]
         if self.training.ordinary:
-            rates = torch.full_like(rates, self.training.learning_rate or float(learned.mean()))
+            mean = float(self.distilled.learning_rates.mean())
+            rates = torch.full_like(rates, self.training.learning_rate or mean)
         return rates * self.training.decay if 2 * epoch >= self.epochs else rates
 
     def _rate(self, t: int) -> Tensor:

@@ -44,7 +44,7 @@ def difference(distilled: pandas.DataFrame, others: pandas.DataFrame, metric: st
     Runs on one set share its effect, so they are not independent, but the means of the sets are: no network
     is met by two sets if there are as many networks as sets. The interval is Student's t over these means, or
     over the runs if there is one set. Runs without a network, or on networks that the distilled data have not
-    met, cannot be paired; for them it is Welch's.
+    met, cannot be paired; for them it is Welch's. Each set counts alike, whatever its number of runs.
 
     With fewer networks than sets, the interval is about new sets alone. If there is a single run, there is
     none.
@@ -54,12 +54,13 @@ def difference(distilled: pandas.DataFrame, others: pandas.DataFrame, metric: st
     values, sets, networks = others[metric].to_numpy(float), others["set"], others["network"]
     own = distilled.set_index("network")[metric]
     if len(own) > 1 and not networks.isin(own.index).all():
-        apart = own.mean() - values.mean()
-        shares = [_share(own.to_numpy(float)), _share(_by_set(values, sets))]
+        theirs = _by_set(values, sets)
+        apart, shares = own.mean() - theirs.mean(), [_share(own.to_numpy(float)), _share(theirs)]
         judges = math.inf
     else:
         paired = (own.loc[networks].to_numpy(float) if len(own) > 1 else own.iloc[0]) - values
-        apart, shares = paired.mean(), [_share(_by_set(paired, sets))]
+        by_set = _by_set(paired, sets)
+        apart, shares = by_set.mean(), [_share(by_set)]
         judges = max(1, networks.nunique())
     low, high = _interval(apart, shares)
     return Difference(float(apart), low, high, None if low is None else _about(sets.nunique(), judges))

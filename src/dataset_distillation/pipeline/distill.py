@@ -153,7 +153,7 @@ def _run(
 def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:
     """Return the runs of every method on the same held-out networks and the test split, one row per run."""
     networks = problem.population("held-out", e.evaluation.networks)
-    size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
+    size = Size.of(e.distilled)
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
     others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))

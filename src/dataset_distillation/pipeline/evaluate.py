@@ -90,7 +90,7 @@ def _compare(
     run: Run,
     resumed: bool,
 ) -> Comparison:
-    size = Size(e.distilled.images_per_class, e.distilled.steps, e.distilled.epochs)
+    size = Size.of(e.distilled)
     if distilled is None:
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
     distilled = fitted(problem, distilled, str(e.artifact))

@@ -48,15 +48,15 @@ def interval(result: Result) -> str:
     )
     unpaired = {
         "nearest neighbors, which train no network": any(row.k is not None for row in rows),
-        "other architectures, which have networks of their own": any(map(of_others, rows)),
+        "other architectures or initial weights, which have networks of their own": any(map(of_others, rows)),
     }
     names = " and ".join(name for name, there in unpaired.items() if there)
     return said + (f"; Welch's t for {names}." if names else ".")
 
 
 def of_others(row: EvaluationRow) -> bool:
-    """Return whether networks of another architecture judge the distilled data in this row."""
-    return row.method.startswith("distilled_on_")
+    """Return whether other networks than the table's judge the distilled data in this row."""
+    return row.method.startswith(("distilled_on_", "distilled_with_weights_"))
 
 
 def beaten(result: Result) -> str:

@@ -20,7 +20,7 @@ from dataset_distillation.run.records import EvaluationRow, Sweep, read
 #: The groups that the title names, as far as all jobs agree.
 NAMED = ("experiment", "dataset", "architecture", "init", "objective")
 #: What the charts are drawn against, and the keys that change it.
-STEPS = ("distilled.steps", "distilled.epochs", "training.epochs")
+STEPS = ("distilled.inner_steps", "distilled.steps", "distilled.epochs", "training.epochs")
 
 
 def write_sweep(folder: Path) -> Path:

@@ -55,9 +55,12 @@ def extended(config: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 
 def _equal(here: Mapping[str, Any], earlier: Mapping[str, Any], but: Collection[str]) -> bool:
-    """Whether two configs have the same values, but for the keys in `but`."""
-    one, other = ({key: value for key, value in flat(config) if key not in but} for config in (here, earlier))
-    return one == other
+    """Whether two configs have the same values of the keys that both have, but for those in `but`.
+
+    What one of them lacks has its default, else the run would have been refused: another version wrote it.
+    """
+    one, other = dict(flat(here)), dict(flat(earlier))
+    return all(one[key] == other[key] for key in one.keys() & other.keys() - set(but))
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
