@@ -560,4 +560,4 @@ def test_all_baselines_can_be_joined_by_those_that_are_no_part_of_all(
 def test_the_passes_of_a_set_are_those_of_its_inner_steps(experiment: Make) -> None:
     for options, passes in {"distilled.epochs=3": 3, "distilled.inner_steps=11": 6}.items():
         asked = experiment("distilled.steps=2", options).distilled
-        assert real_sets.Size.of(asked) == (asked.images_per_class, 2, passes)
+        assert real_sets.Size.of(asked)[:3] == (asked.images_per_class, 2, passes)

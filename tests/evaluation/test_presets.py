@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import hydra
 import pytest
@@ -14,7 +15,11 @@ from torch import nn
 from dataset_distillation.augmentation import of_network
 from dataset_distillation.augmentation.dsa import DSA
 from dataset_distillation.augmentation.none import NoAugmentation
+from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.start import start
+from dataset_distillation.errors import UserError
+from dataset_distillation.evaluation import baselines
 from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation, Training
@@ -24,10 +29,12 @@ from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.experiment import compose, of_artifact
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.tree import Evaluate, Experiment
+from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.momentum import Momentum
 from dataset_distillation.networks import training
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.problem import Problem
 
 Make = Callable[..., Experiment]
 
@@ -84,6 +91,33 @@ def test_images_are_augmented_anew_in_each_step(experiment: Make) -> None:
         assert found[j] == pytest.approx(training.test(network, problem.data.test, problem.objective)["loss"])
     plain = held_out(problem, problem.data.test, networks, sets).runs["loss"].tolist()
     assert plain != pytest.approx(found, rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [["distilled.inner_steps=5"], ["distilled.batch_size=4"]])
+def test_baselines_take_as_many_images_in_as_many_steps_as_the_distilled_data(
+    options: list[str], experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the training asks for another rate alone: at their own batches, which are drawn alike."""
+    e = experiment("architecture=mlp", "distilled.steps=3", "distilled.epochs=2", *options)
+    problem, seen = prepare(e), []
+
+    def stop(_: Problem, __: Split, ___: Any, sets: Sequence[Sequence[Step]], *____: Any) -> None:
+        seen.extend(sets)
+        raise UserError("seen")
+
+    data = start(e.distilled, problem.data.train, 0)
+    metadata = {"batches": asdict(data.batches)}
+    made = DistilledSet(data.images, data.labels, data.learning_rates.detach(), {}, metadata)
+    real = RealSet(data.images, data.labels)
+    how, networks = Training(learning_rate=0.1), problem.population("held-out", 1)
+    monkeypatch.setattr(baselines, "held_out", stop)
+    with pytest.raises(UserError, match="seen"):
+        BaselineContext(problem, Evaluation(), networks, Size.of(e.distilled), how=how).by_gradient([real])
+    ours = Schedule(made, how, problem.seed, 1)[0]
+    assert len(seen[0]) == len(ours) == e.distilled.unrolled
+    for theirs, own in zip(seen[0], ours, strict=True):
+        assert torch.equal(theirs.images, own.images)
+        assert float(theirs.learning_rate) == float(own.learning_rate) == pytest.approx(0.1)
 
 
 def test_baselines_are_trained_by_hand_in_the_same_way(experiment: Make) -> None:

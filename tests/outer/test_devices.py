@@ -19,6 +19,10 @@ from dataset_distillation.outer import memory
 from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run import processes
+from dataset_distillation.run.attempts import Attempts
+from dataset_distillation.run.fields import Engine
+from dataset_distillation.run.run import Run
+from dataset_distillation.unroll.full import Full
 from support.command_line import distill
 from support.experiments import TINY
 from support.waiting import DEADLINE
@@ -42,6 +46,21 @@ TORCHRUN = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "29500",
 }
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_helping_process_takes_the_engine_that_the_run_has_begun_with(
+    begun: bool, experiment: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one that it would choose by itself now; without a checkpoint, the record may be another run's."""
+    e, engines = experiment("unroll=auto"), []
+    attempts = Attempts(run)
+    attempts.record.engine = Engine(choice="full", compile=False)
+    attempts.save(None)
+    monkeypatch.setattr(pipeline, "newest", lambda *_: Path("step_00000001.ckpt") if begun else None)
+    monkeypatch.setattr(pipeline, "fit", lambda module, *_, **__: engines.append(module.outer_loss.unroll))
+    pipeline.assist(e, run)
+    assert [isinstance(engine, Full) for engine in engines] == [begun]
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from torch import nn
 
 from dataset_distillation import load_distilled
 from dataset_distillation.cli.pages import main as distill_report
+from dataset_distillation.datasets.data import Data
+from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.image_folder import ImageFolder
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.errors import UserError
@@ -108,6 +110,29 @@ def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
             replace(distilled, images=distilled.images + 1).save(artifact)
         assert distill_evaluate(f"artifact={artifact}", *HERE, folder=tmp_path).code == 1
     assert told == [False, True, False]
+
+
+def test_rows_of_an_interrupted_table_are_not_those_of_other_data(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder of images, say, that has been changed; nor are they kept if nobody knows."""
+    told: list[bool] = []
+    load = Digits.load_test
+    checksums = iter(["a", "a", "b", "", ""])
+
+    def stop(*_: Any, resumed: bool) -> None:
+        told.append(resumed)
+        raise UserError("stopped")
+
+    def loaded(self: Digits, seed: int) -> Data:
+        return replace(load(self, seed), checksum=next(checksums))
+
+    monkeypatch.setattr(evaluate, "_compare", stop)
+    monkeypatch.setattr(Digits, "load_test", loaded)
+    asked = [f"artifact={made / 'distilled.safetensors'}", "evaluation.baselines=[]"]
+    for _ in range(5):
+        assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 1
+    assert told == [False, True, False, False, False]
 
 
 def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:

@@ -123,6 +123,21 @@ def test_real_images_begin_the_row_of_their_class_where_a_step_has_several(run: 
     assert "12 distilled images" in " ".join(text(folder).split())
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 2, 2], [0, 0, 1, 1, 2, 2, 2]])
+def test_images_that_are_not_in_the_order_of_classes_stand_beside_no_real_ones(
+    labels: list[int], run: Path, tmp_path: Path
+) -> None:
+    """As those of other projects; all of them are shown."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    made = load_distilled(run / "distilled.safetensors")
+    images = torch.rand(2, len(labels), 1, 8, 8)
+    replace(made, images=images, labels=torch.tensor([labels] * 2)).save(folder / "distilled.safetensors")
+    page.write_run(folder)
+    assert "beside" not in re.findall(r'<div class="(.*?)">', text(folder))
+    shown = re.findall(r"<figcaption>(.*?)<", text(folder))
+    assert [html.unescape(name) for name in shown] == CLASSES * 2 + [CLASSES[label] for label in labels] * 2
+
+
 def test_images_with_learned_labels_are_captioned_by_them(run: Path) -> None:
     hard = load_distilled(run / "distilled.safetensors")
     labels = torch.eye(3).roll(1, 0).expand(2, 3, 3) * 0.75

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.inner_optimizers import MadeSteps, Step
 from dataset_distillation.randomness import stream
 
@@ -26,6 +27,10 @@ class Batches:
     number: int
     size: int | None = None
     random: bool = True
+
+    @classmethod
+    def of(cls, options: Distilled) -> Batches:
+        return cls(options.unrolled, options.batch_size, options.batch_order == "random")
 
     def indices(self, t: int, images: int, seed: int, purpose: str) -> Tensor:
         """Return which of the `images` are used in step `t` (from 0)."""

@@ -59,9 +59,8 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
 def _data(options: Distilled, images: Tensor, labels: Tensor, rates: Tensor | None = None) -> DistilledData:
     if rates is None or rates.shape != options.shape_of_rates:
         rates = torch.full(options.shape_of_rates, options.learning_rate)
-    batches = Batches(options.unrolled, options.batch_size, options.batch_order == "random")
     temperature = options.temperature if options.labels == "probabilities" else None
-    return DistilledData(images, labels, rates, batches, temperature)
+    return DistilledData(images, labels, rates, Batches.of(options), temperature)
 
 
 def of_artifact(options: Distilled, specification: Specification) -> DistilledData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import pandas
@@ -14,6 +14,7 @@ from torch import Tensor
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.data import Batches
 from dataset_distillation.evaluation import closed_form, real_sets
 from dataset_distillation.evaluation.held_out import held_out, pairs
 from dataset_distillation.evaluation.matching import distribution_matching, gradient_matching
@@ -122,10 +123,12 @@ class BaselineContext:
         self, real: Sequence[RealSet], split: Split, networks: Sequence[Weights]
     ) -> pandas.DataFrame:
         """Train networks on real images exactly as on the distilled ones, and test them on `split`."""
-        problem, rates = self.problem, self.learning_rates
-        rates = torch.full((1, self.size.steps), self.how.learning_rate or 0.0) if rates is None else rates
+        problem, batches = self.problem, self.size.batches or Batches(self.size.steps * self.size.epochs)
+        mean = 0.0 if self.learning_rates is None else float(self.learning_rates.mean())
+        rate, metadata = torch.tensor([[self.how.learning_rate or mean]]), {"batches": asdict(batches)}
         made = [
-            DistilledSet(images, problem.objective.relabel(labels), rates, {}, {}) for images, labels in real
+            DistilledSet(images, problem.objective.relabel(labels), rate, {}, metadata)
+            for images, labels in real
         ]
         schedules = [Schedule(each, self.how, problem.seed, len(networks)) for each in made]
         runs = pairs(len(real), len(networks))

@@ -65,7 +65,7 @@ def evaluate(
     population = problem.population("held-out", networks)
     how = training or Training()
     schedule = Schedule(distilled, how, problem.seed, len(population))
-    size = Size.of(shape)
+    size = Size.of(shape)._replace(batches=distilled.batches)
     rates = distilled.rates_by_epoch
     comparison = compare(problem, evaluation, population, schedule, size, rates, how=how)
     first, *others = problem.objective.metrics

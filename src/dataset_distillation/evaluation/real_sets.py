@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dataset_distillation.datasets.data import Split
+from dataset_distillation.distilled.data import Batches
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import by_class, centroids, choose
 from dataset_distillation.randomness import stream
@@ -28,15 +29,20 @@ class RealSet(NamedTuple):
 
 
 class Size(NamedTuple):
-    """The number of images per class in each step of a set, of steps, and of passes of ours over them."""
+    """The number of images per class in each step of a set, of steps, and of passes of ours over them.
+
+    batches: which of the images an inner step takes; None: those of its step.
+    """
 
     images_per_class: int
     steps: int
     epochs: int = 1
+    batches: Batches | None = None
 
     @classmethod
     def of(cls, options: Distilled) -> Size:
-        return cls(options.images_per_class, options.steps, math.ceil(options.unrolled / options.steps))
+        epochs = math.ceil(options.unrolled / options.steps)
+        return cls(options.images_per_class, options.steps, epochs, Batches.of(options))
 
     def labels(self, classes: int) -> Tensor:
         """(steps, n): in each step, `images_per_class` of every class."""

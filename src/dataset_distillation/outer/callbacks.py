@@ -102,4 +102,4 @@ class Images(Callback):
         distilled, specification = pl_module.kept, pl_module.problem.data.specification
         in_pixels = specification.pixels(distilled.images.detach().cpu())
         images, names = panel(in_pixels, distilled.targets.detach(), specification.class_names)
-        self.logger.images(images, names, trainer.global_step)
+        self.logger.images(images, names, trainer.global_step - 1)  # as Lightning logs this validation

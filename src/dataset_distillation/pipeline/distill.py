@@ -25,9 +25,9 @@ from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, p
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
-from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES
+from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES, RUN
 from dataset_distillation.run.history import History
-from dataset_distillation.run.records import EvaluationRow, Result, RunRecord
+from dataset_distillation.run.records import EvaluationRow, Result, RunRecord, read
 from dataset_distillation.run.run import Run
 from dataset_distillation.unroll.auto import Auto
 
@@ -64,7 +64,8 @@ def assist(experiment: Experiment, run: Run) -> None:
     problem = prepare(experiment)
     folder, keys = run.folder / CHECKPOINTS, keys_of(experiment, problem)
     store = Store(folder, keys[0], newest(folder, keys))
-    fit(_module(experiment, problem, None), experiment.trainer, store=store)
+    begun = read(RunRecord, run.folder / RUN) if store.last else None  # else the record may be another run's
+    fit(_module(experiment, problem, begun), experiment.trainer, store=store)
 
 
 def _fitting(

@@ -27,7 +27,7 @@ from dataset_distillation.init.given import Given
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
 from dataset_distillation.pipeline.dashboard import opened
-from dataset_distillation.pipeline.prepare import data_of, origin_of, prepare, pretrain
+from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, prepare, pretrain
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -50,6 +50,10 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
+        key = keys_of(e, problem)[0] if problem.data.checksum else None
+        again = again and key is not None and key == attempts.record.key
+        attempts.record.key = key
+        attempts.save(None)
         origin = origin_of(problem, run, attempts)
         with opened(e.logger, run, e.dataset.title, origin, attempts) as dashboard:
             if distilled:

@@ -18,6 +18,7 @@ import yaml
 from markupsafe import Markup
 from PIL import Image
 
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import MOST, MOST_RATES, captions, or_a_line, visible
 from dataset_distillation.errors import FileError, printable
 from dataset_distillation.files import write
@@ -113,7 +114,7 @@ def longest(runs: list[RecordedRun]) -> float:
 def _images(run: RecordedRun) -> dict[str, Any]:
     """The distilled images by step with their learning rates, and real images above or beside each class.
 
-    If a step has one image per class, each column has one class; if it has several, each row has.
+    If a step has one image per class, each column has one class; if it has several in a row, each row has.
     """
     distilled = run.distilled
     if distilled is None:
@@ -123,7 +124,8 @@ def _images(run: RecordedRun) -> dict[str, Any]:
     real = _real(run, len(names))
     examples = [[(_data_uri(image), name) for image, name in zip(row, names, strict=True)] for row in real]
     columns = pixels.shape[1] // len(names)
-    beside = [list(class_examples) for class_examples in zip(*examples, strict=True)] if columns > 1 else []
+    by_class = columns > 1 and _by_class(distilled, len(names))
+    beside = [list(class_examples) for class_examples in zip(*examples, strict=True)] if by_class else []
     steps = []
     each = min(MOST, pixels.shape[1])
     shown = slice(MOST // each)
@@ -142,6 +144,14 @@ def _images(run: RecordedRun) -> dict[str, Any]:
         "left_out": number - len(steps) * each,
         "side": pixels.shape[2],
     }
+
+
+def _by_class(distilled: DistilledSet, classes: int) -> bool:
+    """Whether the images of each step are those of the first class, then as many of the second, and so on."""
+    labels = distilled.labels.argmax(dim=-1) if distilled.labels.ndim == 3 else distilled.labels
+    each, rest = divmod(labels.shape[1], classes)
+    in_order = [label for label in range(classes) for _ in range(each)]
+    return not rest and all(row == in_order for row in labels.tolist())
 
 
 def _rates(by_epoch: list[float]) -> str:

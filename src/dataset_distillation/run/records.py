@@ -122,6 +122,7 @@ class RunRecord(Record):
     config: dict[str, Any]
     attempts: list[Attempt]
     engine: Engine | None = None
+    key: str | None = None  # SHA-256 of what the rows of an evaluation depend on; None if it is not known
 
 
 class Provenance(Cost):
