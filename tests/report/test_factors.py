@@ -11,7 +11,7 @@ import numpy as np
 from dataset_distillation.cli.pages import main
 from dataset_distillation.report import paper
 from support.experiments import CONF
-from support.report_folders import result, row
+from support.report_folders import pages, result, row
 
 
 def run(folder: Path, experiment: str, accuracy: float, *overrides: str, **config: Any) -> None:
@@ -28,9 +28,7 @@ def run(folder: Path, experiment: str, accuracy: float, *overrides: str, **confi
 
 def rows(tmp_path: Path, title: str) -> dict[str, list[str]]:
     """The cells of the table under `title` by the first cell of their row."""
-    assert main([str(tmp_path), "--output", str(tmp_path / "out")])
-    page = (tmp_path / "out" / "factors.md").read_text()
-    lines = page.partition(f"## {title}\n")[2].partition("\n## ")[0].splitlines()
+    lines = pages(tmp_path)["factors.md"].partition(f"## {title}\n")[2].partition("\n## ")[0].splitlines()
     cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
     return {first: rest for first, *rest in cells if "---" not in first}
 
@@ -46,12 +44,14 @@ def test_a_grid_of_images_and_steps(tmp_path: Path) -> None:
     found = rows(tmp_path, "Images and steps")
     assert found["1 per class"] == ["50.0", "65.0 (2 seeds: ± 7.1)"]
     assert found["5 per class"] == ["", "90.0"]
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert (tmp_path / "out" / "counts.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_runs_there_is_no_picture(tmp_path: Path) -> None:
     run(tmp_path / "0", "demo", 0.5)
     assert rows(tmp_path, "One factor at a time, on LeNet")["the recipe"] == ["", "", ""]
+    main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert not (tmp_path / "out" / "counts.png").exists()
     page = (tmp_path / "out" / "factors.md").read_text()
     assert "counts.png" not in page

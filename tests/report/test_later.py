@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_distillation.cli.pages import main
 from dataset_distillation.report import paper
 from support.experiments import CONF
-from support.report_folders import judged, result, row
+from support.report_folders import judged, pages, result, row
 
 
 def run(folder: Path, experiment: str, accuracy: float, seed: int = 0) -> None:
@@ -48,11 +47,11 @@ def write(folder: Path, outcome: dict[str, object]) -> None:
     (folder / "result.json").write_text(json.dumps(outcome))
 
 
-def rows(output: Path) -> dict[tuple[str, ...], dict[str, str]]:
+def rows(page: str) -> dict[tuple[str, ...], dict[str, str]]:
     """The cells of the page by column, and those rows by their first two cells, or one."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     head: list[str] = []
-    for line in (output / "later.md").read_text().splitlines():
+    for line in page.splitlines():
         cells = [cell.strip() for cell in line[1:-1].split("|")]
         if line[:1] != "|":
             head = []
@@ -91,8 +90,8 @@ def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
         judge(tmp_path / f"{seed} longer", artifact, 0.6, 128, more=("training.epochs=1000",))
         judge(tmp_path / f"{seed} of another net", artifact, 0.7, 128, more=("architecture=mlp",))
     judge(tmp_path / "of others", "results/mnist_convnet_1/seed_0/distilled.safetensors", 0.1, 128)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    found = rows(tmp_path / "out")
+    written = pages(tmp_path)
+    found = rows(written["later.md"])
     spread = f"(2 seeds: ± {np.std([90, 92], ddof=1):.1f})"
     assert list(found[f"`{experiment}`",].values()) == [
         f"`{experiment}`", "32", f"91.0 {spread}", f"81.0 {spread}", f"92.0 {spread}",
@@ -107,9 +106,9 @@ def test_without_augmented_judgments_there_is_no_column_of_them(tmp_path: Path) 
     experiment = "mnist_convnet_1_small"
     run(tmp_path / "0", experiment, 0.9)
     judge(tmp_path / "at 128", f"results/{experiment}/seed_0/distilled.safetensors", 0.91, 128)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    written = pages(tmp_path)
     columns = ["experiment", "width", "own schedule", "`training=dc`", "`training=dc`, width 128", "hours"]
-    found = rows(tmp_path / "out")
+    found = rows(written["later.md"])
     assert list(found[f"`{experiment}`",]) == columns
     assert found["MNIST", "1"]["**ours**"] == found[f"`{experiment}`",][columns[4]] == "**91.0**"
 
@@ -117,8 +116,8 @@ def test_without_augmented_judgments_there_is_no_column_of_them(tmp_path: Path) 
 @pytest.mark.parametrize("training", ["ours", "dc"])
 def test_only_the_own_schedule_is_compared_on_other_networks(training: str, tmp_path: Path) -> None:
     judge(tmp_path / "judged", "results/demo/seed_0/distilled.safetensors", 0.5, 128, training)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    assert ("`demo/seed_0`" in (tmp_path / "out" / "paper.md").read_text()) == (training == "ours")
+    written = pages(tmp_path)
+    assert ("`demo/seed_0`" in written["paper.md"]) == (training == "ours")
 
 
 @pytest.mark.parametrize("more", ["training.epochs=20", "dataset=usps", "architecture.width=32"])
@@ -126,8 +125,6 @@ def test_what_was_judged_otherwise_is_not_compared_on_other_networks(more: str, 
     artifact = "results/demo/seed_0/distilled.safetensors"
     judge(tmp_path / "0", artifact, 0.5, 128, "ours", more=("architecture=mlp", "init=random"))
     judge(tmp_path / "1", artifact, 0.4, 128, "ours", more=("architecture=mlp", "init=random", more))
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    [line] = [
-        line for line in (tmp_path / "out" / "paper.md").read_text().splitlines() if "demo/seed_0" in line
-    ]
+    written = pages(tmp_path)
+    [line] = [line for line in written["paper.md"].splitlines() if "demo/seed_0" in line]
     assert "50.00" in line

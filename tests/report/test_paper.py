@@ -13,7 +13,7 @@ from dataset_distillation.cli.pages import main
 from dataset_distillation.errors import UserError
 from dataset_distillation.report import paper
 from support.experiments import CONF
-from support.report_folders import judged, result, row
+from support.report_folders import judged, pages, result, row
 
 
 def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object) -> None:
@@ -24,10 +24,9 @@ def run(folder: Path, experiment: str, dataset: str = "mnist", **changes: object
     (folder / "result.json").write_text(json.dumps(outcome))
 
 
-def lines(output: Path, page: str = "paper.md") -> dict[str, list[str]]:
+def lines(page: str) -> dict[str, list[str]]:
     """The rows of all tables of a page by their first cell."""
-    text = (output / page).read_text()
-    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in page.splitlines() if line[:1] == "|"]
     return {cells[0]: cells[1:] for cells in rows}
 
 
@@ -70,14 +69,14 @@ def test_ours_stand_below_the_papers(tmp_path: Path) -> None:
     run(tmp_path / "b" / "deep" / "fixed", "mnist_fixed_100", evaluation=[row("distilled", ours[:1])])
     run(tmp_path / "other", "mnist_fixed_10", evaluation=[row("distilled", ours)])
     written = main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "out")])
-    pages = {f"{name}.md" for name in ("opening", "summary", "paper", "later", "factors")}
+    names = {f"{name}.md" for name in ("opening", "summary", "paper", "later", "factors")}
     pictures = {f"{name}.png" for name in ("table1", "table2", "table3", "figure4", "figure5", "figure6")}
-    assert {path.name for path in written} == pages | pictures
-    found = lines(tmp_path / "out")
+    assert {path.name for path in written} == names | pictures
+    text = (tmp_path / "out" / "paper.md").read_text()
+    found = lines(text)
     assert found["MNIST, paper"][:2] == ["96.6", "79.5 ± 8.1"]
     assert found["MNIST, ours"] == ["**80.0**", "**85.0 ± 7.1**", "", "", "", "", "", "**90.0 ± 7.1**"]
     assert found["CIFAR10, ours"] == [""] * 8
-    text = (tmp_path / "out" / "paper.md").read_text()
     assert "`../a/new`" in text
     assert "../a/old" not in text
     for name in pictures:
@@ -90,8 +89,8 @@ def test_the_readme_opens_with_the_share_of_full_training(tmp_path: Path) -> Non
     for experiment, ours, full in [("mnist_fixed_10", 0.9, []), ("mnist_random_100_adam", 0.72, [0.96])]:
         rows = [row("distilled", np.array([ours])), *(row("full_training", np.array([a])) for a in full)]
         run(tmp_path / experiment, experiment, evaluation=rows)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    [line] = (tmp_path / "out" / "opening.md").read_text().splitlines()
+    written = pages(tmp_path)
+    [line] = written["opening.md"].splitlines()
     told = "bring them to 72.0 % on MNIST's test set: 75 % of what the whole training set gives (96.0 %)."
     assert line.endswith(told)
 
@@ -103,8 +102,8 @@ def test_what_is_better_than_the_distilled_data_is_said_under_the_summary(tmp_pa
         rows += [row("k_means", np.array([real - 0.4])), row("full_training", np.array([0.9]))]
         rows += [row("distilled_on_mlp", np.array([0.95]))]
         run(tmp_path / f"{seed}", "mnist_random_100", evaluation=rows, config={"seed": seed})
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    page = (tmp_path / "out" / "summary.md").read_text()
+    written = pages(tmp_path)
+    page = written["summary.md"]
     told = "besides full training, these beat the distilled data: in `mnist_random_100` random real 75.00 (2"
     assert told in page
     assert "k-means" not in page
@@ -122,8 +121,8 @@ def test_an_attack_is_told_by_the_share_that_it_hits_too(tmp_path: Path) -> None
         }
         told, cost = {"seed": seed}, {"cpu_seconds": seconds}
         run(tmp_path / f"{seed}", "attack_mnist", evaluation=rows, config=told, provenance=cost)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    found = lines(tmp_path / "out", "summary.md")
+    written = pages(tmp_path)
+    found = lines(written["summary.md"])
     assert found["`attack_mnist`"][2] == "**85.00 ± 7.07 (2 seeds: ± 0.00)**"
     assert found["`attack_mnist`"][4] == "75.00 ± 7.07 (2 seeds: ± 0.00), 10 to 30 steps"
     shares = found["`attack_mnist`, 0s taken for 1s"]
@@ -134,8 +133,8 @@ def test_an_attack_is_told_by_the_share_that_it_hits_too(tmp_path: Path) -> None
 def test_what_distillation_adds_to_random_real_images_stands_behind_table_2(tmp_path: Path) -> None:
     rows = [row("distilled", np.array([0.9, 0.8])), row("random_real", np.array([0.7]))]
     run(tmp_path / "a", "usps_to_mnist", evaluation=rows)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    found = lines(tmp_path / "out")
+    written = pages(tmp_path)
+    found = lines(written["paper.md"])
     assert [found[f"USPS → MNIST, {whose}"][-1] for whose in ("paper", "ours")] == ["+5.6", "**+15.0**"]
     assert found["SVHN → MNIST, ours"][-1] == ""
 
@@ -145,8 +144,8 @@ def test_baselines_that_were_chosen_in_different_ways_are_not_averaged(tmp_path:
         rows = [row("distilled", np.array([0.8])), row("random_real", np.array([real]))]
         config = {"seed": seed}
         run(tmp_path / f"{seed}", "mnist_random_100", evaluation=rows, config=config, selection=selection)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    found = lines(tmp_path / "out")["MNIST, ours"]
+    written = pages(tmp_path)
+    found = lines(written["paper.md"])["MNIST, ours"]
     assert found[1:3] == ["**80.0 (3 seeds: ± 0.0)**", "**65.0 (2 seeds: ± 7.1)**"]
 
 
@@ -157,10 +156,10 @@ def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> N
         for again in ("first", "last"):  # of two runs of a seed, one counts
             config = {"seed": seed, "distilled": {"steps": 10}}
             run(tmp_path / f"{seed} {again}", "mnist_random_100", evaluation=rows, config=config)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
+    written = pages(tmp_path)
     within = np.sqrt(np.mean([np.var([80, 90], ddof=1), np.var([70, 90], ddof=1), 0]))
     between = np.std([85, 80, 60], ddof=1)
-    found = lines(tmp_path / "out")["MNIST, ours"]
+    found = lines(written["paper.md"])["MNIST, ours"]
     assert found[1] == f"**75.0 ± {within:.1f} (3 seeds: ± {between:.1f})**"
     assert found[2] == f"**70.0 (3 seeds: ± {np.std([80, 70, 60], ddof=1):.1f})**"
 
@@ -182,22 +181,22 @@ def test_several_seeds_are_told_apart_from_several_networks(tmp_path: Path) -> N
 def test_only_the_experiment_as_it_is_published_counts(asked: str, counts: bool, tmp_path: Path) -> None:
     evaluation = [row("distilled", np.array([0.5]))]
     run(tmp_path / "run", "mnist_random_100", overrides=asked.split(), evaluation=evaluation)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
+    written = pages(tmp_path)
+    assert lines(written["paper.md"])["MNIST, ours"][1] == ("**50.0**" if counts else "")
 
 
 @pytest.mark.parametrize(("steps", "counts"), [(30, True), (29, False)])
 def test_a_budget_of_minutes_counts_where_it_ended_the_run(steps: int, counts: bool, tmp_path: Path) -> None:
     evaluation, asked = [row("distilled", np.array([0.5]))], ["outer.minutes=150"]
     run(tmp_path / "run", "mnist_random_100", overrides=asked, evaluation=evaluation, outer_steps=steps)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    assert lines(tmp_path / "out")["MNIST, ours"][1] == ("**50.0**" if counts else "")
+    written = pages(tmp_path)
+    assert lines(written["paper.md"])["MNIST, ours"][1] == ("**50.0**" if counts else "")
 
 
 def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path: Path) -> None:
     run(tmp_path / "judged", "mnist_random_100", **judged())
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    assert lines(tmp_path / "out")["MNIST, ours"] == [""] * 8
+    written = pages(tmp_path)
+    assert lines(written["paper.md"])["MNIST, ours"] == [""] * 8
 
 
 def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
@@ -212,11 +211,11 @@ def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
         config = {"distilled": {"steps": steps, "images_per_class": 1, "epochs": epochs}}
         rows = [row("distilled", np.array([steps / 100 + epochs / 1000]))]
         run(tmp_path / "4" / str(number), "figure4", config=config, evaluation=rows)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    found = lines(tmp_path / "out")
+    written = pages(tmp_path)
+    found = lines(written["paper.md"])
     assert found["MNIST: images per class"] == ["1", "5", "10", "20", "30"]
     assert found["N steps, ours"] == [""] * 5  # of CIFAR10, which comes last
-    text = (tmp_path / "out" / "paper.md").read_text()
+    text = written["paper.md"]
     assert "| N steps, ours | **11.0** | **51.0** |  |  |  |" in text
     assert "| one step, ours | **11.0** | **15.0** |  |  |  |" in text
     assert "| distilled, ours |  |  | **10.2** | **20.2** |  |" in text
@@ -239,8 +238,8 @@ def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_p
             asked.append(f"dataset={dataset}")  # and so another attack
         folder = tmp_path / f"{dataset}{images}"
         run(folder, experiment, dataset, config=config, evaluation=rows, overrides=asked)
-    main([str(tmp_path), "--output", str(tmp_path / "out")])
-    text = (tmp_path / "out" / "paper.md").read_text()
+    written = pages(tmp_path)
+    text = written["paper.md"]
     assert [line for line in text.splitlines() if "**" in line] == [
         "| distilled, ours | **1.0** |  | **10.0** |  | **30.0** |",
         "| distilled, ours | **2.0** |  | **20.0** |  | **60.0** |",

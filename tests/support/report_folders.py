@@ -12,12 +12,19 @@ import torch
 from PIL import Image
 
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.report import paper
+from dataset_distillation.report.runs import below
 
 #: What must be shown as it is, and neither run nor typeset.
 HOSTILE = "<script>alert('$x$')</script> & \"b\""
 CLASSES = ["zero", HOSTILE, "two"]
 #: Metadata that every artifact has.
 MADE_FOR: dict[str, Any] = {"architecture": "mlp", "inner_optimizer": "sgd", "config": {}}
+
+
+def pages(folder: Path) -> dict[str, str]:
+    """The paper's tables and the other pages of the runs in `folder`, by file; no picture is drawn."""
+    return paper.pages(below(folder), folder / "out")
 
 
 def row(method: str, accuracies: np.ndarray, ours: np.ndarray | None = None) -> dict[str, Any]:

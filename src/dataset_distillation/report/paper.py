@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
@@ -43,46 +42,55 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
 
     If several runs belong to one experiment and seed, the latest counts.
     """
+    finished = _finished(runs)
+    files = {name: page.encode() for name, page in _pages(finished, output).items()}
+    files |= {f"{name}.png": picture for name, picture in _pictures(finished)}
+    for name, content in files.items():
+        write(output / name, content)
+    return [output / name for name in files]
+
+
+def pages(runs: Iterable[RecordedRun], output: Path) -> dict[str, str]:
+    """Return the pages that `write_all` writes to `output`, by the names of their files."""
+    return _pages(_finished(runs), output)
+
+
+def _finished(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     finished = [run for run in runs if run.result.evaluation]
-    finished.sort(key=lambda run: run.result.provenance.started)
-    text, written = ["# The paper's tables and figures\n", LEGEND], []
+    return sorted(finished, key=lambda run: run.result.provenance.started)
+
+
+def _pages(runs: Sequence[RecordedRun], output: Path) -> dict[str, str]:
+    text = ["# The paper's tables and figures\n", LEGEND]
+    content, chosen = published(), published(FACTORS)
+    for table in content["tables"]:
+        text += [*_heading(table), *_table(table, runs), *_used(_of_table(table, runs), output)]
+    for figure in content["figures"]:
+        text += [*_heading(figure), *_points(figure, runs), *_used(_of_figure(figure, runs), output)]
+    if lines := transfer.table(runs):
+        text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
+    return {
+        "opening.md": opening.sentence(runs),
+        "summary.md": summary(content["summary"], runs),
+        "paper.md": "\n".join(text),
+        "later.md": later.page(published(LATER), runs),
+        "factors.md": factors.page(chosen, factors.counts(chosen["counts"], runs), runs, f"{GRID}.png"),
+    }
+
+
+def _pictures(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the PNG of each picture."""
     content = published()
     for table in content["tables"]:
-        text += [*_heading(table), *_table(table, finished), *_used(_of_table(table, finished), output)]
-        written.append(
-            _picture(output, table["name"], figures.compared(_dots(table, finished), drawing.PRINT))
-        )
+        yield table["name"], drawing.png(figures.compared(_dots(table, runs), drawing.PRINT))
     for figure in content["figures"]:
-        text += [*_heading(figure), *_points(figure, finished), *_used(_of_figure(figure, finished), output)]
-        panels = [(panel["title"], _axis(panel["x"]), _lines(panel, finished)) for panel in figure["panels"]]
-        written.append(_picture(output, figure["name"], figures.panels(panels, drawing.PRINT)))
-    if lines := transfer.table(finished):
-        text += ["## On other networks\n", f"{transfer.LEGEND}\n", *lines, ""]
-    chosen = published(FACTORS)
-    over = factors.counts(chosen["counts"], finished)
-    if over:
+        panels = [(panel["title"], _axis(panel["x"]), _lines(panel, runs)) for panel in figure["panels"]]
+        yield figure["name"], drawing.png(figures.panels(panels, drawing.PRINT))
+    if over := factors.counts(published(FACTORS)["counts"], runs):
         values = {(float(images), float(steps)): number.mean for (images, steps), number in over.items()}
-        drawn = figures.heat(values, "test accuracy, %", drawing.PRINT)
-        written.append(_picture(output, GRID, drawn))
-    pages = {
-        "opening.md": opening.sentence(finished),
-        "summary.md": summary(content["summary"], finished),
-        "paper.md": "\n".join(text),
-        "later.md": later.page(published(LATER), finished),
-        "factors.md": factors.page(chosen, over, finished, f"{GRID}.png"),
-    }
-    for name, page in pages.items():
-        write(output / name, page.encode())
-    if picture := opening.picture(finished):
-        write(output / "opening.png", picture)
-        written.append(output / "opening.png")
-    return [*(output / name for name in pages), *written]
-
-
-def _picture(output: Path, name: str, drawn: Figure) -> Path:
-    path = output / f"{name}.png"
-    write(path, drawing.png(drawn))
-    return path
+        yield GRID, drawing.png(figures.heat(values, "test accuracy, %", drawing.PRINT))
+    if picture := opening.picture(runs):
+        yield "opening", picture
 
 
 def _heading(entry: dict[str, Any]) -> list[str]:
