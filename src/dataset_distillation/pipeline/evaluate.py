@@ -50,10 +50,6 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             write(copy, read(e.artifact, LARGEST))
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
-        key = keys_of(e, problem)[0] if problem.data.checksum else None
-        again = again and key is not None and key == attempts.record.key
-        attempts.record.key = key
-        attempts.save(None)
         origin = origin_of(problem, run, attempts)
         with opened(e.logger, run, e.dataset.title, origin, attempts) as dashboard:
             if distilled:
@@ -62,6 +58,10 @@ def evaluate(e: Evaluate, run: Run) -> Result:
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
             problem, pool = _judges(e, problem, distilled, run)
+            key = keys_of(e, problem)[0] if problem.data.checksum else None
+            again = again and key is not None and key == attempts.record.key
+            attempts.record.key = key
+            attempts.save(None)
             networks = problem.population("held-out", e.evaluation.networks)
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
             rows = rows_of(comparison.runs, e.objective.metric)
