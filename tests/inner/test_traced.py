@@ -129,8 +129,9 @@ def test_the_real_batch() -> None:
 
 
 @compiler
-def test_compiled_by_torch() -> None:
-    case = OnLeNet(2, 2, 3)
+@pytest.mark.parametrize("kind", [Case, pytest.param(OnLeNet, marks=pytest.mark.slow)])
+def test_compiled_by_torch(kind: type[Case]) -> None:
+    case = kind(2, 2, 3)
     assert_equal(case.meta_gradient(Traced(compile=True), SGD()), case.meta_gradient(Full(), SGD()), 1e-9)
 
 
