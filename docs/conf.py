@@ -23,6 +23,8 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 html_theme = "furo"
 html_title = "dataset-distillation"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 
 def setup(app):
