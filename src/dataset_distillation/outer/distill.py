@@ -49,8 +49,8 @@ def distill(
     training: how networks are trained on the data when these are validated, if not as the data are made for.
     trainer: threads, precision, and whether a progress bar is shown.
 
-    The same problem, options and number of threads give the same data. Ctrl-C breaks off
-    the current outer step, with a warning; the data that validated best until then are returned.
+    The same problem, options and number of threads give the same data. Ctrl-C breaks off the current
+    outer step, with a warning; the data that validated best until then are returned.
 
     Raises ConfigError, with a message of one line, if the options do not fit each other, and UserError if
     the meta-gradient is not finite in too many outer steps in a row (`Outer.max_skipped`).

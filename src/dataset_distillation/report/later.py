@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from dataset_distillation.report import seeds
-from dataset_distillation.report.markdown import markdown
+from dataset_distillation.report.markdown import bold, markdown
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
 
@@ -55,8 +55,8 @@ def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[Recorde
         "width": str(width),
         "own schedule": _text(own),
         "`training=dc`": at_width,
-        AT_FIELD: at_field if augmented else _bold(at_field),
-        AUGMENTED: _bold(augmented),
+        AT_FIELD: at_field if augmented else bold(at_field),
+        AUGMENTED: bold(augmented),
         "hours": f"{hours:.1f}",
     }
 
@@ -73,10 +73,6 @@ def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentati
         if of == experiment and asked == (width, "dc", augmentation) and seeds.changed(run) <= {WIDTH, *KEYS}:
             last[seed] = run
     return [last[seed] for seed in sorted(last)]
-
-
-def _bold(text: str) -> str:
-    return f"**{text}**" if text else ""
 
 
 def _text(runs: Sequence[RecordedRun]) -> str:

@@ -12,3 +12,8 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table."""
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines]
+
+
+def bold(text: str) -> str:
+    """Return `**text**`; an empty cell stays empty."""
+    return f"**{text}**" if text else ""

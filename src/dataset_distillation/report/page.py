@@ -114,7 +114,8 @@ def longest(runs: list[RecordedRun]) -> float:
 def _images(run: RecordedRun) -> dict[str, Any]:
     """The distilled images by step with their learning rates, and real images above or beside each class.
 
-    If a step has one image per class, each column has one class; if it has several in a row, each row has.
+    If a step has one image per class, each column has one class; if it has several, class by class, each row
+    has one.
     """
     distilled = run.distilled
     if distilled is None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
-from dataset_distillation.report.markdown import NO_RUN, markdown
+from dataset_distillation.report.markdown import NO_RUN, bold, markdown
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
@@ -123,7 +123,7 @@ def _table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
         printed = [number(cell) for cell in row["paper"]]
         lines.append([f"{row['title']}, paper", *row["paper"], *_gains(gains, printed)])
         cells = [_cell(column, row, runs) for column in columns]
-        lines.append([f"{row['title']}, ours", *map(_bold, cells), *map(_strong, _gains(gains, cells))])
+        lines.append([f"{row['title']}, ours", *map(_bold, cells), *map(bold, _gains(gains, cells))])
     return [*markdown(["", *(column["title"] for column in (*columns, *gains))], lines), ""]
 
 
@@ -134,11 +134,7 @@ def _gains(gains: Sequence[dict[str, Any]], cells: Sequence[Number | None]) -> l
 
 
 def _bold(cell: Number | None) -> str:
-    return _strong("" if cell is None else str(cell))
-
-
-def _strong(text: str) -> str:
-    return f"**{text}**" if text else ""
+    return bold("" if cell is None else str(cell))
 
 
 def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[figures.Pair]]]:
