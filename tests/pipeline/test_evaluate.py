@@ -97,10 +97,12 @@ def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
 ) -> None:
     artifact = tmp_path / "distilled.safetensors"
     shutil.copy(made / "distilled.safetensors", artifact)
-    told: list[bool] = []
+    rows = tmp_path / "judged" / "evaluation.csv"
+    told: list[tuple[bool, bool]] = []
 
     def stop(*_: Any, resumed: bool) -> None:
-        told.append(resumed)
+        told.append((resumed, rows.exists()))
+        rows.touch()
         raise UserError("stopped")
 
     monkeypatch.setattr(evaluate, "_compare", stop)
@@ -109,7 +111,8 @@ def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
             distilled = load_distilled(artifact)
             replace(distilled, images=distilled.images + 1).save(artifact)
         assert distill_evaluate(f"artifact={artifact}", *HERE, folder=tmp_path).code == 1
-    assert told == [False, True, False]
+    # Were they still there with the third, a fourth would take them for its own.
+    assert told == [(False, False), (True, True), (False, False)]
 
 
 def test_rows_of_an_interrupted_table_are_not_those_of_other_data(

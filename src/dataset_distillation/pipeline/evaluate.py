@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import filecmp
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, p
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
-from dataset_distillation.run.folder import ARTIFACT, IMAGES
+from dataset_distillation.run.folder import ARTIFACT, EVALUATION, IMAGES
 from dataset_distillation.run.records import PoolReport, Result
 from dataset_distillation.run.run import Run
 
@@ -43,11 +43,9 @@ def evaluate(e: Evaluate, run: Run) -> Result:
     run.progress.metric = e.objective.metric
     with Attempts(run) as attempts:
         distilled = load_distilled(e.artifact) if e.artifact else None
-        again = len(attempts.record.attempts) > 1
-        if e.artifact:  # so that the report shows the judged data even if the folder is moved
-            copy = run.folder / ARTIFACT
-            again = again and copy.is_file() and filecmp.cmp(e.artifact, copy, shallow=False)
-            write(copy, read(e.artifact, LARGEST))
+        judged = read(e.artifact, LARGEST) if e.artifact else b""
+        if judged:  # so that the report shows the judged data even if the folder is moved
+            write(run.folder / ARTIFACT, judged)
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
@@ -58,8 +56,11 @@ def evaluate(e: Evaluate, run: Run) -> Result:
                 pictures = panel(distilled.pixels, distilled.labels, distilled.metadata["class_names"])
                 e.logger.images(*pictures, step=0)
             problem, pool = _judges(e, problem, distilled, run)
-            key = keys_of(e, problem)[0] if problem.data.checksum else None
-            again = again and key is not None and key == attempts.record.key
+            key = _key(e, problem, judged)
+            if not (again := key is not None and key == attempts.record.key):
+                (run.folder / EVALUATION).unlink(
+                    missing_ok=True
+                )  # before the record says that it is of this key
             attempts.record.key = key
             attempts.save(None)
             networks = problem.population("held-out", e.evaluation.networks)
@@ -84,6 +85,13 @@ def evaluate(e: Evaluate, run: Run) -> Result:
     )
     run.record(result)
     return result
+
+
+def _key(e: Evaluate, problem: Problem, judged: bytes) -> str | None:
+    """SHA-256 of what the rows depend on, the artifact, too; None if the data have no checksum."""
+    if not problem.data.checksum:
+        return None
+    return hashlib.sha256(keys_of(e, problem)[0].encode() + judged).hexdigest()
 
 
 def _compare(
