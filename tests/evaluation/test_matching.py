@@ -12,17 +12,30 @@ from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.real_sets import Size
 
 
-def problem(architecture: dd.Linear | dd.LeNet | dd.MLP, number: int = 120) -> dd.Problem:
+def problem(
+    architecture: dd.Linear | dd.LeNet | dd.MLP,
+    augmentation: dd.Augmentation | None = None,
+    different: int = 40,
+) -> dd.Problem:
+    """Three classes of 40 images, of which so many are `different`."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(number) % 3
-    images = torch.randn(number, 1, 4, 4, generator=generator) + labels[:, None, None, None]
-    return dd.Problem.of(images, labels, architecture, test=(images[:30], labels[:30]))
+    labels = torch.arange(120) % 3
+    images = torch.randn(3 * different, 1, 4, 4, generator=generator).repeat(40 // different, 1, 1, 1)
+    images = images + labels[:, None, None, None]
+    test = (images[:30], labels[:30])
+    return dd.Problem.of(images, labels, architecture, test=test, augmentation=augmentation)
 
 
-def test_on_linear_features_the_images_become_the_means_of_their_classes() -> None:
-    """What enters the only layer are the pixels, and the real batch is the whole train split."""
-    linear = problem(dd.Linear())
-    made = matching.distribution_matching(linear, Size(1, 1), steps=60)
+@pytest.mark.parametrize(("augmentation", "steps"), [(None, 60), (dd.ShiftRotate(pixels=0.5), 400)])
+def test_on_linear_features_the_images_become_the_means_of_their_classes(
+    augmentation: dd.Augmentation | None, steps: int
+) -> None:
+    """What enters the only layer are the pixels, and the real batch is the whole train split.
+
+    Shifts and rotations are linear, too: an image that is changed as the real ones has the same optimum.
+    """
+    linear = problem(dd.Linear(), augmentation)
+    made = matching.distribution_matching(linear, Size(1, 1), steps=steps)
     train = linear.data.train
     images, labels = train.batch(torch.arange(len(train)))
     means = torch.stack([images[labels == label].mean(dim=0) for label in range(3)])
@@ -91,6 +104,33 @@ def test_gradient_matching_brings_the_gradients_together() -> None:
         return float(torch.stack(distances).sum())
 
     assert apart(made.images) < 0.9 * apart(start.images)
+
+
+def test_gradient_matching_changes_both_sides_alike() -> None:
+    """Where all real images of a class are one image, the start is the optimum, whatever changes both."""
+    mlp = problem(dd.MLP(width=8, layers=2), dd.ShiftRotate(pixels=1), different=1)
+    start, made, plain = (
+        matching.gradient_matching(each, Size(1, 1), steps).images
+        for each, steps in ((mlp, 0), (mlp, 20), (problem(dd.MLP(width=8, layers=2)), 20))
+    )
+    torch.testing.assert_close(made, start, rtol=0, atol=1e-3)
+    assert (plain - start).abs().max() > 0.1
+
+
+def test_between_two_turns_the_network_never_sees_an_image_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp = problem(dd.MLP(width=8, layers=2), dd.ShiftRotate(pixels=1))
+    [weights] = mlp.population("init", 1)
+    seen: list[Tensor] = []
+
+    def flat(_: dd.Problem, weights: dict[str, Tensor], images: Tensor, __: Tensor) -> list[Tensor]:
+        seen.extend(images)
+        return [torch.zeros_like(weight) for weight in weights.values()]
+
+    monkeypatch.setattr(matching, "gradients", flat)
+    same = mlp.data.train.batch(torch.zeros(4, dtype=torch.long))
+    for turn in (1, 2):
+        matching.trained(mlp, weights, *same, steps=3, turn=turn)
+    assert len({tuple(image.flatten().tolist()) for image in seen}) == 2 * 3 * 4
 
 
 def test_the_option_is_the_number_of_steps() -> None:

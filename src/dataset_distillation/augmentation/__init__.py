@@ -44,12 +44,20 @@ class Augmentation:
         """
         if not self.numbers:
             return images
+        flat = images.flatten(0, -4)
+        draws = self._draws(images.shape[-4], seed, purpose, step).to(images)
+        return self.apply(flat, draws.repeat(len(flat) // len(draws), 1)).view_as(images)
+
+    def alike(self, images: Tensor, seed: int, purpose: str, step: int = 0) -> Tensor:
+        """Return images (n, channels, height, width) that are all changed by the one draw of this name."""
+        if not self.numbers:
+            return images
+        return self.apply(images, self._draws(1, seed, purpose, step).to(images))
+
+    def _draws(self, number: int, seed: int, purpose: str, step: int) -> Tensor:
         import torch
 
-        one_of_each = torch.rand(images.shape[-4], self.numbers, generator=stream(seed, purpose, step))
-        flat = images.flatten(0, -4)
-        draws = one_of_each.to(images).repeat(len(flat) // len(one_of_each), 1)
-        return self.apply(flat, draws).view_as(images)
+        return torch.rand(number, self.numbers, generator=stream(seed, purpose, step))
 
     def steps(self, steps: Sequence[Step], seed: int, purpose: str) -> Sequence[Step]:
         """Return inner steps whose images are changed, each by draws of its own, when they are asked for."""

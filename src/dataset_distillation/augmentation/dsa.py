@@ -78,8 +78,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class DSA(Augmentation):
     """One of the `operations`, drawn anew for each batch, with parameters drawn for each image.
 
-    Gradient matching gives the real and the distilled images the same draws, one for all of them: `apply`
-    with draws (1, 4).
+    Gradient matching gives the real and the distilled images of a class the same draw (`alike`).
 
     operations: what may be drawn: `color`, `crop`, `cutout`, `flip`, `scale`, `rotate`; digits without flip.
 

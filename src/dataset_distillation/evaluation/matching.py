@@ -2,7 +2,8 @@
 
 Distribution matching (Zhao & Bilen 2023, arXiv 2110.04181) makes their features alike under random networks,
 gradient matching (Zhao, Mopuri & Bilen 2021, arXiv 2006.05929) the gradients of the training loss. Sizes and
-rates are those of the papers.
+rates are those of the papers. With an augmentation, either changes the real images and its own alike (Zhao &
+Bilen 2021, arXiv 2102.08259).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.progress import followed
 
 REAL = 256  # real images of each class in a step
 MOMENTUM = 0.5  # of the images' SGD
@@ -37,6 +39,7 @@ def distribution_matching(problem: Problem, size: Size, steps: int) -> RealSet:
     def loss(step: int, images: Tensor, labels: Tensor) -> Tensor:
         [weights] = problem.population("init", 1, step)
         real, classes = real_batch(problem, step)
+        real, images = (augmented(problem, *each, step) for each in ((real, classes), (images, labels)))
         with torch.no_grad():
             wanted = class_means(features(problem.network, weights, real), classes)
         found = class_means(features(problem.network, weights, images), labels)
@@ -56,8 +59,9 @@ def gradient_matching(problem: Problem, size: Size, steps: int) -> RealSet:
         if step % turns == 0:
             [weights] = problem.population("init", 1, step // turns)
         else:
-            weights = _trained(problem, weights, images.detach(), labels, between)
+            weights = trained(problem, weights, images.detach(), labels, between, step)
         real, classes = real_batch(problem, step)
+        real, images = (augmented(problem, *each, step) for each in ((real, classes), (images, labels)))
         apart = torch.zeros((), device=images.device)
         for label in labels.unique():
             wanted = gradients(problem, weights, real[classes == label], classes[classes == label])
@@ -78,7 +82,7 @@ def _matched(
     images = train.batch(choose(train.labels, labels.flatten(), generator)).images.to(problem.device)
     images, flat = images.clone().requires_grad_(), labels.flatten().to(problem.device)
     optimizer = torch.optim.SGD([images], lr=rate, momentum=MOMENTUM)
-    for step in range(steps):
+    for step in followed("matching real images", range(steps)):
         optimizer.zero_grad()
         loss(step, images, flat).backward()
         optimizer.step()
@@ -91,6 +95,17 @@ def real_batch(problem: Problem, step: int) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(train), generator=generator)
     images, labels = train.batch(torch.cat(list(_first(train, order))))
     return images.to(problem.device), labels.to(problem.device)
+
+
+def augmented(problem: Problem, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    """Return the images as the augmentation changes them, all of a class by the one draw of this step."""
+    if not problem.augmentation.numbers:
+        return images
+    changed = torch.zeros_like(images)
+    for label in labels.unique().tolist():
+        own, purpose = labels == label, f"matching augmentation of class {label}"
+        changed[own] = problem.augmentation.alike(images[own], problem.seed, purpose, step)
+    return changed
 
 
 def _first(train: Split, order: Tensor) -> Iterator[Tensor]:
@@ -147,9 +162,12 @@ def distance(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
     return torch.stack(apart).sum()
 
 
-def _trained(problem: Problem, weights: Weights, images: Tensor, labels: Tensor, steps: int) -> Weights:
-    """Return the weights after `steps` steps of SGD on all images."""
-    for _ in range(steps):
-        change = gradients(problem, weights, images, labels)
+def trained(
+    problem: Problem, weights: Weights, images: Tensor, labels: Tensor, steps: int, turn: int
+) -> Weights:
+    """Return the weights after `steps` steps of SGD on all images, each of which has draws of its own."""
+    for step in range(turn * steps, (turn + 1) * steps):
+        seen = problem.augmentation.images(images, problem.seed, "matching training", step)
+        change = gradients(problem, weights, seen, labels)
         weights = {name: w - NETWORK * g for (name, w), g in zip(weights.items(), change, strict=True)}
     return weights
