@@ -22,7 +22,7 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.init.pretrained import Pretrained
 from support import trees
-from support.command_line import distill
+from support.command_line import distill, distill_evaluate
 from support.experiments import CONF, TINY
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -96,7 +96,18 @@ CONVNET = [
     "architecture.width=4", "dataset.image_size=8", "distilled.inner_steps=3", "unroll.window=2",
     "unroll.stored=false",
 ]  # fmt: skip
-OTHERS = [name for name in EXPERIMENTS if name not in SMALLER]
+RIVALS = [name for name in EXPERIMENTS if name.endswith("_matching")]  # nothing is distilled
+OTHERS = [name for name in EXPERIMENTS if name not in (*SMALLER, *RIVALS)]
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_the_experiments_of_later_methods_are_judged(name: str, tmp_path: Path) -> None:
+    few = ["dataset=digits", "architecture.width=4", "training.epochs=2", "evaluation.matching_steps=1"]
+    here = ["evaluation.networks=2", "logger=none", "trainer.threads=1", "hydra.run.dir=run"]
+    ended = distill_evaluate(f"experiment={name}", *few, *here, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]
+    assert [row["method"] for row in found] == ["before_training", name]
 
 
 @pytest.mark.parametrize(

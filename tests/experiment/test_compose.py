@@ -61,4 +61,5 @@ def test_every_choice_composes_with_the_defaults(choice: str, composed: Callable
 def test_every_experiment_says_its_command(name: str) -> None:
     lines = (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_"
-    assert lines[1].startswith(f"# distill experiment={name}: ")
+    program = "distill-evaluate" if name.endswith("_matching") else "distill"
+    assert lines[1].startswith(f"# {program} experiment={name}: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,13 @@ def judge(
     training: str = "dc",
     by: str = "none",
     more: tuple[str, ...] = (),
+    rivals: Mapping[str, float] = {},
 ) -> None:
-    outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy]))])
+    """`rivals`: the accuracy of other methods; each has taken as many hours."""
+    others = [row(method, np.array([value])) | {"seconds": 3600 * value} for method, value in rivals.items()]
+    outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy])), *others])
     outcome["choices"] |= {"training": training, "augmentation@training.augmentation": by}
-    outcome["config"] |= {"architecture": {"width": width}}
+    outcome["config"] |= {"architecture": {"width": width}, "evaluation": {"matching_steps": 1500}}
     outcome["overrides"] = [f"artifact={artifact}", *more]
     if training == "dc":
         by = f"+augmentation@training.augmentation={by}"
@@ -71,7 +75,7 @@ def test_the_numbers_are_complete() -> None:
     assert all(set(row) <= set(content["methods"]) for row in published.values())
     assert published["MNIST", 1]["DC"] == "91.7"
     assert published["CIFAR-10", 50] == {
-        "DC": "53.9", "MTT": "71.6", "FRePo": "71.7", "RaT-BPTT": "75.3", "AT-BPTT": "78.7",
+        "DC": "53.9", "DSA": "60.6", "MTT": "71.6", "FRePo": "71.7", "RaT-BPTT": "75.3", "AT-BPTT": "78.7",
     }  # fmt: skip
     named = sorted(experiment for row in content["rows"] for experiment in row["experiments"])
     assert named == sorted(path.stem for path in (CONF / "experiment").glob("*_convnet_*.yaml"))
@@ -100,6 +104,26 @@ def test_each_judgment_stands_in_its_column(tmp_path: Path) -> None:
     assert found["MNIST", "1"]["**ours**"] == f"**93.0 {spread}**"
     assert found["MNIST", "1"]["IDC"] == "94.2"
     assert found["MNIST", "10"]["**ours**"] == ""
+
+
+def test_rivals_stand_beside_ours_where_networks_were_trained_alike(tmp_path: Path) -> None:
+    experiment = "mnist_convnet_1_small"
+    artifact = f"results/{experiment}/seed_0/distilled.safetensors"
+    run(tmp_path / "0", experiment, 0.9)
+    rivals = {"random_real": 0.6, "distribution_matching": 0.8, "gradient_matching": 0.7}
+    judge(tmp_path / "augmented", artifact, 0.91, 32, by="dsa", rivals=rivals)
+    judge(tmp_path / "plain", artifact, 0.5, 32, rivals=dict.fromkeys(rivals, 0.1))
+    [line] = [line for line in pages(tmp_path)["later.md"].splitlines() if "1,500" in line]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == [
+        f"`{experiment}`", "32", "**91.0**", "60.0", "", "80.0", "70.0", "1,500", "0.8", "0.7",
+    ]  # fmt: skip
+
+
+def test_without_rivals_there_is_no_table_of_them(tmp_path: Path) -> None:
+    run(tmp_path / "0", "mnist_convnet_1_small", 0.9)
+    judge(tmp_path / "a", "results/mnist_convnet_1_small/seed_0/distilled.safetensors", 0.9, 32, by="dsa")
+    assert "Judged alike" not in pages(tmp_path)["later.md"]
 
 
 def test_without_augmented_judgments_there_is_no_column_of_them(tmp_path: Path) -> None:

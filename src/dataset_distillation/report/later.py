@@ -16,6 +16,13 @@ KEYS = ("training", "augmentation@training.augmentation")  # the choices that te
 WIDTH = "architecture.width"
 AT_FIELD = f"`training=dc`, width {FIELD}"
 AUGMENTED = "and augmented as it was distilled"
+#: Rows beside ours where networks were trained alike, and the titles of their columns.
+RIVALS = {
+    "random_real": "random real",
+    "k_means": "k-means",
+    "distribution_matching": "DM",
+    "gradient_matching": "DC",
+}
 
 
 def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
@@ -40,6 +47,10 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
         ]
         values = [[cells[column] for column in shown] for cells in details]
         parts += [content["details"], *markdown(shown, values), ""]
+    experiments = [experiment for row in content["rows"] for experiment in row["experiments"]]
+    if lines := [line for each in experiments if (line := _rivals(each, runs))]:
+        titles = ["experiment", "width", "**ours**", *RIVALS.values(), "steps", "hours of DM", "hours of DC"]
+        parts += [content["rivals"], *markdown(titles, lines), ""]
     return "\n".join(parts)
 
 
@@ -59,6 +70,26 @@ def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[Recorde
         AUGMENTED: bold(augmented),
         "hours": f"{hours:.1f}",
     }
+
+
+def _rivals(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
+    """The cells of a set and its rivals at the distilled width, trained on alike; none without such a run."""
+    own = seeds.of(runs, experiment)
+    if not own:
+        return []
+    width, made_by = own[0].result.value(WIDTH), own[0].result.choices.get("augmentation", "none")
+    judged = _judged(experiment, runs, width, made_by)
+    having = [run for run in judged if {"distribution_matching", "gradient_matching"} <= set(run.result.rows)]
+    if not having:
+        return []
+    numbers = [measured(having, method) for method in ("distilled", *RIVALS)]
+    accuracies = [number.text(1) if number else "" for number in numbers]
+    steps = ", ".join(sorted({f"{run.result.value('evaluation.matching_steps'):,}" for run in having}))
+    hours = [
+        f"{fmean(run.result.rows[method].seconds or 0 for run in having) / 3600:.1f}"
+        for method in list(RIVALS)[2:]
+    ]
+    return [f"`{experiment}`", str(width), bold(accuracies[0]), *accuracies[1:], steps, *hours]
 
 
 def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentation: str) -> list[RecordedRun]:
