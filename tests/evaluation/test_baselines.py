@@ -301,23 +301,23 @@ def test_optimized_real_is_the_best_of_the_random_sets(
 ) -> None:
     numbers = ("SETS", "CANDIDATE_SETS", "JUDGING_NETWORKS", "JUDGING_IMAGES")
     assert [getattr(baselines, name) for name in numbers] == [10, 50, 20, 1024]  # the paper's
-    for name, smaller in zip(numbers, (2, 6, 2, 1024), strict=True):
+    for name, smaller in zip(numbers, (2, 4, 2, 200), strict=True):
         monkeypatch.setattr(baselines, name, smaller)
     monkeypatch.setattr(baselines, "LEARNING_RATES", (0.1,))
     chosen = BaselineContext(problem, asking(), networks, SIZE).optimized_real()
     others = BaselineContext(problem, asking(), networks[::-1][:1], SIZE).optimized_real()
     assert all(torch.equal(a.images, b.images) for a, b in zip(chosen, others, strict=True))
     order = torch.randperm(len(problem.data.train), generator=stream(0, "optimized real"))
-    judging = problem.data.train.subset(order[:1024])
-    trial = [selection.gradient_trial(problem, Evaluation(), [real]) for real in random_real(problem, 6)]
+    judging = problem.data.train.subset(order[:200])
+    trial = [selection.gradient_trial(problem, Evaluation(), [real]) for real in random_real(problem, 4)]
     chosen_at = selection.validated(
         problem, asking(), selection.gradient_trial(problem, asking(), random_real(problem, 2)),
         BaselineContext(problem, asking(), networks, SIZE).grid,
     )  # fmt: skip
     judges = problem.population("init", 2)  # no networks of the test
     means = [t(judging, judges, chosen_at)["accuracy"].mean() for t in trial]
-    best = sorted(range(6), key=lambda j: -means[j])[:2]
-    candidates = random_real(problem, 6)
+    best = sorted(range(4), key=lambda j: -means[j])[:2]
+    candidates = random_real(problem, 4)
     assert all(torch.equal(a.images, candidates[j].images) for a, j in zip(chosen, best, strict=True))
     as_learned = BaselineContext(problem, asking(), networks, SIZE, torch.full((1, 2), 0.1))
     assert as_learned.grid["learning_rate"] == [None, pytest.approx(0.1), 0.1]  # all three are the same

@@ -47,7 +47,11 @@ def meta_gradient(
 
 @pytest.mark.parametrize(
     ("kind", "optimizer"),
-    [*((Case, optimizer) for optimizer in OPTIMIZERS.values()), (OnLeNet, Momentum()), (OnConvNet, Adam())],
+    [
+        *((Case, optimizer) for optimizer in OPTIMIZERS.values()),
+        (OnLeNet, Momentum()),
+        pytest.param(OnConvNet, Adam(), marks=pytest.mark.slow),
+    ],
 )
 def test_the_same_meta_gradient(kind: type[Case], optimizer: InnerOptimizer) -> None:
     """Twice with the same programs: other weights, other images and the number of the step are arguments."""
@@ -113,7 +117,7 @@ def test_the_networks_of_an_outer_step(
     engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "CompiledSteps", lambda: CompiledSteps(EAGER))
-    e = experiment(*OPTIONS, f"unroll={engine}", "unroll.compile=true")
+    e = experiment(*OPTIONS, "architecture=mlp", f"unroll={engine}", "unroll.compile=true")
     ours = losses_and_gradients(e, together)
     plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))
     for a, b in zip(ours, losses_and_gradients(plain, together), strict=True):

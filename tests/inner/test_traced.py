@@ -153,7 +153,7 @@ def test_a_compiler_that_is_wrong_is_found_out(
         Case(2, 1, 3).meta_gradient(Traced(compile=True), SGD())
 
 
-@pytest.mark.parametrize("error", [2e-7, 1e-5])
+@pytest.mark.parametrize("error", [pytest.param(2e-7, marks=pytest.mark.slow), 1e-5])
 def test_a_compiler_that_rounds_otherwise_is_right(error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the gradient of a bias before a norm, which is nothing but rounding, Adam makes a full step.
 

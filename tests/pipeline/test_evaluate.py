@@ -44,20 +44,35 @@ def made_page(folder: Path) -> str:
     return (folder / "report.html").read_text()
 
 
-@pytest.fixture(scope="module", params=["random", "fixed"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_of(init: str, folder: Path) -> Path:
     """A run, whose values are not those of conf/."""
-    folder = tmp_path_factory.mktemp(request.param)
-    options = [f"init={request.param}", "seed=3", "architecture=mlp", "architecture.width=9"]
+    options = [f"init={init}", "seed=3", "architecture=mlp", "architecture.width=9"]
     ended = distill(*TINY, *options, "evaluation.networks=3", "hydra.run.dir=run", folder=folder)
     assert ended.code == 0, ended.err
     return folder / "run"
 
 
-def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp_path: Path) -> None:
-    ended = distill_evaluate(f"artifact={made / 'distilled.safetensors'}", *HERE, folder=tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of("random", tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="module")
+def made_for_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its networks are one that is known."""
+    return run_of("fixed", tmp_path_factory.mktemp("fixed"))
+
+
+@pytest.fixture(params=["made", "made_for_one"])
+def either(request: pytest.FixtureRequest) -> Path:
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(either: Path, tmp_path: Path) -> None:
+    ended = distill_evaluate(f"artifact={either / 'distilled.safetensors'}", *HERE, folder=tmp_path)
     assert ended.code == 0, ended.err
-    ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made))
+    ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", either))
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
     judged = result(tmp_path / "judged")
     first = made_page(tmp_path / "judged")
@@ -67,11 +82,11 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(made: Path, tmp
     distill_report([str(tmp_path / "judged")])
     assert made_page(tmp_path / "judged") == first
     assert judged["config"]["architecture"] == {"weights": "xavier", "width": 9, "layers": 3}
-    assert judged["storage"] == result(made)["storage"]
-    assert judged["artifact"] == str(made / "distilled.safetensors")
+    assert judged["storage"] == result(either)["storage"]
+    assert judged["artifact"] == str(either / "distilled.safetensors")
     assert judged["provenance"]["command"].startswith("distill-evaluate artifact=")
     assert (tmp_path / "judged" / "distilled.safetensors").read_bytes() == (
-        made / "distilled.safetensors"
+        either / "distilled.safetensors"
     ).read_bytes()
     assert "storage: " in ended.out
     assert "chosen on the validation split" not in ended.out  # there was nothing to choose
@@ -138,21 +153,28 @@ def test_rows_of_an_interrupted_table_are_not_those_of_other_data(
     assert told == [False, True, False, False, False]
 
 
-def test_another_seed_is_other_networks(made: Path, tmp_path: Path) -> None:
-    asked = [f"artifact={made / 'distilled.safetensors'}", "seed=4", "init=random", "evaluation.networks=2"]
+def test_another_seed_is_other_networks(made_for_one: Path, tmp_path: Path) -> None:
+    asked = [
+        f"artifact={made_for_one / 'distilled.safetensors'}",
+        "seed=4",
+        "init=random",
+        "evaluation.networks=2",
+    ]
     assert distill_evaluate(*asked, *HERE, folder=tmp_path).code == 0
-    ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made))
+    ours, theirs = (
+        pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", made_for_one)
+    )
     assert len(ours) == 4
     assert not set(ours["loss"]) & set(theirs["loss"])
 
 
-def test_a_known_network_judges_whatever_the_seed(made: Path, tmp_path: Path) -> None:
+def test_a_known_network_judges_whatever_the_seed(either: Path, tmp_path: Path) -> None:
     """Unless other ones are asked for; what else was asked is said."""
-    fixed = bool(load_distilled(made / "distilled.safetensors").initial_weights)
-    asked = [f"artifact={made / 'distilled.safetensors'}", "seed=7", "evaluation.networks=2"]
+    fixed = bool(load_distilled(either / "distilled.safetensors").initial_weights)
+    asked = [f"artifact={either / 'distilled.safetensors'}", "seed=7", "evaluation.networks=2"]
     ended = distill_evaluate(*asked, *HERE, folder=tmp_path)
     assert ended.code == 0, ended.err
-    ours, theirs = (pandas.read_csv(f / "evaluation.csv") for f in (tmp_path / "judged", made))
+    ours, theirs = (pandas.read_csv(f / "evaluation.csv") for f in (tmp_path / "judged", either))
     told = "is judged on the one network that it was made for, whatever evaluation.networks and seed; init="
     assert (told in ended.err) == fixed
     assert (ours["loss"].tolist() == theirs["loss"].tolist()) == fixed
@@ -333,7 +355,8 @@ def test_no_network_is_pretrained_that_does_not_judge(
 ) -> None:
     """Elsewhere, with another folder of pools and other workers."""
     there, here = tmp_path / "there", tmp_path / "here"
-    asked = [*TINY, f"init={init[0]}", *init[1:], "init.pretraining.workers=1", "hydra.run.dir=run"]
+    small = ["architecture=mlp", "architecture.width=9", "init.pretraining.epochs=1"]
+    asked = [*TINY, f"init={init[0]}", *init[1:], *small, "init.pretraining.workers=1", "hydra.run.dir=run"]
     for folder in (there, here):
         folder.mkdir()
     assert distill(*asked, folder=there).code == 0
