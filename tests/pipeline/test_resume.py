@@ -240,7 +240,11 @@ def stopped(
 
 @pytest.mark.parametrize(
     ("how", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75)],
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 75),
+        *(pytest.param(how, 75, marks=pytest.mark.slow) for how in (signal.SIGUSR1, signal.SIGUSR2)),
+    ],
 )
 def test_a_signal_saves_and_the_same_command_goes_on(
     how: signal.Signals, code: int, unstopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
