@@ -519,6 +519,29 @@ def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
     np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std(ddof=1)])
 
 
+@pytest.mark.parametrize("key", ["distilled.inner_steps", "distilled.epochs", "training.epochs"])
+def test_a_sweep_over_steps_is_one_line(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever key changes their number, which is twice that of the epochs here."""
+    drawn: dict[str, list[drawing.Series]] = {}
+    monkeypatch.setattr(
+        charts, "against", lambda lines, axis, title: drawn.update({title: lines}) or f"{axis}, {title}"
+    )
+    runs = []
+    for epochs in (1, 4):
+        config = {"seed": 0, "distilled": {"steps": 2, "images_per_class": 1}, "training": {"epochs": epochs}}
+        changes = {"config": config, "overrides": [f"{key}={2 * epochs}"]}
+        runs.append(RecordedRun(write_run(tmp_path / str(epochs), **changes)))
+    assert sweep_page._against(runs, [key]) == ["test accuracy, %, inner steps"]
+    assert [(line.name, line.x) for line in drawn["inner steps"] if not line.dashed] == [("", [2, 8])]
+
+
+def test_the_chosen_step_counts_from_one() -> None:
+    """Row 99 is of the hundredth outer step, after which it was validated."""
+    history = pandas.DataFrame({"step": [49, 99, 149], "validation/accuracy": [0.7, 0.87, 0.8]})
+    [drawn] = charts.curves(history, Metric("accuracy"))
+    assert "chosen: after 100 steps" in drawn
+
+
 def test_the_colours_are_the_pages(run: Path) -> None:
     for stand_in in drawing.THEME.values():
         assert stand_in not in text(run)
