@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import platform
 import resource
@@ -142,6 +143,18 @@ def test_an_attempt_costs_what_it_takes(run: Run) -> None:
     assert cost.seconds >= 0.2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert cost.peak_memory_mb == pytest.approx(peak, rel=0.01)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
+def test_the_peak_of_memory_is_not_that_of_the_job_before(run: Run) -> None:
+    """A multirun's jobs may share a process."""
+    with mmap.mmap(-1, 2**28) as block:  # 256 MiB, of which each page is touched
+        block[:: mmap.PAGESIZE] = bytes(2**28 // mmap.PAGESIZE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with Attempts(run) as attempts:
+        peak = attempts.cost().peak_memory_mb
+    assert peak is not None
+    assert peak < before - 128
 
 
 def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
 import resource
 import time
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -93,6 +95,7 @@ class Attempts:
             record.overrides, record.config = run.overrides, run.config
         record.choices = run.choices  # which older records lack
         self.record = record
+        _forget_peaks()
         self.started, self.cpu = time.time(), _cpu_seconds()
         self.now = Attempt(
             started=_timestamp(self.started),
@@ -175,6 +178,16 @@ def _cpu_seconds() -> float:
 def _peak_memory() -> int:
     """The largest resident memory of this process in bytes; psutil gives it on Windows only."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_peaks() -> None:
+    """Begin the peaks of memory anew where the system can: else a multirun's job has those of earlier ones."""
+    import torch
+
+    with contextlib.suppress(OSError):  # Linux alone has it
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_gpu_memory() -> int | None:
