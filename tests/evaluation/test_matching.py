@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dataset_distillation as dd
 from dataset_distillation.evaluation import matching
 from dataset_distillation.evaluation.baselines import BaselineContext
-from dataset_distillation.evaluation.real_sets import Size
+from dataset_distillation.evaluation.real_sets import RealSet, Size
+from dataset_distillation.networks.weights import load_weights
 
 
 def problem(
@@ -117,20 +121,78 @@ def test_gradient_matching_changes_both_sides_alike() -> None:
     assert (plain - start).abs().max() > 0.1
 
 
-def test_between_two_turns_the_network_never_sees_an_image_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    mlp = problem(dd.MLP(width=8, layers=2), dd.ShiftRotate(pixels=1))
-    [weights] = mlp.population("init", 1)
-    seen: list[Tensor] = []
+def test_a_class_has_one_draw_in_a_step_and_each_step_another() -> None:
+    linear = problem(dd.Linear(), dd.ShiftRotate(pixels=1))
+    same = linear.data.train.batch(torch.tensor([0, 0, 1, 0]))
+    labels = torch.tensor([0, 0, 1, 2])
+    first, second = (matching.augmented(linear, same.images, labels, step) for step in (0, 1))
+    assert torch.equal(first[0], first[1])
+    draws = [same.images[0], first[0], first[3], second[0]]
+    assert len({tuple(image.flatten().tolist()) for image in draws}) == 4
 
-    def flat(_: dd.Problem, weights: dict[str, Tensor], images: Tensor, __: Tensor) -> list[Tensor]:
-        seen.extend(images)
-        return [torch.zeros_like(weight) for weight in weights.values()]
 
-    monkeypatch.setattr(matching, "gradients", flat)
-    same = mlp.data.train.batch(torch.zeros(4, dtype=torch.long))
-    for turn in (1, 2):
-        matching.trained(mlp, weights, *same, steps=3, turn=turn)
-    assert len({tuple(image.flatten().tolist()) for image in seen}) == 2 * 3 * 4
+@pytest.mark.parametrize("method", [matching.distribution_matching, matching.gradient_matching])
+def test_what_networks_see_is_augmented(
+    method: Callable[..., RealSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both the real images and those that are made: black ones show nothing of it, and are no step."""
+    sides: list[int] = []
+    monkeypatch.setattr(matching, "augmented", lambda _, images, *__: sides.append(len(images)) or 0 * images)
+    start, made = (method(problem(dd.Linear()), Size(1, 1), steps).images for steps in (0, 2))
+    assert sides == [108, 3] * 2  # of 120 images, a tenth validates
+    assert torch.equal(start, made)
+
+
+def test_images_and_network_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ten images of a class: ten turns for each initialization, with fifty epochs between two."""
+    linear = problem(dd.Linear())
+    begun: list[int] = []
+    between: list[tuple[int, int]] = []
+
+    def population(_: dd.Problem, purpose: str, number: int, step: int = 0) -> list[dict[str, Tensor]]:
+        assert (purpose, number) == ("init", 1)
+        begun.append(step)
+        return [{name: weight.detach() for name, weight in linear.network.named_parameters()}]
+
+    def trained(_: dd.Problem, weights: dict[str, Tensor], *rest: Any) -> dict[str, Tensor]:
+        between.append(rest[-2:])
+        return weights
+
+    monkeypatch.setattr(dd.Problem, "population", population)
+    monkeypatch.setattr(matching, "trained", trained)
+    matching.gradient_matching(linear, Size(10, 1), steps=12)
+    assert begun == [0, 1]
+    assert between == [(50, step) for step in (*range(1, 10), 11)]
+
+
+def test_the_network_is_trained_as_torch_trains_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of batches of four in an order of their own, each image changed by draws of its own."""
+    linear, seen = problem(dd.Linear(), dd.ShiftRotate(pixels=1)), []
+    [weights] = linear.population("init", 1)
+    images, labels = linear.data.train.batch(torch.zeros(6, dtype=torch.long))
+    labels = torch.arange(6) % 3
+    gradients = matching.gradients
+
+    def watched(*arguments: Any) -> list[Tensor]:
+        seen.append(arguments[2:4])
+        return gradients(*arguments)
+
+    monkeypatch.setattr(matching, "BATCH", 4)
+    monkeypatch.setattr(matching, "gradients", watched)
+    found = matching.trained(linear, weights, images, labels, epochs=2, turn=1)
+    assert [len(batch) for batch, _ in seen] == [4, 2, 4, 2]
+    assert len({tuple(image.flatten().tolist()) for batch, _ in seen for image in batch}) == 12
+    first, second = (torch.cat([kinds for _, kinds in seen[at : at + 2]]).tolist() for at in (0, 2))
+    assert sorted(first) == sorted(second) == sorted(labels.tolist())
+    assert first != second
+    load_weights(linear.network, weights)
+    sgd = torch.optim.SGD(linear.network.parameters(), lr=0.01)
+    for batch, kinds in seen:
+        sgd.zero_grad()
+        nn.functional.cross_entropy(linear.network(batch), kinds).backward()
+        sgd.step()
+    for name, weight in linear.network.named_parameters():
+        torch.testing.assert_close(found[name], weight.detach())
 
 
 def test_the_option_is_the_number_of_steps() -> None:

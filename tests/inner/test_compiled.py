@@ -113,11 +113,12 @@ def test_what_rounding_makes_of_a_bias_before_a_norm_is_no_error(engine: Unroll)
 
 @pytest.mark.parametrize("together", ["on", "off"])
 @pytest.mark.parametrize("engine", ["recompute", "truncated"])
+@pytest.mark.parametrize("architecture", ["mlp", pytest.param("lenet", marks=pytest.mark.slow)])
 def test_the_networks_of_an_outer_step(
-    engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
+    architecture: str, engine: str, together: str, experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "CompiledSteps", lambda: CompiledSteps(EAGER))
-    e = experiment(*OPTIONS, "architecture=mlp", f"unroll={engine}", "unroll.compile=true")
+    e = experiment(*OPTIONS, f"architecture={architecture}", f"unroll={engine}", "unroll.compile=true")
     ours = losses_and_gradients(e, together)
     plain = dataclasses.replace(e, unroll=dataclasses.replace(e.unroll, compile=False))
     for a, b in zip(ours, losses_and_gradients(plain, together), strict=True):

@@ -33,12 +33,13 @@ def judge(
     by: str = "none",
     more: tuple[str, ...] = (),
     rivals: Mapping[str, float] = {},
+    steps: int = 1500,
 ) -> None:
     """`rivals`: the accuracy of other methods; each has taken as many hours."""
     others = [row(method, np.array([value])) | {"seconds": 3600 * value} for method, value in rivals.items()]
     outcome = result(**judged(), evaluation=[row("distilled", np.array([accuracy])), *others])
     outcome["choices"] |= {"training": training, "augmentation@training.augmentation": by}
-    outcome["config"] |= {"architecture": {"width": width}, "evaluation": {"matching_steps": 1500}}
+    outcome["config"] |= {"architecture": {"width": width}, "evaluation": {"matching_steps": steps}}
     outcome["overrides"] = [f"artifact={artifact}", *more]
     if training == "dc":
         by = f"+augmentation@training.augmentation={by}"
@@ -112,11 +113,16 @@ def test_rivals_stand_beside_ours_where_networks_were_trained_alike(tmp_path: Pa
     run(tmp_path / "0", experiment, 0.9)
     rivals = {"random_real": 0.6, "distribution_matching": 0.8, "gradient_matching": 0.7}
     judge(tmp_path / "augmented", artifact, 0.91, 32, by="dsa", rivals=rivals)
+    judge(tmp_path / "later", artifact, 0.92, 32, by="dsa")  # without rivals, it is not the row's
     judge(tmp_path / "plain", artifact, 0.5, 32, rivals=dict.fromkeys(rivals, 0.1))
+    judge(tmp_path / "1", artifact.replace("seed_0", "seed_1"), 0.93, 32, by="dsa", rivals=rivals)
+    few = dict.fromkeys(rivals, 0.2)
+    judge(tmp_path / "2", artifact.replace("seed_0", "seed_2"), 0.4, 32, by="dsa", rivals=few, steps=10)
     [line] = [line for line in pages(tmp_path)["later.md"].splitlines() if "1,500" in line]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells == [
-        f"`{experiment}`", "32", "**91.0**", "60.0", "", "80.0", "70.0", "1,500", "0.8", "0.7",
+        f"`{experiment}`", "32", "**92.0 (2 seeds: ± 1.4)**", "60.0 (2 seeds: ± 0.0)", "",
+        "80.0 (2 seeds: ± 0.0)", "70.0 (2 seeds: ± 0.0)", "1,500", "0.8", "0.7",
     ]  # fmt: skip
 
 

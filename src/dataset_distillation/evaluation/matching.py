@@ -2,8 +2,9 @@
 
 Distribution matching (Zhao & Bilen 2023, arXiv 2110.04181) makes their features alike under random networks,
 gradient matching (Zhao, Mopuri & Bilen 2021, arXiv 2006.05929) the gradients of the training loss. Sizes and
-rates are those of the papers. With an augmentation, either changes the real images and its own alike (Zhao &
-Bilen 2021, arXiv 2102.08259).
+rates are those of the papers for ConvNet. With an augmentation, either changes the real images and its own
+alike (Zhao & Bilen 2021, arXiv 2102.08259). Both start from real images, as DM and DSA do; DC starts from
+noise.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ MOMENTUM = 0.5  # of the images' SGD
 #: The learning rate of the images, of either method.
 FEATURES, GRADIENTS = 1.0, 0.1
 #: Of gradient matching: from so many images per class on, how often the images and the network take turns for
-#: one initialization, and the steps of the network in between, at the rate NETWORK.
+#: one initialization, and the epochs of the network in between, at the rate NETWORK.
 TURNS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-NETWORK = 0.01
+NETWORK, BATCH = 0.01, 256
 
 
 def distribution_matching(problem: Problem, size: Size, steps: int) -> RealSet:
@@ -163,11 +164,15 @@ def distance(found: list[Tensor], wanted: list[Tensor]) -> Tensor:
 
 
 def trained(
-    problem: Problem, weights: Weights, images: Tensor, labels: Tensor, steps: int, turn: int
+    problem: Problem, weights: Weights, images: Tensor, labels: Tensor, epochs: int, turn: int
 ) -> Weights:
-    """Return the weights after `steps` steps of SGD on all images, each of which has draws of its own."""
-    for step in range(turn * steps, (turn + 1) * steps):
-        seen = problem.augmentation.images(images, problem.seed, "matching training", step)
-        change = gradients(problem, weights, seen, labels)
-        weights = {name: w - NETWORK * g for (name, w), g in zip(weights.items(), change, strict=True)}
+    """Return the weights after `epochs` epochs of SGD on the images, each of which has draws of its own."""
+    for epoch in range(turn * epochs, (turn + 1) * epochs):
+        order = torch.randperm(len(images), generator=stream(problem.seed, "matching order", epoch))
+        for place, batch in enumerate(order.split(BATCH)):
+            seen = problem.augmentation.images(
+                images[batch], problem.seed, f"matching training {epoch}", place
+            )
+            change = gradients(problem, weights, seen, labels[batch])
+            weights = {name: w - NETWORK * g for (name, w), g in zip(weights.items(), change, strict=True)}
     return weights

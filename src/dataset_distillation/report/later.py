@@ -8,21 +8,18 @@ from typing import Any
 
 from dataset_distillation.report import seeds
 from dataset_distillation.report.markdown import bold, markdown
+from dataset_distillation.report.names import readable
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
 
 FIELD = 128  # the width at which later methods are judged
 KEYS = ("training", "augmentation@training.augmentation")  # the choices that tell how a set was judged
-WIDTH = "architecture.width"
+WIDTH, STEPS = "architecture.width", "evaluation.matching_steps"
 AT_FIELD = f"`training=dc`, width {FIELD}"
 AUGMENTED = "and augmented as it was distilled"
-#: Rows beside ours where networks were trained alike, and the titles of their columns.
-RIVALS = {
-    "random_real": "random real",
-    "k_means": "k-means",
-    "distribution_matching": "DM",
-    "gradient_matching": "DC",
-}
+#: Rows beside ours where networks were trained alike; the last two are later methods, which take time.
+MATCHING = ("distribution_matching", "gradient_matching")
+RIVALS = ("random_real", "k_means", *MATCHING)
 
 
 def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
@@ -49,7 +46,7 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
         parts += [content["details"], *markdown(shown, values), ""]
     experiments = [experiment for row in content["rows"] for experiment in row["experiments"]]
     if lines := [line for each in experiments if (line := _rivals(each, runs))]:
-        titles = ["experiment", "width", "**ours**", *RIVALS.values(), "steps", "hours of DM", "hours of DC"]
+        titles = ["experiment", "width", "**ours**", *map(readable, RIVALS), "steps", "hours", "hours"]
         parts += [content["rivals"], *markdown(titles, lines), ""]
     return "\n".join(parts)
 
@@ -78,18 +75,17 @@ def _rivals(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
     if not own:
         return []
     width, made_by = own[0].result.value(WIDTH), own[0].result.choices.get("augmentation", "none")
-    judged = _judged(experiment, runs, width, made_by)
-    having = [run for run in judged if {"distribution_matching", "gradient_matching"} <= set(run.result.rows)]
-    if not having:
+    having = [run for run in runs if set(MATCHING) <= set(run.result.rows)]
+    if not (judged := _judged(experiment, having, width, made_by)):
         return []
-    numbers = [measured(having, method) for method in ("distilled", *RIVALS)]
-    accuracies = [number.text(1) if number else "" for number in numbers]
-    steps = ", ".join(sorted({f"{run.result.value('evaluation.matching_steps'):,}" for run in having}))
-    hours = [
-        f"{fmean(run.result.rows[method].seconds or 0 for run in having) / 3600:.1f}"
-        for method in list(RIVALS)[2:]
+    steps = judged[0].result.value(STEPS)
+    alike = [run for run in judged if run.result.value(STEPS) == steps]
+    accuracies = [
+        "" if (n := measured(alike, name)) is None else n.text(1) for name in ("distilled", *RIVALS)
     ]
-    return [f"`{experiment}`", str(width), bold(accuracies[0]), *accuracies[1:], steps, *hours]
+    hours = [fmean((run.result.rows[name].seconds or 0) / 3600 for run in alike) for name in MATCHING]
+    times = [f"{each:.1f}" for each in hours]
+    return [f"`{experiment}`", str(width), bold(accuracies[0]), *accuracies[1:], f"{steps:,}", *times]
 
 
 def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentation: str) -> list[RecordedRun]:

@@ -181,7 +181,7 @@ def _peak_memory() -> int:
 
 
 def _forget_peaks() -> None:
-    """Begin the peaks of memory anew where the system can: else a multirun's job has those of earlier ones."""
+    """Begin the peaks of memory anew where one can: else a multirun's job has those of earlier ones."""
     import torch
 
     with contextlib.suppress(OSError):  # Linux alone has it
