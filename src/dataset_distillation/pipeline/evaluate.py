@@ -42,10 +42,10 @@ def evaluate(e: Evaluate, run: Run) -> Result:
     """Judge the artifact, the baselines, or both; return the outcome, which is also in `result.json`."""
     run.progress.metric = e.objective.metric
     with Attempts(run) as attempts:
-        distilled = load_distilled(e.artifact) if e.artifact else None
         judged = read(e.artifact, LARGEST) if e.artifact else b""
         if judged:  # so that the report shows the judged data even if the folder is moved
             write(run.folder / ARTIFACT, judged)
+        distilled = load_distilled(run.folder / ARTIFACT) if judged else None
         problem = prepare(e, test_only=not e.evaluation.baselines and not e.explain)
         problem.tell()
         origin = origin_of(problem, run, attempts)
