@@ -46,7 +46,7 @@ def publish(folder: Path, numbers: bool = False) -> Path:
         sys.exit(f"{folder}: not a finished run of an experiment, from committed code")
     point = ",".join(f"{key}={run.overrides[key]}" for key in sorted(changed(run)))
     if run.judges:
-        target = RESULTS / JUDGED / run.judged_set / point
+        target = RESULTS / JUDGED / run.judged_set / (point or "as_made")
     else:
         target = RESULTS / experiment / point / f"seed_{run.result.value('seed')}"
         distilled = None if point or numbers else load_distilled(folder / ARTIFACT)

@@ -199,6 +199,27 @@ def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path:
     assert lines(written["paper.md"])["MNIST, ours"] == [""] * 8
 
 
+def test_what_the_runs_lack_is_of_those_that_judge_the_published_set(tmp_path: Path) -> None:
+    """With nothing changed; what a run has stays its own."""
+    run(tmp_path / "0", "mnist_random_100", evaluation=[row("distilled", np.array([0.8]))])
+    for name, rows, asked in (
+        ("a", {"distilled": 0.5, "average_real": 0.7}, []),
+        ("b", {"optimized_real": 0.6}, []),
+        ("c", {"average_real": 0.1}, ["init=fixed"]),
+    ):
+        others = [row(method, np.array([mean])) for method, mean in rows.items()]
+        run(tmp_path / name, "artifact", **judged(evaluation=others))
+        path = tmp_path / name / "result.json"
+        outcome = json.loads(path.read_text())
+        outcome["artifact"] = "results/mnist_random_100/seed_0/distilled.safetensors"
+        outcome["overrides"] = ["artifact=x", *asked]
+        path.write_text(json.dumps(outcome))
+    text = pages(tmp_path)["paper.md"]
+    ours = lines(text[: text.index("## Table 2")])["MNIST, ours"]
+    assert ours == ["", "**80.0**", "", "**60.0**", "", "**70.0**", "", ""]
+    assert [f"- `../{name}`" in text for name in "0abc"] == [True, True, True, False]
+
+
 def test_the_points_of_a_figure_are_those_of_its_runs(tmp_path: Path) -> None:
     for number, (steps, images, epochs) in enumerate([(1, 1, 1), (5, 1, 1), (1, 5, 1)]):
         config = {"distilled": {"steps": steps, "images_per_class": images, "epochs": epochs}}

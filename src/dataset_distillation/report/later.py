@@ -93,13 +93,9 @@ def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentati
 
     augmentation: the choice that their training images are changed by.
     """
-    last: dict[str, RecordedRun] = {}
-    for run in runs:
-        of, _, seed = run.judged_set.rpartition("/")
-        asked = (run.result.value(WIDTH), *map(run.result.choices.get, KEYS))
-        if of == experiment and asked == (width, "dc", augmentation) and seeds.changed(run) <= {WIDTH, *KEYS}:
-            last[seed] = run
-    return [last[seed] for seed in sorted(last)]
+    wanted = (width, "dc", augmentation)
+    asked = [run for run in runs if (run.result.value(WIDTH), *map(run.result.choices.get, KEYS)) == wanted]
+    return seeds.judging(asked, experiment, (WIDTH, *KEYS))
 
 
 def _text(runs: Sequence[RecordedRun]) -> str:

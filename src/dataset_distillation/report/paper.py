@@ -104,8 +104,16 @@ def _heading(entry: dict[str, Any]) -> list[str]:
 
 
 def _cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> Number | None:
-    experiment = row["runs"].get(column.get("run"))
-    return measured(seeds.of(runs, experiment), column["method"]) if experiment else None
+    found = _of_cell(column, row, runs)
+    return measured(found, column["method"]) if found else None
+
+
+def _of_cell(column: dict[str, Any], row: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
+    """Return the experiment's runs that have the method; if none has, those that judge its published sets."""
+    if not (experiment := row["runs"].get(column.get("run"))):
+        return []
+    own = [run for run in seeds.of(runs, experiment) if column["method"] in run.result.rows]
+    return own or seeds.judging((run for run in runs if column["method"] in run.result.rows), experiment)
 
 
 def number(printed: str | None) -> Number | None:
@@ -151,8 +159,10 @@ def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str,
 
 
 def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    experiments = [experiment for row in table["rows"] for experiment in row["runs"].values()]
-    return [run for experiment in experiments for run in seeds.of(runs, experiment)]
+    used = [
+        run for row in table["rows"] for column in table["columns"] for run in _of_cell(column, row, runs)
+    ]
+    return list({run.path: run for run in used}.values())
 
 
 def _x(run: RecordedRun, key: str) -> Any:
@@ -223,7 +233,8 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         where = os.path.relpath(run.path, output)
         row, made = run.result.rows.get("distilled"), run.result.provenance
         judges = f"{row.networks} held-out network{'s' * (row.networks > 1)}" if row and row.networks else ""
-        minutes = f"distilled in {(run.result.distillation_seconds or 0) / 60:.0f} min"
+        seconds = run.result.distillation_seconds
+        minutes = "" if seconds is None else f"distilled in {seconds / 60:.0f} min"
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
         about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
         lines.append(f"- `{where}`: " + "; ".join(filter(None, about)))

@@ -77,6 +77,19 @@ def of(runs: Iterable[RecordedRun], experiment: str) -> list[RecordedRun]:
     return latest(run for run in runs if is_of(run, experiment))
 
 
+def judging(runs: Iterable[RecordedRun], experiment: str, free: Iterable[str] = ()) -> list[RecordedRun]:
+    """Return the last run for each seed of the experiment that judges its published set.
+
+    free: the keys that such a run may change.
+    """
+    last: dict[str, RecordedRun] = {}
+    for run in runs:
+        of_set, _, seed = run.judged_set.rpartition("/")
+        if of_set == experiment and changed(run) <= {*free}:
+            last[seed] = run
+    return [last[seed] for seed in sorted(last)]
+
+
 def measured(runs: Sequence[RecordedRun], method: str, metric: str = "accuracy") -> Number | None:
     """Return the result of a method in the runs of an experiment, one for each seed, that have the method.
 
