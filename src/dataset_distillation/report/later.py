@@ -46,7 +46,9 @@ def page(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> str:
         parts += [content["details"], *markdown(shown, values), ""]
     experiments = [experiment for row in content["rows"] for experiment in row["experiments"]]
     if lines := [line for each in experiments if (line := _rivals(each, runs))]:
-        titles = ["experiment", "width", "**ours**", *map(readable, RIVALS), "steps", "hours", "hours"]
+        *others, features, gradients = map(readable, RIVALS)
+        head = ["experiment", "width", "**ours**"]
+        titles = [*head, *others, "steps", features, "hours", gradients, "hours"]
         parts += [content["rivals"], *markdown(titles, lines), ""]
     return "\n".join(parts)
 
@@ -80,12 +82,13 @@ def _rivals(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
         return []
     steps = judged[0].result.value(STEPS)
     alike = [run for run in judged if run.result.value(STEPS) == steps]
-    accuracies = [
+    ours, *others, features, gradients = (
         "" if (n := measured(alike, name)) is None else n.text(1) for name in ("distilled", *RIVALS)
-    ]
-    hours = [fmean((run.result.rows[name].seconds or 0) / 3600 for run in alike) for name in MATCHING]
-    times = [f"{each:.1f}" for each in hours]
-    return [f"`{experiment}`", str(width), bold(accuracies[0]), *accuracies[1:], f"{steps:,}", *times]
+    )
+    hours = (fmean((run.result.rows[name].seconds or 0) / 3600 for run in alike) for name in MATCHING)
+    of_features, of_gradients = (f"{each:.1f}" for each in hours)
+    cells = [features, of_features, gradients, of_gradients]
+    return [f"`{experiment}`", str(width), bold(ours), *others, f"{steps:,}", *cells]
 
 
 def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentation: str) -> list[RecordedRun]:
