@@ -102,7 +102,14 @@ OTHERS = [name for name in EXPERIMENTS if name not in (*SMALLER, *RIVALS)]
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_the_experiments_of_later_methods_are_judged(name: str, tmp_path: Path) -> None:
-    few = ["dataset=digits", "architecture.width=4", "training.epochs=2", "evaluation.matching_steps=1"]
+    few = [
+        "dataset=digits",
+        "dataset.mean=[0.3]",
+        "dataset.std=[0.3]",
+        "architecture.width=4",
+        "training.epochs=2",
+        "evaluation.matching_steps=1",
+    ]
     here = ["evaluation.networks=2", "logger=none", "trainer.threads=1", "hydra.run.dir=run"]
     ended = distill_evaluate(f"experiment={name}", *few, *here, folder=tmp_path)
     assert ended.code == 0, ended.err
