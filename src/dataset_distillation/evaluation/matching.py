@@ -39,8 +39,7 @@ def distribution_matching(problem: Problem, size: Size, steps: int) -> RealSet:
 
     def loss(step: int, images: Tensor, labels: Tensor) -> Tensor:
         [weights] = problem.population("init", 1, step)
-        real, classes = real_batch(problem, step)
-        real, images = (augmented(problem, *each, step) for each in ((real, classes), (images, labels)))
+        real, classes, images = sides(problem, step, images, labels)
         with torch.no_grad():
             wanted = class_means(features(problem.network, weights, real), classes)
         found = class_means(features(problem.network, weights, images), labels)
@@ -61,8 +60,7 @@ def gradient_matching(problem: Problem, size: Size, steps: int) -> RealSet:
             [weights] = problem.population("init", 1, step // turns)
         else:
             weights = trained(problem, weights, images.detach(), labels, between, step)
-        real, classes = real_batch(problem, step)
-        real, images = (augmented(problem, *each, step) for each in ((real, classes), (images, labels)))
+        real, classes, images = sides(problem, step, images, labels)
         apart = torch.zeros((), device=images.device)
         for label in labels.unique():
             wanted = gradients(problem, weights, real[classes == label], classes[classes == label])
@@ -96,6 +94,12 @@ def real_batch(problem: Problem, step: int) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(train), generator=generator)
     images, labels = train.batch(torch.cat(list(_first(train, order))))
     return images.to(problem.device), labels.to(problem.device)
+
+
+def sides(problem: Problem, step: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the real images of a step, their labels, and `images`; the augmentation changes both alike."""
+    real, classes = real_batch(problem, step)
+    return augmented(problem, real, classes, step), classes, augmented(problem, images, labels, step)
 
 
 def augmented(problem: Problem, images: Tensor, labels: Tensor, step: int) -> Tensor:
