@@ -192,15 +192,23 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (["-m", "seed=3,5"], "its job 1 has seed=4, not seed=5; use the command that started it"),
-        (["-m", "seed=3"], "it has 2 jobs, not 1; use the command that started it"),
+        (
+            ["-m", "seed=3,5"],
+            "its job 1 has seed=4, not seed=5; use the command that started it: distill -m seed",
+        ),
+        (
+            ["-m", "seed=3"],
+            "it has 2 jobs, not 1; use the command that started it: distill -m seed=3,4 sweep.res",
+        ),
         (["-m", "seed=3,4", "objective=standard"], "its job 0 has no objective=standard; use"),
         (["seed=3"], "sweep.resume: resumes a multirun; add -m"),
     ],
 )
 def test_sweep_resume_takes_the_same_command_alone(typed: list[str], told: str, tmp_path: Path) -> None:
     swept = [override for override in TINY if "false" not in override]
-    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [[*swept, "seed=3"], [*swept, "seed=4"]]})
+    jobs = [[*swept, "seed=3"], [*swept, "seed=4"]]
+    command = "distill -m seed=3,4 hydra.sweep.dir=there"
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": jobs, "command": command})
     before = (tmp_path / "sweep.json").read_bytes()
     ended = distill(*typed, *swept, f"sweep.resume={tmp_path}", folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
@@ -223,12 +231,30 @@ def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
     finished = (kept / "result.json").stat().st_mtime_ns
     shutil.rmtree(lost)
     assert table.sweep(folder)["status"].tolist() == ["finished", "missing", "failed", "failed"]
-    again = ["-m", *TINY, "dataset.validation=0.1,0.001", "seed=3,4", f"sweep.resume={folder}"]
+    shown = distill_status(str(folder), folder=folder.parent).out
+    [told] = [line for line in shown.splitlines() if line.startswith("to finish it: distill ")]
+    again = shlex.split(told)[4:]
+    assert again == ["-m", *TINY, "dataset.validation=0.1,0.001", "seed=3,4", f"sweep.resume={folder}"]
     ended = distill(*again, folder=folder.parent)
     assert ended.code == 1
     assert table.sweep(folder)["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
     assert (kept / "result.json").stat().st_mtime_ns == finished
     assert (lost / "distilled.safetensors").read_bytes() == bits
+
+
+@pytest.mark.parametrize("command", ["", "distill 'seed"])
+def test_a_multirun_without_its_command_says_so(command: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [["seed=3"]], "command": command})
+    ended = distill("-m", "seed=4", f"sweep.resume={tmp_path}", folder=tmp_path)
+    assert ended.err.endswith("not seed=4; use the command that started it\n")
+    assert "to finish it" not in distill_status(str(tmp_path), folder=tmp_path).out
+
+
+def test_resume_of_a_multirun_shows_its_command(tmp_path: Path) -> None:
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [["seed=3"]], "command": "distill -m seed=3,4"})
+    ended = distill(f"resume={tmp_path}", folder=tmp_path)
+    told = f"resume={tmp_path}: a multirun, not a run; type distill -m seed=3,4 sweep.resume={tmp_path}"
+    assert ended == (2, "", f"distill: {told}\n")
 
 
 def test_sweep_resume_needs_a_sweep(tmp_path: Path) -> None:

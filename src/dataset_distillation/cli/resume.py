@@ -20,6 +20,7 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import JUDGES, LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
+from dataset_distillation.sweep.jobs import to_finish
 from dataset_distillation.sweep.overrides import quoted
 
 #: `${`, unless it is escaped; it could read this machine's environment.
@@ -35,6 +36,8 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     """
     folder = folder.absolute()
     if (record := read(RunRecord, folder / RUN)) is None:
+        if command := to_finish(folder):
+            raise refuse("resume", folder, "a multirun, not a run", f"type {command}")
         raise refuse("resume", folder, "no run was started here (no run.json)")
     overrides, there = record.overrides, Path(record.cwd)
     importing = _importing(folder / RUN, overrides)

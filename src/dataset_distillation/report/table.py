@@ -21,7 +21,7 @@ from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.names import beside, is_baseline
 from dataset_distillation.report.numbers import number
 from dataset_distillation.run.folder import LOG, TABLE_CSV, TABLE_MARKDOWN
-from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of
+from dataset_distillation.sweep.jobs import OPEN, Job, jobs_of, to_finish
 from dataset_distillation.sweep.overrides import by_key, differing
 
 
@@ -84,7 +84,10 @@ def show_status(folder: Path) -> bool:
         for job, overrides in zip(jobs, _swept(jobs), strict=True)
     ]
     show(str(folder), rows)
-    return any(job.state in OPEN for job in jobs)
+    goes_on = any(job.state in OPEN for job in jobs)
+    if not goes_on and any(job.state != "finished" for job in jobs) and (command := to_finish(folder)):
+        print(f"to finish it: {printable(command)}")
+    return goes_on
 
 
 def sweep(folder: Path) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,20 @@ def swept_overrides(job: Path, overrides: list[str]) -> list[str] | None:
     if (sweep := read(Sweep, job.parent / SWEEP)) is None:
         return None
     return [override for override in overrides if override.split("=")[0] in sweep.swept]
+
+
+def to_finish(folder: Path) -> str:
+    """Return what to type to finish the multirun in `folder`; "" where the command is not on record.
+
+    It is shown and never run: the folder may come from somebody else, and a command can import code.
+    """
+    record = read(Sweep, folder / SWEEP)
+    try:
+        typed = shlex.split(record.command) if record else []
+    except ValueError:  # not a command
+        typed = []
+    kept = [argument for argument in typed if not argument.startswith("hydra.sweep.dir=")]
+    return shlex.join([*kept, f"sweep.resume={folder}"]) if kept else ""
 
 
 @dataclass(frozen=True)

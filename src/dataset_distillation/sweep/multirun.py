@@ -36,7 +36,7 @@ from dataset_distillation.run.machine import check_room
 from dataset_distillation.run.records import LARGEST, Status, Sweep, read
 from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.expansion import Expansion
-from dataset_distillation.sweep.jobs import OPEN, jobs_of
+from dataset_distillation.sweep.jobs import OPEN, jobs_of, to_finish
 from dataset_distillation.sweep.options import check_options
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
@@ -170,7 +170,9 @@ class Multirun:
             self._refuse(f"it has {len(before)} jobs, not {len(now)}")
 
     def _refuse(self, allowed: str) -> NoReturn:
-        raise refuse("sweep.resume", self.folder, allowed, "use the command that started it")
+        command = to_finish(self.folder)
+        remedy = f"use the command that started it{': ' if command else ''}{command}"
+        raise refuse("sweep.resume", self.folder, allowed, remedy)
 
     def started(self) -> bool:
         """Whether any job has started or waits in a queue."""
@@ -195,8 +197,7 @@ class Multirun:
         """What to type after an interruption: what resumes, or what shows the jobs that go on anyway."""
         if not self.ended:
             return f"submitted jobs go on: {shlex.join(['distill-status', str(self.folder)])}"
-        typed = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
-        return f"to resume: {shlex.join([program(), *typed, f'sweep.resume={self.folder}'])}"
+        return f"to resume: {to_finish(self.folder)}"
 
     def withdraw(self) -> None:
         """Remove the files and folders of a multirun that was refused before its first job."""
