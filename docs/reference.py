@@ -89,7 +89,9 @@ def run_records() -> str:
     parts = [
         "# Records\n",
         "The JSON files of a [run folder](run-folder.md), key by key. Readers ignore keys that they do not "
-        "know; a record of an older version has fewer.\n",
+        "know; a record of an older version has fewer. `Count` is a whole number from 0, `Seconds` a number "
+        "from 0, `Share` one from 0 to 1, `JobId` SLURM's, and `Metric` the name of a metric, with "
+        "`higher_is_better` and `percent`.\n",
     ]
     left: list[tuple[str, type[BaseModel]]] = list(RECORDS.items())
     shown: set[type[BaseModel]] = set()

@@ -133,6 +133,15 @@ def test_ctrl_c_returns_what_was_best_until_then(monkeypatch: pytest.MonkeyPatch
     assert same(stopped, whole)  # after two steps, which were validated last
 
 
+def test_a_set_of_floats_is_tested_on_their_scale(tmp_path: Path) -> None:
+    images, labels = digits()
+    images = images / 10 - 3
+    problem = dd.Problem.of(images, labels, network(), test=(images, labels))
+    dd.distill(problem, dd.Distilled(steps=1), **SHORT).save(tmp_path / "floats.safetensors")
+    read = dd.load_distilled(tmp_path / "floats.safetensors")
+    torch.testing.assert_close(read.normalize(images), problem.data.test.batch().images)
+
+
 SCHEDULE = dd.Outer(schedule="constant").schedule  # type: ignore[arg-type]  # a name is taken too
 
 

@@ -42,6 +42,26 @@ def test_images_are_normalized_as_those_of_the_data_set(distilled: DistilledSet)
     torch.testing.assert_close(distilled.normalize(pixels / 255), expected)
 
 
+@pytest.mark.parametrize("low", [-3.0, 0.0])
+def test_floats_beyond_0_to_1_keep_their_scale(low: float, distilled: DistilledSet) -> None:
+    """Such as digits from 0 to 16, or images that are normalized already."""
+    pixels = low + (16 - low) * torch.rand(6, 3, 8, 8, generator=GENERATOR)
+    data = InMemory(pixels, torch.arange(6) % 2, test=(pixels, torch.arange(6) % 2), validation=0.5).load(0)
+    assert data.train.own_scale
+    specification = data.specification
+    distilled.metadata.update(mean=list(specification.mean), std=list(specification.std), own_scale=True)
+    torch.testing.assert_close(distilled.normalize(pixels), data.test.batch().images)
+    for other in (pixels[..., :7], pixels[:, :1], pixels / 0):
+        with pytest.raises(ValueError, match=r"must be finite, \(3, 8, 8\), on the scale of the floats"):
+            distilled.normalize(other)
+
+
+def test_floats_from_0_to_1_and_bytes_are_pixels() -> None:
+    floats, labels = torch.rand(6, 3, 8, 8, generator=GENERATOR), torch.arange(6) % 2
+    for pixels in (floats, (floats * 255).byte()):
+        assert not InMemory(pixels, labels, test=(pixels, labels), validation=0.5).load(0).train.own_scale
+
+
 def test_arrays_and_channels_that_come_last_are_images_too(distilled: DistilledSet) -> None:
     pixels = torch.randint(0, 256, (6, 3, 9, 9), dtype=torch.uint8, generator=GENERATOR)
     expected = distilled.normalize(pixels)

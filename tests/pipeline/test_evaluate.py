@@ -246,8 +246,11 @@ def folder_of_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_without_the_augmentation_of_the_distillation_is_told(tmp_path: Path) -> None:
     options = [*TINY, "architecture=mlp", "architecture.width=9", "augmentation=shift_rotate"]
-    assert distill(*options, "hydra.run.dir=run", folder=tmp_path).code == 0
-    asked = ["artifact=run/distilled.safetensors", "training=dc", "training.epochs=1", *HERE]
+    ordinary = ["training=dc", "training.epochs=1"]
+    made = distill(*options, *ordinary, "hydra.run.dir=run", folder=tmp_path)
+    assert made.code == 0
+    assert "the images are made with augmentation=shift_rotate; here: training.augmentation=none" in made.err
+    asked = ["artifact=run/distilled.safetensors", *ordinary, *HERE]
     ended = distill_evaluate(*asked, folder=tmp_path)
     [told] = [line for line in ended.err.splitlines() if "augmentation" in line]
     assert "was made with augmentation=shift_rotate; here: training.augmentation=none" in told

@@ -61,7 +61,7 @@ examples:
   distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random architecture=lenet,mlp,convnet
   distill-evaluate -m artifact=outputs/demo/distilled.safetensors init=random training=ours,dc,dsa
   distill-evaluate artifact=outputs/demo/distilled.safetensors init=random explain=true
-  distill-evaluate artifact=outputs/demo/distilled.safetensors training.order=shuffled training.epochs=20
+  distill-evaluate artifact=outputs/demo/distilled.safetensors training.epochs=20
   distill-evaluate artifact=outputs/demo/distilled.safetensors inner_optimizer=adam \\
       training.learning_rate=0.001 training.batch_size=10 training.epochs=100
 

@@ -41,8 +41,8 @@ def title(dataset: Mapping[str, Any]) -> str:
 class Specification:
     """What a network must know about a dataset.
 
-    `shape` is (channels, height, width); `mean` and `std` are per channel, for pixels scaled to [0, 1]. A
-    network sees (pixel − mean) / std, whitened if there is a `whitening`.
+    `shape` is (channels, height, width); `mean` and `std` are per channel, for pixels scaled to [0, 1], or
+    for floats as they were given. A network sees (pixel − mean) / std, whitened if there is a `whitening`.
     """
 
     name: str
@@ -94,6 +94,11 @@ class Split:
         images = pixels if pixels.is_floating_point() else pixels / 255
         return Batch(self.specification.seen(images), self.labels[indices])
 
+    @property
+    def own_scale(self) -> bool:
+        """Whether the pixels are floats beyond [0, 1], on the scale of whoever gave them."""
+        return False
+
     def whitening(self, kind: Whitening, regularization: float) -> ZCA:
         """Return the whitening that is fitted on these images."""
         size = "×".join(map(str, self.specification.shape))
@@ -124,6 +129,10 @@ class TensorSplit(Split):
     """uint8 images (N, channels, height, width) in memory; floats would need four times as much."""
 
     images: torch.Tensor
+
+    @property
+    def own_scale(self) -> bool:
+        return self.images.is_floating_point() and bool(((self.images < 0) | (self.images > 1)).any())
 
     def pixels(self, indices: torch.Tensor | slice) -> torch.Tensor:
         return self.images[indices]

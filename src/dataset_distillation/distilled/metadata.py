@@ -50,6 +50,7 @@ class Metadata(BaseModel):
     architecture: _Name
     inner_optimizer: _Name
     config: dict[str, Any]
+    own_scale: bool = False  # whether mean and std are those of floats beyond [0, 1]
     dataset: _Name = ""
     init: _Name = ""
     objective: _Name = ""

@@ -45,7 +45,9 @@ class OwnImages:
         """Return images of any size as the networks that these data train see them.
 
         images: a tensor or an array (n, channels, height, width), (n, height, width, channels) or, gray,
-            (n, height, width); uint8 from 0 to 255, or floats from 0 to 1, which are rounded to 8 bits.
+            (n, height, width); uint8 from 0 to 255, or floats from 0 to 1, which are rounded to 8 bits. If
+            the set was made of floats beyond [0, 1]: numbers on their scale, (n, channels, size, size) or,
+            gray, (n, size, size).
 
         Returns floats (n, channels, size, size), resized to a square, normalized, and whitened if the set is.
 
@@ -56,13 +58,30 @@ class OwnImages:
         if made and not self.whitening:
             remedy = "judge it by distill-evaluate, or distill with distilled.store_whitening=true"
             raise ValueError(f"the set is whitened, and has no matrix to whiten other images by; {remedy}")
-        _, _, channels, size, _ = self.images.shape
+        own_scale = self.metadata.get("own_scale", False)
         try:
-            images = channels_first(images)
+            images = torch.as_tensor(images) if own_scale else channels_first(images)
         except (TypeError, RuntimeError) as error:
             raise ValueError(f"images are a {type(images).__name__}: must be a tensor or an array") from error
         if not images.numel():
             raise ValueError(f"images of shape {tuple(images.shape)}: there are none")
+        pixels = self._as_given(images) if own_scale else self._scaled(images)
+        mean, std = (pixels.new_tensor(self.metadata[key]).view(-1, 1, 1) for key in ("mean", "std"))
+        normalized = (pixels - mean) / std
+        return whitened(normalized, made["kind"], **self.whitening) if made else normalized
+
+    def _as_given(self, images: Tensor) -> Tensor:
+        """Return images that have the form and the scale of those that the set was made of."""
+        pixels, shape = images.cpu().float(), tuple(self.images.shape[2:])
+        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels
+        if pixels.shape[1:] != shape or not pixels.isfinite().all():
+            told = f"must be finite, {shape}, on the scale of the floats that the set was made of"
+            raise ValueError(f"images are {tuple(pixels.shape[1:])}: {told}")
+        return pixels
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Return images of any size in [0, 1], of the size of the set's."""
+        _, _, channels, size, _ = self.images.shape
         if images.is_floating_point():
             low, high = images.min().item(), images.max().item()
             if not 0 <= low <= high <= 1:
@@ -72,10 +91,7 @@ class OwnImages:
         elif images.dtype != torch.uint8:
             raise ValueError(f"images are {images.dtype}: must be uint8, or floats from 0 to 1")
         border = self.metadata["config"].get("dataset", {}).get("border", 0)
-        pixels = convert(images.cpu(), channels, size, border) / 255
-        mean, std = (pixels.new_tensor(self.metadata[key]).view(-1, 1, 1) for key in ("mean", "std"))
-        normalized = (pixels - mean) / std
-        return whitened(normalized, made["kind"], **self.whitening) if made else normalized
+        return convert(images.cpu(), channels, size, border) / 255
 
     @torch.no_grad()
     def accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:

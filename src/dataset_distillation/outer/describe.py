@@ -37,6 +37,7 @@ def describe(
             "class_names": list(specification.class_names),
             "mean": list(specification.mean),
             "std": list(specification.std),
+            "own_scale": problem.data.train.own_scale,
             "architecture": choice_of(problem.architecture),
             "init": choice_of(problem.init),
             "initial_weights_sha256": checksum(known) if known else None,

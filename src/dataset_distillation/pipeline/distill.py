@@ -21,7 +21,14 @@ from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.dashboard import Dashboard, opened
-from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, prepare, pretrain
+from dataset_distillation.pipeline.prepare import (
+    data_of,
+    keys_of,
+    origin_of,
+    prepare,
+    pretrain,
+    warn_of_augmentation,
+)
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -77,6 +84,7 @@ def _fitting(
     size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
     advise(e.unroll, module.distilled)
     problem.tell()
+    warn_of_augmentation(problem, e.training, "the images are made")
     number = module.distilled.images.shape[:2].numel()
     log.info("distilling %s into %s images", e.dataset.title, number)
     return module, size

@@ -16,7 +16,7 @@ from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
-from dataset_distillation.evaluation.explain import misses_augmentation, variants
+from dataset_distillation.evaluation.explain import variants
 from dataset_distillation.evaluation.judge import fitted, of_another_network
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
@@ -27,7 +27,14 @@ from dataset_distillation.init.given import Given
 from dataset_distillation.networks.weights import LARGEST
 from dataset_distillation.pipeline import same_data
 from dataset_distillation.pipeline.dashboard import opened
-from dataset_distillation.pipeline.prepare import data_of, keys_of, origin_of, prepare, pretrain
+from dataset_distillation.pipeline.prepare import (
+    data_of,
+    keys_of,
+    origin_of,
+    prepare,
+    pretrain,
+    warn_of_augmentation,
+)
 from dataset_distillation.problem import Problem
 from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
@@ -111,10 +118,7 @@ def _compare(
     if made != here and "training" not in _typed(run):
         text = "%s was chosen by training=%s; here: training=%s; to have that, use training=%s"
         log.warning(text, e.artifact, made, here, made)
-    if misses_augmentation(problem, e.training):
-        made, here = choice_of(problem.augmentation), choice_of(e.training.augmentation)
-        text = "%s was made with augmentation=%s; here: training.augmentation=%s; to have that, use %s"
-        log.warning(text, e.artifact, made, here, f"augmentation@training.augmentation={made}")
+    warn_of_augmentation(problem, e.training, f"{e.artifact} was made")
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     rates = distilled.rates_by_epoch
     others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import refuse
+from dataset_distillation.errors import choice_of, refuse
+from dataset_distillation.evaluation.explain import misses_augmentation
 from dataset_distillation.evaluation.matching import last_linear
+from dataset_distillation.evaluation.options import Training
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.networks.weights import checksum
@@ -48,6 +50,14 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
     if "distribution_matching" in e.evaluation.baselines:
         last_linear(problem.network)  # rather than after hours of distillation
     return problem
+
+
+def warn_of_augmentation(problem: Problem, how: Training, made: str) -> None:
+    """Warn if networks are trained on the set without the augmentation that it is distilled with."""
+    if misses_augmentation(problem, how):
+        own, here = choice_of(problem.augmentation), choice_of(how.augmentation)
+        text = "%s with augmentation=%s; here: training.augmentation=%s; to have that, use %s"
+        log.warning(text, made, own, here, f"augmentation@training.augmentation={own}")
 
 
 def data_of(dataset: Dataset, problem: Problem) -> DataReport:
