@@ -51,11 +51,11 @@ PRODUCT = {"cuda": 8192, "cpu": 1024}  # rows of the matrices that show what a d
 class Size:
     """That of an outer step: see the options of this program."""
 
-    width: int = 128
-    images: int = 100
-    inner_steps: int = 200
-    window: int = 60
-    batch: int = 5000
+    width: int
+    images: int
+    inner_steps: int
+    window: int
+    batch: int
 
 
 class Row(NamedTuple):

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,17 +62,15 @@ def command(entry: Entry, folder: Path) -> list[str]:
     return [DISTILL, *own]
 
 
-def slot(
-    runs: Sequence[Entry], root: Path, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> int:
+def slot(runs: Sequence[Entry], root: Path, seconds: float) -> int:
     """Run what is open until `seconds` have passed; return the exit code."""
-    end = clock() + seconds
+    end = time.monotonic() + seconds
     for entry in runs:
         folder = root / entry.name
-        if state(folder) not in CLOSED and clock() < end:
+        if state(folder) not in CLOSED and time.monotonic() < end:
             process = subprocess.Popen(command(entry, folder))
             try:
-                process.wait(end - clock())
+                process.wait(end - time.monotonic())
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGUSR1)  # which saves the state
                 process.wait()

@@ -142,6 +142,12 @@ def test_a_set_of_floats_is_tested_on_their_scale(tmp_path: Path) -> None:
     torch.testing.assert_close(read.normalize(images), problem.data.test.batch().images)
 
 
+def test_a_network_in_double_precision_computes_in_single() -> None:
+    problem = dd.Problem.of(*digits(), network().double())
+    distilled = dd.distill(problem, dd.Distilled(steps=1), **SHORT)
+    assert same(distilled, dd.distill(dd.Problem.of(*digits(), network()), dd.Distilled(steps=1), **SHORT))
+
+
 SCHEDULE = dd.Outer(schedule="constant").schedule  # type: ignore[arg-type]  # a name is taken too
 
 

@@ -165,3 +165,31 @@ def test_what_is_refused(degrees: float) -> None:
         DSA(["blur"])
     with pytest.raises(ConfigError, match="is empty"):
         DSA([])
+
+
+@kinds
+def test_in_half_precision_they_are_computed_in_single(kind: Augmentation) -> None:
+    """Where an autocast surrounds them, and of images that are stored so."""
+    single = images().float()
+    expected = kind.images(single, 0, "a", 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kind.images(single, 0, "a", 1), expected)
+    half = single.bfloat16()
+    of_half = kind.images(half, 0, "a", 1)
+    assert of_half.dtype == torch.bfloat16
+    assert torch.equal(of_half, kind.images(half.float(), 0, "a", 1).bfloat16())
+
+
+def test_no_draw_is_rounded_up_to_1() -> None:
+    """In bfloat16 one in 500 is; there is no seventh operation, and no image would be mirrored by 1."""
+    half, all_operations = images(1).bfloat16(), DSA()
+    for step in range(2000):
+        all_operations.images(half, 0, "a", step)
+
+
+def test_an_error_in_making_a_step_is_no_end_of_the_steps() -> None:
+    def make(t: int) -> Step:
+        raise IndexError(t)
+
+    with pytest.raises(IndexError):
+        list(MadeSteps(make, range(3)))

@@ -152,6 +152,7 @@ d outer.learning_rate=0                     -> outer.learning_rate=0.0: must be 
 d outer.learning_rate=1e300                 -> outer.learning_rate=1e+300: must be 0, or in size from
 d outer.learning_rate=nan                   -> outer.learning_rate=nan: must be a finite number
 d outer.clip=0                              -> outer.clip=0.0: must be greater than 0
+d distilled.steps=3 distilled.inner_steps=2 -> distilled.inner_steps=2: must be distilled.steps=3 or more
 d trainer.memory=swap                       -> trainer.memory=swap: must be one of free, ignore
 d trainer.precision=16-mixed                -> the inner gradients underflow
 d trainer.devices=2                         -> set trainer.strategy=ddp

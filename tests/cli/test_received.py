@@ -198,7 +198,7 @@ def test_what_a_resumed_run_writes_into_lies_in_its_folder(received: Path, tmp_p
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_an_artifact_of_a_network_of_ones_own(received: Path, tmp_path: Path) -> None:
+def test_an_artifact_of_a_network_of_ones_own(received: Path) -> None:
     assert distill(*SMALL, *CODE, "hydra.run.dir=run", folder=received).code == 0
     judged = [f"artifact={received}/run/distilled.safetensors", *CODE, "evaluation.networks=1", "logger=none"]
     ended = distill_evaluate(*judged, "hydra.run.dir=judged", folder=received)

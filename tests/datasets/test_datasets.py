@@ -18,27 +18,19 @@ from omegaconf import DictConfig
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.conversion import channels_first, convert, moments
 from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.imported import Imported
 from dataset_distillation.datasets.splits import stratified
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
-from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment import compose
+from support.refusals import error_of
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 
 GRAY: dict[str, int | bool] = {"channels": 1, "image_size": 28, "download": False}
-
-
-def error_of(dataset: Dataset) -> str:
-    """What the user reads, which is one line."""
-    with pytest.raises(UserError) as raised:
-        dataset.load(0)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def images_of(*shape: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset_distillation.datasets import Dataset, image_files
+from dataset_distillation.datasets import image_files
 from dataset_distillation.datasets.cub200 import CUB200
 from dataset_distillation.datasets.data import Split, TensorSplit
 from dataset_distillation.datasets.voc2007 import CLASSES, VOC2007
@@ -25,6 +25,7 @@ from dataset_distillation.pipeline.prepare import prepare
 from support import trees
 from support.command_line import distill
 from support.experiments import TINY
+from support.refusals import error_of
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
 GIVEN: dict[str, Any] = {"channels": 3, "image_size": 8, "mean": [0.0] * 3, "std": [1.0] * 3}
@@ -36,13 +37,6 @@ def voc(root: Path, **options: Any) -> VOC2007:
 
 def cub(root: Path, **options: Any) -> CUB200:
     return CUB200(name="cub", root=str(root), **{**GIVEN, "validation": 0.5, **options})
-
-
-def error_of(dataset: Dataset) -> str:
-    with pytest.raises(UserError) as raised:
-        dataset.load(0)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 def shades(pixels: torch.Tensor) -> list[set[int]]:

@@ -11,20 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.folders import classes, files, trees
 from dataset_distillation.datasets.image_folder import ImageFolder
-from dataset_distillation.errors import ConfigError, UserError
+from dataset_distillation.errors import ConfigError
+from support.refusals import error_of
 
 KNOWN = {"mean": [0.5] * 3, "std": [0.5] * 3, "image_size": 8}
-
-
-def error_of(dataset: Dataset) -> str:
-    """What the user reads, which is one line."""
-    with pytest.raises(UserError) as raised:
-        dataset.load(0)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,7 +74,7 @@ def test_sixteen_bits_are_scaled(form: str) -> None:
     assert pixels[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
-def test_floats_are_scaled_and_other_scales_are_not_guessed(tmp_path: Path) -> None:
+def test_floats_are_scaled_and_other_scales_are_not_guessed() -> None:
     floats = reopened(Image.fromarray(np.array([[0, 0.5, 1]], dtype=np.float32)), "TIFF")
     assert np.asarray(prepared(floats, "white"))[0].tolist() == [0, 128, 255]
     for odd in (np.array([[0, 70_000]], dtype=np.int32), np.array([[-1, 1], [np.nan, 0]], dtype=np.float32)):

@@ -41,6 +41,15 @@ def test_it_is_the_inverse_square_root_of_the_covariance() -> None:
     np.testing.assert_allclose(spectrum, values / (values + 0.3), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["zca", "zca_per_image"])
+def test_an_autocast_leaves_it_in_single_precision(kind: str) -> None:
+    """A training step in bf16 draws its real batch inside of one."""
+    train = digits(whitening=kind).load(0).train
+    expected = train.batch(slice(9)).images
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(train.batch(slice(9)).images, expected)
+
+
 def test_per_image_it_loses_brightness_and_contrast_alone() -> None:
     """Whitened and undone, an image has its own unit with the train images' brightness and contrast."""
     plain, white = digits().load(0), digits(whitening="zca_per_image").load(0)

@@ -140,9 +140,7 @@ def test_whatever_is_not_an_artifact_is_refused_in_one_line(path: Path, tmp_path
         assert "\n" not in str(error.value)
 
 
-def test_a_newer_format_is_refused(
-    distilled: DistilledSet, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newer_format_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact, "FORMAT", 0)
     with pytest.raises(UserError, match="newer version"):
         load_distilled(path)

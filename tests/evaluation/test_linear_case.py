@@ -12,15 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import dataset_distillation as dd
 from dataset_distillation import load_distilled
 from dataset_distillation.datasets.linear_regression import LinearRegression
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.evaluation import closed_form
+from dataset_distillation.evaluation.baselines import BASELINES, BaselineContext
+from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.inner.step import InnerTraining
-from dataset_distillation.inner_optimizers import Step
+from dataset_distillation.inner_optimizers import InnerOptimizer, Step
 from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.objectives.regression import half_squared_error
+from dataset_distillation.problem import Problem
 from dataset_distillation.unroll.full import Full
 from support.command_line import Ended, distill, distill_evaluate
 
@@ -106,6 +110,15 @@ def test_the_closed_form_reaches_the_bound(case: Case, number: int) -> None:
     terms = (values * (0.4 + (vectors.T @ case.optimum).flatten() ** 2) / 2)[: max(0, D - number)]
     general = case.expected_excess(closed_form.pairs(*case[:2], number), 0.4)
     assert general == pytest.approx(float(terms.sum()), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [dd.Adam(), dd.Momentum(), dd.SGD(weight_decay=0.1)])
+def test_the_closed_form_is_one_plain_step(optimizer: InnerOptimizer) -> None:
+    """Of Eq 6, whatever optimizer the distilled data are for; with D pairs it ends at the optimum."""
+    data = LinearRegression(channels=1, image_size=3, rows=60)
+    problem = Problem.load(data, dd.Linear(bias=False), dd.Random(), dd.Regression(), optimizer, 0)
+    context = BaselineContext(problem, dd.Evaluation(), problem.population("held-out", 2), Size(9, 1))
+    assert BASELINES["closed_form"](context)["excess_loss"].max() < 1e-9
 
 
 @pytest.mark.parametrize("number", [1, 3, 4])

@@ -17,7 +17,7 @@ from dataset_distillation.networks.weights import load_weights
 
 
 def problem(
-    architecture: dd.Linear | dd.LeNet | dd.MLP,
+    architecture: dd.Linear | dd.LeNet | dd.MLP | nn.Module,
     augmentation: dd.Augmentation | None = None,
     different: int = 40,
 ) -> dd.Problem:
@@ -210,3 +210,31 @@ def test_they_are_rows_of_the_table() -> None:
     distilled = dd.distill(mlp, dd.Distilled(steps=2, epochs=1), dd.Outer(steps=2))
     table = dd.evaluate(mlp, distilled, networks=2, baselines=["distribution_matching", "gradient_matching"])
     assert {"distribution_matching", "gradient_matching"} <= set(table["method"])
+
+
+class Attentive(nn.Module):
+    """Attention over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.classify = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.block(images[:, 0]).mean(1))
+
+
+def test_gradients_of_attention_are_matched() -> None:
+    """Its fused kernels have no second derivative."""
+    attentive = problem(Attentive())
+    made = matching.gradient_matching(attentive, Size(1, 1), steps=2)
+    assert made.images.isfinite().all()
+
+
+def test_a_network_that_cannot_see_one_image_is_refused_before_the_run() -> None:
+    normed = problem(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)))
+    told = "evaluation.baselines=gradient_matching: gives the network one image at a time here"
+    with pytest.raises(dd.ConfigError, match=told):
+        matching.check(normed, ["gradient_matching"], images_per_class=1)
+    matching.check(normed, ["gradient_matching"], images_per_class=2)
+    matching.check(problem(dd.MLP()), ["gradient_matching", "distribution_matching"], images_per_class=1)

@@ -57,6 +57,14 @@ def test_ordinary_training_is_of_random_batches(three_steps: DistilledSet) -> No
     assert order(schedule, 0) != found
 
 
+def test_a_batch_of_a_single_image_joins_the_one_before(three_steps: DistilledSet) -> None:
+    """A BatchNorm without pixels has no variance of it."""
+    found = order(Schedule(three_steps, Training(epochs=3, batch_size=5, learning_rate=0.7), 0, 1), 0)
+    assert [sorted(labels) for labels, _ in found] == [list(range(6))] * 3
+    alone = Schedule(three_steps, Training(epochs=1, batch_size=1, learning_rate=0.7), 0, 1)
+    assert [len(labels) for labels, _ in order(alone, 0)] == [1] * 6
+
+
 @pytest.fixture
 def batches() -> DistilledSet:
     """Seven steps, each of four images drawn from ten, at one rate."""

@@ -76,7 +76,7 @@ def test_another_choice_is_told_without_its_options(composed: Compose) -> None:
     assert changed == [*told, "augmentation=dsa (it has none)"]
 
 
-def test_a_record_without_a_key_has_its_default(composed: Compose, experiment: Make) -> None:
+def test_a_record_without_a_key_has_its_default(composed: Compose) -> None:
     config = composed(["dataset=digits", "outer.clip=0.5", "logger=none"])
     e, here = read(config), resolved(config)
     there = {**here, "outer": {key: value for key, value in here["outer"].items() if key != "schedule"}}

@@ -244,7 +244,7 @@ def test_without_a_compiler(
 
 
 @compiled
-def test_kernels_that_compute_something_else_are_not_used(tmp_path: Path) -> None:
+def test_kernels_that_compute_something_else_are_not_used() -> None:
     """In a process of its own, since torch loads a library once."""
     wrong = (
         "import torch; from dataset_distillation import kernels; "

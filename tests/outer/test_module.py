@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import UserError
-from dataset_distillation.evaluation.held_out import held_out
+from dataset_distillation.evaluation.held_out import HeldOutResult, held_out
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.outer.fit import fit
@@ -278,3 +278,20 @@ def test_the_last_outer_step_is_validated(experiment: Make) -> None:
         outcome = fit(module, e.trainer)
         assert seen == expected
         assert (outcome.signal, outcome.outer_steps) == (None, steps)
+
+
+def test_validation_is_of_all_networks(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of those that did not diverge would look too good, and be kept as the best."""
+    module = module_of(experiment("evaluation.validation_networks=2"))
+    judged = held_out
+
+    def diverged(*arguments: Any, **options: Any) -> HeldOutResult:
+        result = judged(*arguments, **options)
+        result.runs.loc[0, ["accuracy", "loss"]] = math.nan
+        return result
+
+    logged: dict[str, Any] = {}
+    monkeypatch.setattr("dataset_distillation.outer.module.held_out", diverged)
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    module.validation_step(torch.zeros(1), 0)
+    assert all(math.isnan(logged[f"validation/{name}"]) for name in ("accuracy", "accuracy_std", "loss"))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 
@@ -76,7 +77,8 @@ def as_it_stands(path: Path, _: Any) -> None:
         assert json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)  # as NaN equals NaN
     elif path.name == "history.csv":
         rows = History(folder, done=2).rows
-        assert all(row["step"] < 2 and all(map(float, row.values())) is not None for row in rows)
+        assert all(row["step"] < 2 for row in rows)
+        pandas.DataFrame(rows).astype(float)  # raises if a field is no number
         assert RecordedRun(folder).history is not None or path.stat().st_size < 2
     elif path.name == "evaluation.csv":
         assert RecordedRun(folder).runs is not None or path.stat().st_size < 2
@@ -106,10 +108,6 @@ def test_a_mutated_file_is_refused_in_one_line_or_read_right(name: str, run: Pat
             refused.append(str(error))
     assert refused
     assert [told for told in refused if str(path) not in told or "\n" in told] == []
-
-
-def test_the_mutated_files_are_ten_thousand() -> None:
-    assert sum(MUTATED.values()) == 10_000
 
 
 def unfinished(run: Path, folder: Path) -> Path:

@@ -386,7 +386,7 @@ def test_jobs_of_different_data_are_not_averaged(tmp_path: Path) -> None:
     assert [set(re.findall(r">(\d\d)</text>", chart)) for chart in heats] == [{"80"}, {"40"}]
     assert "dataset@init.source=mnist" in heats[0]
     points = [(steps, RecordedRun(tmp_path / str(job))) for job, (_, _, steps) in enumerate(asked)]
-    lines = sweep_page._beside(points, ["dataset@init.source"], Metric("accuracy"))
+    lines = sweep_page._lines(points, ["dataset@init.source"], Metric("accuracy"), "random_real")
     assert {line.name: line.mean for line in lines} == {
         "random real, dataset@init.source=mnist": [40, 40],
         "random real, dataset@init.source=usps": [20, 20],
@@ -514,7 +514,7 @@ def test_a_line_pools_the_seeds_of_a_point(tmp_path: Path) -> None:
     for seed, values in accuracies.items():
         changes = {"evaluation": [row("distilled", values)], "overrides": [f"seed={seed}"]}
         found.append((10, RecordedRun(write_run(tmp_path / str(seed), **changes))))
-    [line] = sweep_page._series(found, [], Metric("accuracy"))
+    [line] = sweep_page._lines(found, [], Metric("accuracy"), "distilled")
     together = 100 * np.concatenate(list(accuracies.values()))
     np.testing.assert_allclose([*line.mean, *line.std], [together.mean(), together.std(ddof=1)])
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("support.cases", "support.networks", "support.waiting")
+pytest.register_assert_rewrite("support.cases", "support.networks", "support.refusals", "support.waiting")

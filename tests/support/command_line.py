@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -29,44 +30,10 @@ class Ended(NamedTuple):
     err: str
 
 
-def distill(*arguments: str, folder: Path, keep_environment: bool = False) -> Ended:
-    """`distill <arguments>`, typed in `folder`; what it does to the environment is undone, unless kept."""
-    return _typed("distill", cli.distill, arguments, folder, keep_environment)
-
-
-def distill_evaluate(*arguments: str, folder: Path) -> Ended:
-    """`distill-evaluate <arguments>`, typed in `folder`."""
-    return _typed("distill-evaluate", cli.evaluate, arguments, folder, keep_environment=False)
-
-
-def distill_pretrain(*arguments: str, folder: Path) -> Ended:
-    """`distill-pretrain <arguments>`, typed in `folder`."""
-    return _typed("distill-pretrain", cli.pretrain, arguments, folder, keep_environment=False)
-
-
-def distill_import(*arguments: str, folder: Path) -> Ended:
-    """`distill-import <arguments>`, typed in `folder`."""
-    return _typed("distill-import", cli.import_set, arguments, folder, keep_environment=False)
-
-
-def distill_export(*arguments: str, folder: Path) -> Ended:
-    """`distill-export <arguments>`, typed in `folder`."""
-    return _typed("distill-export", cli.export_set, arguments, folder, keep_environment=False)
-
-
-def distill_report(*arguments: str, folder: Path) -> Ended:
-    """`distill-report <arguments>`, typed in `folder`."""
-    return _typed("distill-report", cli.report, arguments, folder, keep_environment=False)
-
-
-def distill_status(*arguments: str, folder: Path) -> Ended:
-    """`distill-status <arguments>`, typed in `folder`."""
-    return _typed("distill-status", cli.status, arguments, folder, keep_environment=False)
-
-
 def _typed(
-    program: str, entry: Callable[[], None], arguments: Sequence[str], folder: Path, keep_environment: bool
+    program: str, entry: Callable[[], None], *arguments: str, folder: Path, keep_environment: bool = False
 ) -> Ended:
+    """What is typed in `folder`; what it does to the environment is undone, unless kept."""
     out, err = io.StringIO(), io.StringIO()
     environment = nullcontext() if keep_environment else mock.patch.dict(os.environ)
     typed = mock.patch.object(sys, "argv", [program, *arguments])
@@ -85,6 +52,15 @@ def _typed(
             code = end.code or 0
     assert isinstance(code, int)
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+distill = partial(_typed, "distill", cli.distill)
+distill_evaluate = partial(_typed, "distill-evaluate", cli.evaluate)
+distill_pretrain = partial(_typed, "distill-pretrain", cli.pretrain)
+distill_import = partial(_typed, "distill-import", cli.import_set)
+distill_export = partial(_typed, "distill-export", cli.export_set)
+distill_report = partial(_typed, "distill-report", cli.report)
+distill_status = partial(_typed, "distill-status", cli.status)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def module_of(
     """The module before the first outer step; `kind` may be a class derived from it."""
     e, problem = experiment, prepare(experiment)
     distilled = start(e.distilled, problem.data.train, e.seed)
-    return kind(problem, distilled, e.outer, e.unroll, e.evaluation, e.training, e.trainer)
+    return kind(problem, distilled, e.outer, e.unroll, e.evaluation, e.training, e.trainer.devices)
 
 
 def outer_loss_of(experiment: Experiment) -> OuterLoss:

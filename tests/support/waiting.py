@@ -12,10 +12,10 @@ Found = TypeVar("Found")
 DEADLINE = 300.0
 
 
-def eventually(condition: Callable[[], Found], seconds: float = DEADLINE) -> Found:
+def eventually(condition: Callable[[], Found]) -> Found:
     """What `condition` returns, as soon as that is true; it is asked again and again until then."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + DEADLINE
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"it has not come true in {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"it has not come true in {DEADLINE:.0f} s"
         time.sleep(0.05)
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Given(Architecture):
     """A copy of your own network, from images (n, channels, size, size) to logits (n, classes).
 
-    Its BatchNorm uses the statistics of the batch, and its dropout is off.
+    It computes in single precision. Its BatchNorm uses the statistics of the batch, and its dropout is off.
 
     network: the module to copy; its parameters give θ its form.
     weights: how θ0 is drawn: `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: by the
@@ -30,7 +30,7 @@ class Given(Architecture):
 
     def __init__(self, network: nn.Module, weights: str = "xavier") -> None:
         self.weights = member("weights", weights, WeightScheme)
-        self._network = stateless(copy.deepcopy(network))
+        self._network = stateless(copy.deepcopy(network).float())
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__

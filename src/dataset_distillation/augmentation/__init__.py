@@ -44,15 +44,25 @@ class Augmentation:
         """
         if not self.numbers:
             return images
-        flat = images.flatten(0, -4)
-        draws = self._draws(images.shape[-4], seed, purpose, step).to(images)
-        return self.apply(flat, draws.repeat(len(flat) // len(draws), 1)).view_as(images)
+        flat, draws = images.flatten(0, -4), self._draws(images.shape[-4], seed, purpose, step)
+        return self._precisely(flat, draws.repeat(len(flat) // len(draws), 1)).view_as(images)
 
     def alike(self, images: Tensor, seed: int, purpose: str, step: int = 0) -> Tensor:
         """Return images (n, channels, height, width) that are all changed by the one draw of this name."""
         if not self.numbers:
             return images
-        return self.apply(images, self._draws(1, seed, purpose, step).to(images))
+        return self._precisely(images, self._draws(1, seed, purpose, step))
+
+    def _precisely(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Return the augmented images, computed in single precision or better, whatever surrounds this.
+
+        In bfloat16 a draw of 0.999 is 1, and coordinates are off by up to a pixel.
+        """
+        import torch
+
+        precision = torch.promote_types(images.dtype, torch.float32)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.apply(images.to(precision), draws.to(images.device, precision)).to(images.dtype)
 
     def _draws(self, number: int, seed: int, purpose: str, step: int) -> Tensor:
         import torch

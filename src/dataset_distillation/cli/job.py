@@ -54,7 +54,7 @@ def run_job(config: DictConfig) -> float | None:
     runtime = HydraConfig.get().runtime
     # Before anything is written there.
     check_folder(Path(runtime.output_dir), config, chosen(runtime.choices))
-    run = Run(**_fields(config))
+    run = _run(config)
     if processes.rank(config.trainer.devices):
         with interruptible():
             assist(experiment_config.read(config), run)
@@ -137,16 +137,15 @@ def _resuming(folder: Path) -> str:
     return shlex.join([program(), f"resume={folder}"])
 
 
-def _fields(config: DictConfig) -> dict[str, Any]:
-    """The fields of `Run`."""
+def _run(config: DictConfig) -> Run:
     hydra_config = HydraConfig.get()
-    return {
-        "folder": Path(hydra_config.runtime.output_dir),
-        "config": experiment_config.resolved(config),
-        "choices": chosen(hydra_config.runtime.choices),
-        "overrides": list(hydra_config.overrides.task),
-        "command": _command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
-    }
+    return Run(
+        folder=Path(hydra_config.runtime.output_dir),
+        config=experiment_config.resolved(config),
+        choices=chosen(hydra_config.runtime.choices),
+        overrides=list(hydra_config.overrides.task),
+        command=_command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
+    )
 
 
 def _command(hydra_config: HydraConf, program: str) -> str:
@@ -170,6 +169,6 @@ def make_page(write: Callable[[Path], Path], folder: Path) -> None:
     try:
         write(folder)
     except UserError as error:
-        logging.getLogger("distill").error("no page was made: %s", error)
+        log.error("no page was made: %s", error)
     except Exception:  # an error of the page must not spoil the run, whose result is already written
         log.exception("no page was made; once the cause is repaired, use: distill-report %s", folder)

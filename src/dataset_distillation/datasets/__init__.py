@@ -6,7 +6,6 @@ whose first default is `/schema/dataset/<file name>@_here_`.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,6 @@ from dataset_distillation.randomness import stream
 if TYPE_CHECKING:
     import torch
 
-
-log = logging.getLogger(__name__)
 
 MOST_PIXELS = 4096  # the largest side of an image
 

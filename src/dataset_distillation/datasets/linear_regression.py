@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.data import Data, Raw, Specification, TensorSplit
 from dataset_distillation.datasets.splits import checksum
-from dataset_distillation.errors import count, refuse
+from dataset_distillation.errors import at_least, count, refuse
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.machine import check_room
 
@@ -37,8 +37,7 @@ class LinearRegression(Dataset):
         if self.rows < (dimension := self.channels * self.image_size**2):
             allowed = f"must be {dimension} or more, the number of columns (channels × image_size²)"
             raise refuse("dataset.rows", self.rows, allowed)
-        if self.noise < 0:
-            raise refuse("dataset.noise", self.noise, "must be 0 or more")
+        at_least("dataset.noise", self.noise, 0)
 
     @property
     def numbers(self) -> bool:

@@ -106,10 +106,13 @@ class ZCA:
 
 def whitened(images: Tensor, kind: str, mean: Tensor, matrix: Tensor) -> Tensor:
     """Return normalized images (..., channels, height, width), whitened by what a `ZCA` has `stored`."""
+    import torch
+
     x = images.flatten(-3)
     if kind == Whitening.zca_per_image:
         x, *_ = _units(x)
-    return ((x - mean.to(images)) @ matrix.to(images)).view_as(images)
+    with torch.autocast(images.device.type, enabled=False):  # of a training step, which is for its network
+        return ((x - mean.to(images)) @ matrix.to(images)).view_as(images)
 
 
 def _units(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

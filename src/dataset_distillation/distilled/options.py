@@ -110,8 +110,11 @@ class Distilled:
             allowed = f"an attack is one gradient step (Eq 10), and distilled.epochs is {self.epochs}"
             raise refuse("distilled.steps", self.steps, allowed, "set both to 1")
 
-    def check_start(self) -> None:
-        """Raise ConfigError if the artifact to start from is not there; an evaluation does not need it."""
+    def check_begin(self) -> None:
+        """Raise ConfigError for what no distillation can begin with, and an evaluation may have."""
+        if self.inner_steps and not self.batch_size and self.inner_steps < self.steps:
+            allowed = f"must be distilled.steps={self.steps} or more, else some images would stay unused"
+            raise refuse("distilled.inner_steps", self.inner_steps, allowed, "or set distilled.batch_size")
         if self.start_from is not None and not Path(self.start_from).is_file():
             raise refuse("distilled.start_from", self.start_from, "no such file")
 

@@ -23,6 +23,7 @@ from dataset_distillation.distilled.start import choose
 from dataset_distillation.errors import UserError, printable, short
 from dataset_distillation.files import write
 from dataset_distillation.randomness import stream
+from dataset_distillation.run.folder import GRID, REAL
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
     buffer = io.BytesIO()
     sprite = (images.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
     Image.fromarray(sprite).save(buffer, format="PNG")
-    write(folder / "real.png", buffer.getvalue())
+    write(folder / REAL, buffer.getvalue())
 
 
 def write_images(distilled: DistilledSet, folder: Path) -> None:
@@ -168,5 +169,5 @@ def write_images(distilled: DistilledSet, folder: Path) -> None:
         path = folder / f"step_{step:02}.png"
         with or_a_line(path):
             write(path, step_picture(images))
-    with or_a_line(folder / "grid.png"):
-        write(folder / "grid.png", grid(distilled))
+    with or_a_line(folder / GRID):
+        write(folder / GRID, grid(distilled))

@@ -30,6 +30,7 @@ from dataset_distillation.evaluation.selection import (
     select,
     validated,
 )
+from dataset_distillation.inner_optimizers.sgd import SGD
 from dataset_distillation.networks import training
 from dataset_distillation.networks.batch_norm import by_statistics_of
 from dataset_distillation.networks.weights import load_weights
@@ -186,13 +187,9 @@ def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
     """Train the problem's network, in place; return the indices of each step's images."""
     objective, network, train = problem.objective, problem.network, problem.data.train
     device = problem.device
-    batches = [
-        indices
-        for epoch in range(FULL_TRAINING_EPOCHS)
-        for indices in torch.randperm(len(train), generator=stream(problem.seed, f"full {j}", epoch)).split(
-            128
-        )
-    ]
+    draws = (stream(problem.seed, f"full {j}", epoch) for epoch in range(FULL_TRAINING_EPOCHS))
+    orders = (torch.randperm(len(train), generator=generator) for generator in draws)
+    batches = [indices for order in orders for indices in training.batches(order, 128)]
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
     for indices in followed("training on the full train set", batches):
@@ -206,7 +203,8 @@ def _train_on_everything(problem: Problem, j: int) -> list[Tensor]:
 
 def _closed_form(context: BaselineContext) -> pandas.DataFrame:
     steps = closed_form.steps(context.train, context.size.images_per_class)
-    return held_out(context.problem, context.problem.data.test, context.networks, [steps]).runs
+    plain = Training(optimizer=SGD())  # the step of Eq 6, whatever optimizer the distilled data are for
+    return held_out(context.problem, context.problem.data.test, context.networks, [steps], how=plain).runs
 
 
 #: Each baseline returns its runs on the test split: set, network, metrics, and the chosen settings.

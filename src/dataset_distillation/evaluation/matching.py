@@ -9,7 +9,7 @@ noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from dataset_distillation.datasets.data import Split
 from dataset_distillation.distilled.start import choose
 from dataset_distillation.errors import refuse
 from dataset_distillation.evaluation.real_sets import RealSet, Size
+from dataset_distillation.inner.step import attention_by_math
+from dataset_distillation.networks.training import batches
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 from dataset_distillation.run.progress import followed
@@ -32,6 +34,19 @@ FEATURES, GRADIENTS = 1.0, 0.1
 #: one initialization, and the epochs of the network in between, at the rate NETWORK.
 TURNS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 NETWORK, BATCH = 0.01, 256
+
+
+def check(problem: Problem, methods: Collection[str], images_per_class: int) -> None:
+    """Raise ConfigError, rather than after hours of distillation, if the network does not allow a method."""
+    if "distribution_matching" in methods:
+        last_linear(problem.network)
+    if "gradient_matching" in methods and images_per_class == 1:
+        image = next(problem.network.parameters()).new_zeros(1, *problem.data.specification.shape)
+        try:
+            problem.network(image)
+        except ValueError as error:
+            allowed = f"gives the network one image at a time here, which it refuses ({error})"
+            raise refuse("evaluation.baselines", "gradient_matching", allowed, "leave it out") from error
 
 
 def distribution_matching(problem: Problem, size: Size, steps: int) -> RealSet:
@@ -155,7 +170,8 @@ def gradients(
 ) -> list[Tensor]:
     """Return the gradient of the training loss in each weight, with its graph if asked for."""
     weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    outputs = functional_call(problem.network, weights, (images,))
+    with attention_by_math():  # the fused kernels have no second derivative
+        outputs = functional_call(problem.network, weights, (images,))
     loss = problem.objective.training_loss(outputs, problem.objective.relabel(labels))
     return list(torch.autograd.grad(loss, list(weights.values()), create_graph=graph))
 
@@ -173,7 +189,7 @@ def trained(
     """Return the weights after `epochs` epochs of SGD on the images, each of which has draws of its own."""
     for epoch in range(turn * epochs, (turn + 1) * epochs):
         order = torch.randperm(len(images), generator=stream(problem.seed, "matching order", epoch))
-        for place, batch in enumerate(order.split(BATCH)):
+        for place, batch in enumerate(batches(order, BATCH)):
             seen = problem.augmentation.images(
                 images[batch], problem.seed, f"matching training {epoch}", place
             )

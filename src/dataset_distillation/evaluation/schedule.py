@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, overload
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from dataset_distillation.evaluation.options import Order, Training
 from dataset_distillation.inner_optimizers import MadeSteps, Step
+from dataset_distillation.networks.training import batches
 from dataset_distillation.randomness import stream
 
 if TYPE_CHECKING:
@@ -60,8 +60,13 @@ class Schedule(Sequence[Sequence[Step]]):
 
     @property
     def steps_per_epoch(self) -> int:
-        steps, n = self.distilled.images.shape[:2]
-        return math.ceil(steps * n / size) if (size := self.training.batch_size) else steps
+        if size := self.training.batch_size:
+            return len(batches(torch.arange(self._images), size))
+        return len(self.distilled.images)
+
+    @property
+    def _images(self) -> int:
+        return self.distilled.images.shape[:2].numel()
 
     @property
     def steps(self) -> int:
@@ -86,7 +91,7 @@ class Schedule(Sequence[Sequence[Step]]):
         epoch, place = divmod(t, self.steps_per_epoch)
         images, labels, rates = self.distilled.images, self.distilled.labels, self.rates(epoch)
         if size := self.training.batch_size:
-            batch = self._order(j, epoch, images.shape[:2].numel()).split(size)[place]
+            batch = batches(self._order(j, epoch, self._images), size)[place]
             return Step(images.flatten(0, 1)[batch], labels.flatten(0, 1)[batch], rates[0])
         shuffled = self.training.order == Order.shuffled
         step = int(self._order(j, epoch, len(images))[place]) if shuffled else place

@@ -28,7 +28,7 @@ def check(e: Experiment) -> None:
     if isinstance(e, Evaluate):
         _check_evaluate(e)
     else:
-        e.distilled.check_start()
+        e.distilled.check_begin()
         if e.distilled.store_whitening and e.dataset.whitening == "none":
             allowed = "there is nothing to store, since dataset.whitening=none"
             raise refuse("distilled.store_whitening", True, allowed)

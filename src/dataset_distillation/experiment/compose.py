@@ -1,4 +1,4 @@
-"""The typed tree of one experiment, and the checks across its groups.
+"""From a composed config to the objects of an experiment.
 
 The YAML files in `conf/` hold the values; the dataclasses hold their types. A group whose choices have
 different options (dataset, architecture, ...) is a package, with one file and one dataclass per choice.

@@ -34,8 +34,8 @@ def differences(
     e: Experiment,
     here: Mapping[str, Any],
     there: Mapping[str, Any],
-    choices: Mapping[str, str] | None = None,
-    earlier: Mapping[str, str] | None = None,
+    choices: Mapping[str, str] = {},
+    earlier: Mapping[str, str] = {},
     but: Collection[str] = (),
 ) -> list[str]:
     """Return `key=value (it has other)` for each group whose choices and each key whose values differ.
@@ -46,7 +46,7 @@ def differences(
     but: keys that are not compared.
     """
     known = {group: choice for group, choice in absences(type(e)).items() if group not in there}
-    others = other_choices(choices or {}, {**known, **(earlier or {})})
+    others = other_choices(choices, {**known, **earlier})
     below = tuple(f"{group.rpartition('@')[2]}." for group in others)  # the options of other choices
     absent = {key: default for key, _, default in _values(e)}
     own, other = dict(flat(here)), dict(flat(there))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,6 +14,7 @@ from dataset_distillation.errors import FileError, damaged, refuse
 from dataset_distillation.evaluation.options import Evaluation
 from dataset_distillation.experiment.choices import choices
 from dataset_distillation.experiment.digest import absences
+from dataset_distillation.sweep.overrides import literal
 
 #: What an artifact's config provides: groups with a named choice, and groups that have values only.
 CHOSEN = ("dataset", "architecture", "init", "objective", "inner_optimizer")
@@ -112,7 +112,7 @@ def _literal(value: Any) -> Any:
         return {key: _literal(child) for key, child in value.items()}
     if isinstance(value, list):
         return [_literal(child) for child in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+    return literal(value) if isinstance(value, str) else value
 
 
 def _complete(dataset: dict[str, Any], metadata: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ a function that gradients can cross; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -41,6 +41,10 @@ class MadeSteps(Sequence[Step]):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Step]:
+        """Make one after the other; that of Sequence takes an IndexError of `make` for the end."""
+        return map(self.make, self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> Step: ...

@@ -89,10 +89,10 @@ class Wandb(Logger):
         import wandb
 
         # As bytes, because W&B would stretch the contrast of each float image separately.
-        shown = list(zip(images, captions, strict=True))[:IMAGES]
-        pixels = [(image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy() for image, _ in shown]
-        captioned = zip(pixels, shown, strict=True)
-        panel = [wandb.Image(image, caption=caption) for image, (_, caption) in captioned]
+        panel = [
+            wandb.Image((image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy(), caption=caption)
+            for image, caption in list(zip(images, captions, strict=True))[:IMAGES]
+        ]
         self._run.log({"distilled/images": panel, "trainer/global_step": step})
 
     def finish(

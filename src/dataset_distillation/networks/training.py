@@ -21,6 +21,17 @@ CPU_CHUNK = 32
 CHUNK = 256  # on a GPU, and for a network whose BatchNorm would see other statistics in small chunks
 
 
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """Return `order` (n,) in pieces of `size`.
+
+    A rest of a single image, of which a BatchNorm without pixels has no variance, joins the piece before it.
+    """
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1 < size:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
 def few_at_once(network: nn.Module) -> bool:
     """Whether images should pass `network` in chunks of CPU_CHUNK: on a CPU, if it has no BatchNorm."""
     batch_norm = any(isinstance(module, batch_norms()) for module in network.modules())

@@ -60,6 +60,7 @@ def distill(
     device = problem.device.type
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
+    distilled.check_begin()
     outer.check(*problem.data.specification.shape[:2])
     unroll.check(distilled.unrolled)
     trainer.check(problem.init.networks)
@@ -67,7 +68,7 @@ def distill(
     with _settings(trainer), interruptible((signal.SIGINT,)):
         data = start(distilled, problem.data.train, problem.seed).to(problem.device)
         engine = chosen(unroll, problem, data, outer, problem.init.networks)
-        module = DistillationModule(problem, data, outer, engine, evaluation, training, trainer)
+        module = DistillationModule(problem, data, outer, engine, evaluation, training, trainer.devices)
         check_memory(module.outer_loss, trainer)
         advise(unroll, data)
         members = problem.init.members(evaluation.validation_networks)

@@ -20,7 +20,7 @@ from dataset_distillation.evaluation.held_out import held_out
 from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.outer.loss import OuterLoss
-from dataset_distillation.outer.options import Outer, Trainer
+from dataset_distillation.outer.options import Outer
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 from dataset_distillation.unroll import Unroll
@@ -41,14 +41,14 @@ class DistillationModule(pl.LightningModule):
         unroll: Unroll,
         evaluation: Evaluation,
         training: Training,
-        trainer: Trainer,
+        devices: int,
     ) -> None:
         super().__init__()
         self.problem, self.distilled = problem, distilled
         # What is not learned has no part in the norm of the meta-gradient, by which it is clipped.
         for name, parameter in distilled.named_parameters():
             parameter.requires_grad_(outer.rates[name] > 0)
-        self.outer, self.devices = outer, trainer.devices
+        self.outer, self.devices = outer, devices
         self.evaluation, self.how = evaluation, training
         #: The moving average of the distilled data, if there is one.
         self.averaged = copy.deepcopy(distilled).requires_grad_(False) if outer.average else None
@@ -56,7 +56,7 @@ class DistillationModule(pl.LightningModule):
         self.skipped = 0  # total number of outer steps without a finite meta-gradient
         self.skipped_in_a_row = 0
         # Networks per process; Lightning averages the gradients of the processes.
-        self.networks = problem.init.networks // trainer.devices
+        self.networks = problem.init.networks // devices
         self.outer_loss = OuterLoss(problem, distilled, outer, unroll, self.networks)
 
     @property
@@ -144,14 +144,15 @@ class DistillationModule(pl.LightningModule):
             sets = self.schedule(len(networks))
             results = held_out(self.problem, self.validation, networks, sets, batch_norm, self.how).runs
         for metric in objective.metrics:
-            mean = results[metric.name].mean()
-            self.log(f"validation/{metric.name}", mean)
+            # Without a network that diverged, the mean of the others would look too good.
+            self.log(f"validation/{metric.name}", results[metric.name].mean(skipna=False))
         first = objective.metric.name
         if len(networks) > 1:
-            self.log(f"validation/{first}_std", results[first].std(ddof=1))
-        self.log("validation/loss", results["loss"].mean())
-        for (epoch, step), rate in _enumerate(self.kept.learning_rates):
-            self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
+            self.log(f"validation/{first}_std", results[first].std(ddof=1, skipna=False))
+        self.log("validation/loss", results["loss"].mean(skipna=False))
+        for epoch, rates in enumerate(self.kept.learning_rates):
+            for step, rate in enumerate(rates):
+                self.log(f"learning_rates/epoch_{epoch}_step_{step}", rate)
         self.log("outer/skipped_steps", float(self.skipped))
 
     def schedule(self, networks: int) -> Schedule:
@@ -195,7 +196,3 @@ class DistillationModule(pl.LightningModule):
 
     def val_dataloader(self) -> DataLoader[int]:
         return DataLoader(range(1))  # type: ignore[arg-type]
-
-
-def _enumerate(rates: Tensor) -> Any:
-    return (((e, s), rates[e, s]) for e in range(rates.shape[0]) for s in range(rates.shape[1]))

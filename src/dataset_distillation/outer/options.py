@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dataset_distillation.errors import check_counts, count, member, one_of, positive, refuse
+from dataset_distillation.errors import at_least, check_counts, count, member, one_of, positive, refuse
 from dataset_distillation.run.machine import check_room
 
 
@@ -85,8 +85,7 @@ class Outer:
         if self.minutes is not None:
             positive("outer.minutes", self.minutes)
         for name in ("learning_rate_of_rates", "learning_rate_of_labels"):
-            if (rate := getattr(self, name)) < 0:
-                raise refuse(f"outer.{name}", rate, "must be 0 or more")
+            at_least(f"outer.{name}", getattr(self, name), 0)
         if self.clip is not None:
             positive("outer.clip", self.clip)
         # At 1 the running mean, which is of norms after the clip, could only fall.
@@ -163,8 +162,7 @@ class Trainer:
             raise refuse(
                 "trainer.devices", self.devices, "each needs its own process", "set trainer.strategy=ddp"
             )
-        if self.checkpoint_seconds < 0:
-            raise refuse("trainer.checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more")
+        at_least("trainer.checkpoint_seconds", self.checkpoint_seconds, 0)
 
     def check(self, networks: int) -> None:
         """Raise ConfigError unless the devices can share `networks` networks equally."""

@@ -6,13 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.pictures import or_a_line, write_images, write_real
 from dataset_distillation.distilled.start import start
-from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
-from dataset_distillation.evaluation.real_sets import Size
-from dataset_distillation.evaluation.schedule import Schedule
-from dataset_distillation.evaluation.transfer import transferred
+from dataset_distillation.evaluation.comparison import rows_of
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
@@ -21,6 +17,7 @@ from dataset_distillation.outer.fit import Store, fit
 from dataset_distillation.outer.memory import check_memory
 from dataset_distillation.outer.module import DistillationModule
 from dataset_distillation.pipeline.dashboard import Dashboard, opened
+from dataset_distillation.pipeline.evaluate import judge
 from dataset_distillation.pipeline.prepare import (
     data_of,
     keys_of,
@@ -92,15 +89,15 @@ def _fitting(
 
 def _module(e: Experiment, problem: Problem, record: RunRecord | None) -> DistillationModule:
     """The optimization with the engine that the run's record names; there a choice of `auto` is kept."""
-    distilled = start(e.distilled, problem.data.train, e.seed).to(problem.device)
+    distilled, devices = start(e.distilled, problem.data.train, e.seed).to(problem.device), e.trainer.devices
     if record and record.engine:
         engine = as_recorded(record.engine, e.unroll)
     else:
-        own = e.init.networks // e.trainer.devices
-        engine = chosen(e.unroll, problem, distilled, e.outer, own, e.trainer.devices)
+        own = e.init.networks // devices
+        engine = chosen(e.unroll, problem, distilled, e.outer, own, devices)
         if record and isinstance(e.unroll, Auto):
             record.engine = recorded(engine)
-    return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.training, e.trainer)
+    return DistillationModule(problem, distilled, e.outer, engine, e.evaluation, e.training, devices)
 
 
 def _run(
@@ -135,8 +132,9 @@ def _run(
                 write_real(problem.data.train, e.seed, run.folder / IMAGES)
     if not fitted.signal and e.evaluation.networks:
         same_set = last is not None and step_of(last) == fitted.outer_steps  # as in the earlier attempt
+        networks = problem.population("held-out", e.evaluation.networks)
         with module.outer_loss.unroll.acceleration(problem.device):
-            comparison = judge(e, problem, distilled_set, run, resumed=same_set)
+            comparison = judge(e, problem, distilled_set, networks, run.folder, resumed=same_set)
         rows = rows_of(comparison.runs, e.objective.metric)
         class_names = problem.data.specification.class_names
         dashboard.evaluation = view(
@@ -157,15 +155,3 @@ def _run(
     if fitted.signal:
         result.signal = fitted.signal
     return result
-
-
-def judge(e: Experiment, problem: Problem, distilled: DistilledSet, run: Run, resumed: bool) -> Comparison:
-    """Return the runs of every method on the same held-out networks and the test split, one row per run."""
-    networks = problem.population("held-out", e.evaluation.networks)
-    size = Size.of(e.distilled)
-    schedule = Schedule(distilled, e.training, e.seed, len(networks))
-    rates = distilled.rates_by_epoch
-    others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
-    return compare(
-        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, others
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
-from dataset_distillation.evaluation.explain import variants
+from dataset_distillation.evaluation.explain import Variant, variants
 from dataset_distillation.evaluation.judge import fitted, of_another_network
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
-from dataset_distillation.experiment.tree import Evaluate
+from dataset_distillation.experiment.tree import Evaluate, Experiment
 from dataset_distillation.files import read, write
 from dataset_distillation.init.given import Given
 from dataset_distillation.networks.weights import LARGEST
@@ -109,8 +109,8 @@ def _compare(
     run: Run,
     resumed: bool,
 ) -> Comparison:
-    size = Size.of(e.distilled)
     if distilled is None:
+        size = Size.of(e.distilled)
         return compare(problem, e.evaluation, networks, [], size, None, run.folder, resumed, e.training)
     distilled = fitted(problem, distilled, str(e.artifact))
     same_data.check(e, problem, distilled)
@@ -119,14 +119,25 @@ def _compare(
         text = "%s was chosen by training=%s; here: training=%s; to have that, use training=%s"
         log.warning(text, e.artifact, made, here, made)
     warn_of_augmentation(problem, e.training, f"{e.artifact} was made")
-    schedule = Schedule(distilled, e.training, e.seed, len(networks))
-    rates = distilled.rates_by_epoch
-    others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
     changed = variants(problem, distilled, e.training, len(networks)) if e.explain else ()
-    rows = (*others, *changed)
-    return compare(
-        problem, e.evaluation, networks, schedule, size, rates, run.folder, resumed, e.training, rows
-    )
+    return judge(e, problem, distilled, networks, run.folder, resumed, changed)
+
+
+def judge(
+    e: Experiment,
+    problem: Problem,
+    distilled: DistilledSet,
+    networks: Sequence[Weights],
+    folder: Path,
+    resumed: bool,
+    explained: Iterable[Variant] = (),
+) -> Comparison:
+    """Return the runs of every method on the same held-out `networks` and the test split, one row per run."""
+    schedule = Schedule(distilled, e.training, e.seed, len(networks))
+    others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
+    size, rates = Size.of(e.distilled), distilled.rates_by_epoch
+    rows = (*others, *explained)
+    return compare(problem, e.evaluation, networks, schedule, size, rates, folder, resumed, e.training, rows)
 
 
 def _judges(

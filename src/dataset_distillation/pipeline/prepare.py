@@ -11,8 +11,8 @@ import torch
 
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import choice_of, refuse
+from dataset_distillation.evaluation import matching
 from dataset_distillation.evaluation.explain import misses_augmentation
-from dataset_distillation.evaluation.matching import last_linear
 from dataset_distillation.evaluation.options import Training
 from dataset_distillation.experiment.digest import digest
 from dataset_distillation.experiment.tree import Experiment
@@ -47,8 +47,7 @@ def prepare(experiment: Experiment, test_only: bool = False) -> Problem:
         allowed = "the gradient of augmented images has no deterministic form on a GPU"
         raise refuse("trainer.deterministic", True, allowed, "use trainer.deterministic=false")
     problem = Problem.load(*parts, augmentation=e.augmentation, device=device, test_only=test_only)
-    if "distribution_matching" in e.evaluation.baselines:
-        last_linear(problem.network)  # rather than after hours of distillation
+    matching.check(problem, e.evaluation.baselines, e.distilled.images_per_class * e.distilled.steps)
     return problem
 
 

@@ -171,6 +171,8 @@ def _optimizer(recipe: Pretraining) -> InnerOptimizer:
 
 def _one_cycle(recipe: Pretraining, steps: int) -> list[float]:
     """Learning rates up to the highest in the first fifth of the steps, then down (Smith & Topin 2018)."""
+    if steps == 1:  # of which torch would give the last rate, that after the fall
+        return [recipe.learning_rate]
     up = 0.2 if steps != 5 else 0.25  # torch divides by 0 if the rise is a single step
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     schedule = OneCycleLR(

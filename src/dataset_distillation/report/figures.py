@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,13 +44,10 @@ def compared(content: Sequence[tuple[str, Sequence[Pair]]], colors: Mapping[str,
                 (pair.ours, -0.13, "accent", "o"),
             ):
                 if value is not None:
-                    style: dict[str, Any] = {
-                        "color": colors[color],
-                        "marker": mark,
-                        "markersize": 4,
-                        "linewidth": 1.2,
-                    }
-                    axis.errorbar(value.mean, up - row, xerr=value.std or 0, **style)
+                    axis.errorbar(
+                        value.mean, up - row, xerr=value.std or 0, color=colors[color], marker=mark,
+                        markersize=4, linewidth=1.2,
+                    )  # fmt: skip
         axis.set_yticks([-row for row in range(len(pairs))], [pair.name for pair in pairs])
         axis.set_xlim(0, 101)
         label(axis, title, colors=colors)

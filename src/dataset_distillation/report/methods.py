@@ -23,16 +23,9 @@ def show_methods(result: Result, dataset: str) -> None:
     """Print the evaluation of a run: the table, how the settings were chosen, and the storage."""
     table = [row(method, result.metric, result.metrics[1:]) for method in result.evaluation]
     show(f"test {result.metric.label}, {dataset}", table)
-    if text := protocol(result):
-        print(text)
-    if text := interval(result):
-        print(text)
-    if text := beaten(result):
-        print(text)
-    if text := advice(result):
-        print(text)
-    if text := ranking(result):
-        print(text)
+    for say in (protocol, interval, beaten, advice, ranking):
+        if text := say(result):
+            print(text)
     if result.storage:
         print(storage(result.storage))
 
@@ -65,20 +58,21 @@ def beaten(result: Result) -> str:
     better = [
         f"{readable(row.method)} ({mean_and_std(row, metric)})"
         for row in result.evaluation
-        if is_baseline(row.method)
-        and ours is not None and ours.mean is not None and row.mean is not None
-        and (row.mean > ours.mean if metric.higher_is_better else row.mean < ours.mean)
-    ]  # fmt: skip
+        if is_baseline(row.method) and _beats(row, ours, metric)
+    ]
     return f"Better than the distilled data: {', '.join(better)}." if better else ""
+
+
+def _beats(row: EvaluationRow | None, ours: EvaluationRow | None, metric: Metric) -> bool:
+    """Whether the mean of `row` is better than ours."""
+    if row is None or ours is None or row.mean is None or ours.mean is None:
+        return False
+    return metric.best([row.mean, ours.mean]) != ours.mean
 
 
 def advice(result: Result) -> str:
     """Return what to do if random real images are better than the distilled data; nothing if they are not."""
-    ours, real = result.rows.get("distilled"), result.rows.get("random_real")
-    if not ours or not real or ours.mean is None or real.mean is None:
-        return ""
-    worse = ours.mean < real.mean if result.metric.higher_is_better else ours.mean > real.mean
-    if not worse:
+    if not _beats(result.rows.get("random_real"), result.rows.get("distilled"), result.metric):
         return ""
     remedy = "distill for more outer steps (outer.steps)"
     if any(map(explains, result.rows)):

@@ -43,16 +43,11 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
     If several runs belong to one experiment and seed, the latest counts.
     """
     finished = _finished(runs)
-    files = {name: page.encode() for name, page in _pages(finished, output).items()}
+    files = {name: page.encode() for name, page in pages(finished, output).items()}
     files |= {f"{name}.png": picture for name, picture in _pictures(finished)}
     for name, content in files.items():
         write(output / name, content)
     return [output / name for name in files]
-
-
-def pages(runs: Iterable[RecordedRun], output: Path) -> dict[str, str]:
-    """Return the pages that `write_all` writes to `output`, by the names of their files."""
-    return _pages(_finished(runs), output)
 
 
 def _finished(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
@@ -60,7 +55,9 @@ def _finished(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     return sorted(finished, key=lambda run: run.result.provenance.started)
 
 
-def _pages(runs: Sequence[RecordedRun], output: Path) -> dict[str, str]:
+def pages(runs: Iterable[RecordedRun], output: Path) -> dict[str, str]:
+    """Return the pages that `write_all` writes to `output`, by the names of their files."""
+    runs = _finished(runs)
     text = ["# The paper's tables and figures\n", LEGEND]
     content, chosen = published(), published(FACTORS)
     for table in content["tables"]:
@@ -159,10 +156,9 @@ def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str,
 
 
 def _of_table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    used = [
+    return [
         run for row in table["rows"] for column in table["columns"] for run in _of_cell(column, row, runs)
     ]
-    return list({run.path: run for run in used}.values())
 
 
 def _x(run: RecordedRun, key: str) -> Any:
@@ -216,20 +212,19 @@ def _lines(panel: dict[str, Any], runs: Sequence[RecordedRun]) -> list[drawing.S
 
 
 def _of_figure(figure: dict[str, Any], runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    used = [
+    return [
         run
         for panel in figure["panels"]
         for line in panel["lines"]
         for at in _runs_of(line, runs, panel["x"]).values()
         for run in at
     ]
-    return list({run.path: run for run in used}.values())
 
 
 def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
     """List the runs that our numbers come from."""
     lines = []
-    for run in runs:
+    for run in {run.path: run for run in runs}.values():
         where = os.path.relpath(run.path, output)
         row, made = run.result.rows.get("distilled"), run.result.provenance
         judges = f"{row.networks} held-out network{'s' * (row.networks > 1)}" if row and row.networks else ""

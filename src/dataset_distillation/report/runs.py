@@ -23,7 +23,7 @@ from dataset_distillation.run.folder import ARTIFACT, CONFUSION, EVALUATION, HIS
 from dataset_distillation.run.history import read_history
 from dataset_distillation.run.records import Confusion, Result, read
 from dataset_distillation.sweep.jobs import Job, jobs_of
-from dataset_distillation.sweep.overrides import by_key, differing
+from dataset_distillation.sweep.overrides import by_key
 
 RECORD = "what a run writes there"
 MOST_PIXELS = 2**25  # of the picture of real images; 1,000 classes of photographs have about 12 million
@@ -152,8 +152,3 @@ def _sound(run: RecordedRun, job: Job) -> RecordedRun:
 def below(folder: Path) -> Iterator[RecordedRun]:
     """Yield every run in `folder` and its subfolders."""
     yield from (RecordedRun(path.parent) for path in sorted(folder.rglob(RESULT)))
-
-
-def swept_keys(runs: list[RecordedRun]) -> list[str]:
-    """Return the keys in which the jobs of a multirun differ."""
-    return differing([run.overrides for run in runs])

@@ -13,9 +13,10 @@ from dataset_distillation.report import charts, drawing
 from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.names import beside, is_baseline, readable
 from dataset_distillation.report.page import longest, render, safe
-from dataset_distillation.report.runs import COUNTS, RecordedRun, jobs, swept_keys
+from dataset_distillation.report.runs import COUNTS, RecordedRun, jobs
 from dataset_distillation.run.folder import PAGE, SWEEP
 from dataset_distillation.run.records import EvaluationRow, Sweep, read
+from dataset_distillation.sweep.overrides import differing
 
 #: The groups that the title names, as far as all jobs agree.
 NAMED = ("experiment", "dataset", "architecture", "init", "objective")
@@ -26,7 +27,7 @@ STEPS = ("distilled.inner_steps", "distilled.steps", "distilled.epochs", "traini
 def write_sweep(folder: Path) -> Path:
     """Write the page of the multirun in `folder`, with one row per job; return its path."""
     runs = jobs(folder)
-    keys = swept_keys(runs)
+    keys = differing([run.overrides for run in runs])
     record = read(Sweep, folder / SWEEP)
     methods = beside(method for run in runs for method in run.result.rows)
     context = {
@@ -70,7 +71,9 @@ def _against(runs: list[RecordedRun], keys: list[str]) -> list[str]:
         for metric in dict.fromkeys(run.result.metric for _, run in counted):
             points = [(x, run) for x, run in counted if run.result.metric == metric]
             if len({x for x, _ in points}) > 1:
-                lines = [*_series(points, others, metric), *_beside(points, others, metric)]
+                baselines = filter(is_baseline, beside(m for _, run in points for m in run.result.rows))
+                methods = ["distilled", *baselines]
+                lines = [line for method in methods for line in _lines(points, others, metric, method)]
                 drawn.append(charts.against(lines, charts.on_test(metric), title))
     return drawn
 
@@ -99,31 +102,24 @@ def _measured(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     return [run for run in runs if (row := run.result.rows.get("distilled")) and row.mean is not None]
 
 
-def _series(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
-    """One line per combination of the values of `keys`; runs with the same x are one point."""
+def _lines(
+    points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric, method: str
+) -> list[drawing.Series]:
+    """One line of a method per combination of the values of `keys`, dashed if it is a baseline's.
+
+    Runs with the same x are one point.
+    """
     lines: dict[str, dict[int, list[EvaluationRow]]] = {}
     for x, run in points:
-        lines.setdefault(_combination(run, keys), {}).setdefault(x, []).append(run.result.rows["distilled"])
-    return [_line(name, rows, metric) for name, rows in lines.items()]
-
-
-def _beside(points: list[tuple[int, RecordedRun]], keys: list[str], metric: Metric) -> list[drawing.Series]:
-    """One dashed line per baseline and combination of the values of `keys`."""
-    lines: dict[str, dict[int, list[EvaluationRow]]] = {}
-    for method in filter(is_baseline, beside(m for _, run in points for m in run.result.rows)):
-        for x, run in points:
-            if (row := run.result.rows.get(method)) and row.mean is not None:
-                name = ", ".join(filter(None, (readable(method), _combination(run, keys))))
-                lines.setdefault(name, {}).setdefault(x, []).append(row)
-    return [_line(name, rows, metric, dashed=True) for name, rows in lines.items()]
-
-
-def _line(
-    name: str, rows: dict[int, list[EvaluationRow]], metric: Metric, dashed: bool = False
-) -> drawing.Series:
-    rows = dict(sorted(rows.items()))
-    pooled = np.array([_pooled(own) for own in rows.values()]) * metric.unit
-    return drawing.Series(name, list(rows), pooled[:, 0].tolist(), pooled[:, 1].tolist(), dashed)
+        if (row := run.result.rows.get(method)) and row.mean is not None:
+            own = _combination(run, keys)
+            name = own if method == "distilled" else ", ".join(filter(None, (readable(method), own)))
+            lines.setdefault(name, {}).setdefault(x, []).append(row)
+    drawn = []
+    for name, rows in lines.items():
+        means, stds = (metric.unit * np.array([_pooled(rows[x]) for x in sorted(rows)])).T.tolist()
+        drawn.append(drawing.Series(name, sorted(rows), means, stds, dashed=method != "distilled"))
+    return drawn
 
 
 def _pooled(rows: Sequence[EvaluationRow]) -> tuple[float, float]:

@@ -130,7 +130,8 @@ def _row(job: Job, overrides: Mapping[str, str]) -> dict[str, Cell]:
 def _write(rows: Sequence[Mapping[str, Cell]], folder: Path) -> pandas.DataFrame:
     table = pandas.DataFrame([{key: cell.value for key, cell in row.items()} for row in rows])
     write(folder / TABLE_CSV, table.to_csv(index=False).encode())
-    write(folder / TABLE_MARKDOWN, for_github(rows, list(table)).encode())
+    texts = [[str(row.get(column, "")) for column in table] for row in rows]
+    write(folder / TABLE_MARKDOWN, "".join(f"{line}\n" for line in markdown(list(table), texts)).encode())
     return table
 
 
@@ -139,9 +140,3 @@ def _swept(jobs: Sequence[Job]) -> list[dict[str, str]]:
     all_overrides = [by_key(job.overrides) for job in jobs]
     keys = differing(all_overrides)
     return [{key: overrides.get(key, "") for key in keys} for overrides in all_overrides]
-
-
-def for_github(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str]) -> str:
-    """Return the table for GitHub; shares are in percent."""
-    texts = [[str(row.get(column, "")) for column in columns] for row in rows]
-    return "".join(f"{line}\n" for line in markdown(columns, texts))

@@ -52,8 +52,8 @@ def raised(key: str, value: Any, earlier: Any) -> bool:
 
 def extended(config: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     """Whether a limit in `config` is higher than in that of an earlier run."""
-    pairs = {key: [of.get("outer", {}).get(key[6:]) for of in (config, earlier)] for key in LIMITS}
-    return any(raised(key, *values) for key, values in pairs.items())
+    here, there = dict(flat(config)), dict(flat(earlier))
+    return any(raised(key, here.get(key), there.get(key)) for key in LIMITS)
 
 
 def _equal(here: Mapping[str, Any], earlier: Mapping[str, Any], but: Collection[str]) -> bool:

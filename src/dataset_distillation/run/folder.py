@@ -19,7 +19,7 @@ CONFUSION = "confusion.json"
 HISTORY = "history.csv"  # the curves
 CHECKPOINTS = "checkpoints"
 IMAGES = "images"
-GRID = "grid.png"  # in `IMAGES`, as are `REAL` and `step_picture`
+GRID = "grid.png"  # in `IMAGES`, as is `REAL`
 REAL = "real.png"
 LOG = "distill.log"
 CHANGES = "uncommitted.diff"  # how the code differed from its commit
@@ -34,11 +34,6 @@ TABLE_MARKDOWN = "sweep.md"
 RUN_MARKS = (RUN, STATUS, RESULT, f"{CHECKPOINTS}/step_*.ckpt")
 SWEEP_MARKS = (SWEEP,)
 LOGS = (".log", ".out", ".err")
-
-
-def step_picture(step: int) -> str:
-    """The name of the picture of a step's images, in `IMAGES`."""
-    return f"step_{step:02}.png"
 
 
 def folder_of(key: str, path: str) -> Path:

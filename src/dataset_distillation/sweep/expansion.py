@@ -23,7 +23,6 @@ class Expansion:
     """
 
     values: dict[str, list[str]]  # by key; a key that is not swept has one
-    swept: list[str]
 
     @classmethod
     def of(cls, overrides: list[Override]) -> Expansion:
@@ -40,7 +39,7 @@ class Expansion:
                 raise refuse(key, typed, "has no values to sweep over")
             if (jobs := math.prod(counts.values())) > MOST_JOBS:
                 raise refuse(key, typed, f"the multirun would have {jobs} jobs, and {MOST_JOBS} are allowed")
-        return cls({key: _values(override) for key, override in last.items()}, list(swept))
+        return cls({key: _values(override) for key, override in last.items()})
 
     @property
     def arguments(self) -> list[str]:

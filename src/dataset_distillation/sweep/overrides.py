@@ -35,12 +35,15 @@ def differing(jobs: list[dict[str, str]]) -> list[str]:
     return [key for key in keys if len({overrides.get(key) for overrides in jobs if overrides}) > 1]
 
 
-def quoted(value: str) -> str:
-    """Return `value` as Hydra reads it in an override, whatever characters it has.
+def literal(value: str) -> str:
+    """Return `value` in which `${` is text.
 
-    OmegaConf reads `${` as an interpolation, unless a backslash precedes it, and halves the backslashes
-    before that; Hydra's parser halves those before a quote.
+    OmegaConf reads it as an interpolation, unless a backslash precedes it, and halves the backslashes before.
     """
-    literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal)
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+
+
+def quoted(value: str) -> str:
+    """Return `value` as Hydra reads it in an override; its parser halves the backslashes before a quote."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal(value))
     return f"'{escaped}'"
