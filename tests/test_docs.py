@@ -34,9 +34,9 @@ class Command(NamedTuple):
     def __str__(self) -> str:
         return " ".join([self.program, *self.words])
 
-    def run(self, *more: str, folder: Path) -> Ended:
+    def run(self, *more: str, folder: Path, pages: bool = False) -> Ended:
         asked = [ARTIFACT if word.startswith("artifact=") else word for word in self.words]
-        return PROGRAMS[self.program](*asked, *more, folder=folder)
+        return PROGRAMS[self.program](*asked, *more, folder=folder, pages=pages)
 
 
 def blocks(page: str) -> Iterator[str]:
@@ -97,7 +97,7 @@ def test_what_is_not_marked_as_long_runs_to_its_end(command: Command, tmp_path: 
     fewer = ["trainer.threads=1", "logger=none", "evaluation.networks=2"]
     if command.program == "distill" and "experiment=linear_bound" not in command.words:
         fewer = [*TINY, "distilled.steps=1"]
-    ended = command.run(*fewer, folder=tmp_path)
+    ended = command.run(*fewer, folder=tmp_path, pages=True)
     assert ended.code == 0, ended.err
     assert list(tmp_path.rglob("report.html"))
 

@@ -34,8 +34,9 @@ def test_runs_draw_from_its_pool_and_say_how_good_it_is(
     folder = Path(ended.out.strip())
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
     assert {path.stem for path in written} == {"init-0", "init-1", "validation-0", "held-out-0", "held-out-1"}
-    assert distill(*TINY, *POOL, "hydra.run.dir=run", folder=tmp_path).code == 0
-    judged = distill_evaluate("artifact=run/distilled.safetensors", "hydra.run.dir=judged", folder=tmp_path)
+    assert distill(*TINY, *POOL, "hydra.run.dir=run", folder=tmp_path, pages=True).code == 0
+    asked = ["artifact=run/distilled.safetensors", "hydra.run.dir=judged"]
+    judged = distill_evaluate(*asked, folder=tmp_path, pages=True)
     assert judged.code == 0, judged.err
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")} == written
     for run, number in (("run", 5), ("judged", 2)):  # held-out networks judge

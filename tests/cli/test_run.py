@@ -28,7 +28,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:  # a busy machine would have lines of progress in the log, too
         patch.setattr(progress, "LINE_AFTER", float("inf"))
-        return distill(*OPTIONS, BASELINES, "hydra.run.dir=run", folder=folder), folder / "run"
+        return distill(*OPTIONS, BASELINES, "hydra.run.dir=run", folder=folder, pages=True), folder / "run"
 
 
 Run = tuple[Ended, Path]

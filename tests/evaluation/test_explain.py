@@ -200,7 +200,7 @@ def test_the_command_line_shows_it(tmp_path: Path) -> None:
     options = [*TINY, "architecture=mlp", "architecture.width=9", "hydra.run.dir=run"]
     assert distill(*options, folder=tmp_path).code == 0
     asked = ["artifact=run/distilled.safetensors", "explain=true", "logger=none", "trainer.threads=1"]
-    ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
+    ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path, pages=True)
     assert ended.code == 0, ended.err
     assert "training: dsa" in ended.out
     judged = pandas.read_csv(tmp_path / "judged" / "evaluation.csv")

@@ -70,7 +70,8 @@ def either(request: pytest.FixtureRequest) -> Path:
 
 
 def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(either: Path, tmp_path: Path) -> None:
-    ended = distill_evaluate(f"artifact={either / 'distilled.safetensors'}", *HERE, folder=tmp_path)
+    asked = f"artifact={either / 'distilled.safetensors'}"
+    ended = distill_evaluate(asked, *HERE, folder=tmp_path, pages=True)
     assert ended.code == 0, ended.err
     ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", either))
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
@@ -187,7 +188,7 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     """A group that is named takes its values from its file: the mlp is another than the artifact's."""
     asked = [f"artifact={made / 'distilled.safetensors'}", "-m", "architecture=linear,mlp", "init=random"]
     asked += [*HERE[:2], "evaluation.networks=2", "hydra.sweep.dir=matrix"]
-    ended = distill_evaluate(*asked, folder=tmp_path)
+    ended = distill_evaluate(*asked, folder=tmp_path, pages=True)
     assert ended.code == 0, ended.err
     assert made_page(tmp_path / "matrix").count('<td><a href="') == 2
     rows = pandas.read_csv(tmp_path / "matrix" / "sweep.csv")

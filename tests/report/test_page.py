@@ -542,6 +542,13 @@ def test_the_chosen_step_counts_from_one() -> None:
     assert "chosen: after 100 steps" in drawn
 
 
+def test_without_a_finite_validation_nothing_is_marked_as_chosen() -> None:
+    history = pandas.DataFrame({"step": [49, 99], "validation/excess_loss": [np.nan, np.nan]})
+    [drawn] = charts.curves(history, Metric("excess_loss", higher_is_better=False, percent=False))
+    assert "validation excess loss" in drawn
+    assert "chosen" not in drawn
+
+
 def test_the_colours_are_the_pages(run: Path) -> None:
     for stand_in in drawing.THEME.values():
         assert stand_in not in text(run)

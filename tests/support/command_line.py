@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from dataset_distillation import cli
+from dataset_distillation.cli import hydra_app, job
 from dataset_distillation.run.interruption import SIGNALS
 
 
@@ -31,15 +32,25 @@ class Ended(NamedTuple):
 
 
 def _typed(
-    program: str, entry: Callable[[], None], *arguments: str, folder: Path, keep_environment: bool = False
+    program: str,
+    entry: Callable[[], None],
+    *arguments: str,
+    folder: Path,
+    keep_environment: bool = False,
+    pages: bool = False,
 ) -> Ended:
-    """What is typed in `folder`; what it does to the environment is undone, unless kept."""
+    """What is typed in `folder`; what it does to the environment is undone, unless kept.
+
+    pages: whether runs draw their page, which takes a third of a small run.
+    """
     out, err = io.StringIO(), io.StringIO()
     environment = nullcontext() if keep_environment else mock.patch.dict(os.environ)
     typed = mock.patch.object(sys, "argv", [program, *arguments])
     code: object = 0
     with (
         environment,
+        nullcontext() if pages else mock.patch.multiple(job, make_page=mock.DEFAULT),
+        nullcontext() if pages else mock.patch.multiple(hydra_app, make_page=mock.DEFAULT),
         _as_in_a_new_process(),
         typed,
         chdir(folder),

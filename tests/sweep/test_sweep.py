@@ -59,7 +59,7 @@ Sweep = tuple[Ended, Path]
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep")
     swept = ["dataset.validation=0.1,0.001", "seed=3,4", "hydra.sweep.dir=grid"]
-    return distill("-m", *TINY, *swept, folder=folder), folder / "grid"
+    return distill("-m", *TINY, *swept, folder=folder, pages=True), folder / "grid"
 
 
 def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:

@@ -56,6 +56,9 @@ def _validation(axis: Axes, history: pandas.DataFrame, metric: Metric) -> None:
     rows = history.dropna(subset=column)
     steps, mean = rows["step"] + 1, metric.unit * rows[column]  # steps count from 0; this is behind the step
     std = metric.unit * rows.get(f"{column}_std", 0 * mean)
+    if rows.empty:  # a network diverged in every validation
+        label(axis, f"validation {metric.axis}", "outer step")
+        return
     axis.fill_between(steps, mean - std, mean + std, color=THEME["accent"], alpha=0.2, linewidth=0)
     axis.plot(steps, mean, color=THEME["accent"], linewidth=1.5)
     chosen = mean.idxmax() if metric.higher_is_better else mean.idxmin()
