@@ -15,7 +15,7 @@ import torch
 from dataset_distillation import load_distilled
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
-from dataset_distillation.outer import memory
+from dataset_distillation.outer import fit, memory
 from dataset_distillation.pipeline import distill as pipeline
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run import processes
@@ -24,7 +24,7 @@ from dataset_distillation.run.fields import Engine
 from dataset_distillation.run.run import Run
 from dataset_distillation.unroll.full import Full
 from support.command_line import distill
-from support.experiments import TINY
+from support.experiments import TINY, module_of
 from support.waiting import DEADLINE
 
 Make = Callable[..., Experiment]
@@ -153,3 +153,15 @@ def test_deterministic_algorithms_are_chosen_run_by_run(experiment: Make) -> Non
     for chosen in (True, False):
         prepare(experiment(f"trainer.deterministic={chosen}"))
         assert torch.are_deterministic_algorithms_enabled() == chosen
+
+
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", [1]), ("cuda:0", 1), ("cuda", 1), ("cpu", 1)])
+def test_lightning_takes_the_gpu_that_the_network_is_on(
+    device: str, chosen: object, experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e, asked = experiment(), {}
+    module = module_of(e)
+    monkeypatch.setattr(type(module.problem), "device", torch.device(device))
+    monkeypatch.setattr("pytorch_lightning.Trainer", lambda **options: asked.update(options))
+    fit._trainer(module, e.trainer, [], [])
+    assert asked["devices"] == chosen

@@ -113,11 +113,12 @@ def _trainer(
     callbacks: list[pl.Callback],
     curves: Sequence[LightningLogger],
 ) -> pl.Trainer:
-    steps = module.outer.steps
+    steps, index = module.outer.steps, module.problem.device.index
     return pl.Trainer(
         max_steps=steps,
         accelerator=options.accelerator,
-        devices=options.devices,
+        # The network of a Python program may be on another GPU than the first.
+        devices=[index] if index and options.devices == 1 else options.devices,
         strategy=options.strategy,
         precision=options.precision,  # type: ignore[arg-type]
         logger=list(curves) or False,
