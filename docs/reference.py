@@ -122,6 +122,7 @@ def _fields(record: type[BaseModel]) -> Iterator[str]:
         for line in inspect.getsource(kind).splitlines():
             if found := re.match(r"    (\w+): ([^=#]+?)(?: = [^#]*)?(?:  # (.*))?$", line):
                 name, of, comment = found.groups(default="")
+                of = re.sub(r"Annotated\[(\w+), .*\]$", r"\1", of)
                 yield f"| `{name}` | `{of.replace('|', 'or')}` | {comment} |"
 
 

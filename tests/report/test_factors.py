@@ -42,8 +42,9 @@ def test_a_grid_of_images_and_steps(tmp_path: Path) -> None:
         run(tmp_path / f"{number}", "mnist_counts", accuracy, *typed, distilled=counts, seed=seed)
     run(tmp_path / "other", "mnist_counts", 0.1, "outer.steps=3", outer={"steps": 3})
     found = rows(tmp_path, "Images and steps")
-    assert found["1 per class"] == ["50.0", "65.0 (2 seeds: ± 7.1)"]
-    assert found["5 per class"] == ["", "90.0"]
+    assert found[""] == ["1 per class", "5 per class"]
+    assert found["1 step"] == ["50.0", ""]
+    assert found["10 steps"] == ["65.0 (2 seeds: ± 7.1)", "90.0"]
     main([str(tmp_path), "--output", str(tmp_path / "out")])
     assert (tmp_path / "out" / "counts.png").read_bytes().startswith(b"\x89PNG")
 

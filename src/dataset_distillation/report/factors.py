@@ -38,8 +38,11 @@ def page(
 
 def _grid(cells: Mapping[tuple[int, int], Number]) -> list[str]:
     images, steps = (sorted({at[axis] for at in cells}) for axis in (0, 1))
-    rows = [[f"{n} per class", *(str(cells.get((n, count), "")) for count in steps)] for n in images]
-    return markdown(["", *(f"{count} step" + "s" * (count > 1) for count in steps)], rows)
+    rows = [
+        [f"{count} step" + "s" * (count > 1), *(str(cells.get((n, count), "")) for n in images)]
+        for count in steps
+    ]
+    return markdown(["", *(f"{n} per class" for n in images)], rows)
 
 
 def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
