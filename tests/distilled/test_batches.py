@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,13 @@ def test_what_is_refused(experiment: Make) -> None:
     attack = ("objective=attack", "init=pretrained", "distilled.steps=1", "distilled.epochs=1")
     with pytest.raises(ConfigError, match=r"distilled\.inner_steps=3: an attack is one gradient step"):
         experiment(*attack, "distilled.inner_steps=3")
+    with pytest.raises(ConfigError, match=r"distilled\.inner_steps=2: must be distilled\.steps=3 or more"):
+        experiment("distilled.steps=3", "distilled.inner_steps=2")
+    in_order = ("distilled.batch_size=9", "distilled.batch_order=in_order", "distilled.steps=1")
+    e = experiment(*in_order, "distilled.inner_steps=1")
+    train = prepare(e).data.train
+    with pytest.raises(
+        ConfigError, match=r"distilled\.batch_size=9: the batches in order end after 9 of the 10 images"
+    ):
+        start(e.distilled, train, 0)
+    start(replace(e.distilled, inner_steps=2), train, 0)

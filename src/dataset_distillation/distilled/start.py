@@ -38,6 +38,7 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     check_size(options, specification)
     labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
     labels = labels.repeat(options.steps, 1)
+    check_used(options, labels.numel())
     generator = stream(seed, "distilled start")
     if options.start == "k_means":
         centers = partial(centroids, seed=generator.initial_seed())
@@ -116,6 +117,15 @@ def check_size(options: Distilled, specification: Specification) -> None:
     name = max(counts, key=counts.__getitem__)
     size = 3 * 4 * numbers + STEP * options.unrolled
     check_room(f"distilled.{name}", counts[name], size, "the distilled data")
+
+
+def check_used(options: Distilled, images: int) -> None:
+    """Raise ConfigError if batches in order end before each of the `images` was in one."""
+    used = options.unrolled * (options.batch_size or images)
+    if options.batch_order == "in_order" and used < images:
+        allowed = f"the batches in order end after {used} of the {images} images"
+        remedy = "set more, or distilled.batch_order=random"
+        raise refuse("distilled.batch_size", options.batch_size, allowed, remedy)
 
 
 def choose(labels: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
