@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
 from dataset_distillation.report.markdown import NO_RUN, bold, markdown
-from dataset_distillation.report.methods import protocol
+from dataset_distillation.report.methods import beaten, protocol
 from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 from dataset_distillation.report.summary import summary
@@ -126,7 +126,9 @@ def _table(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[str]:
     lines = []
     for row in table["rows"]:
         printed = [number(cell) for cell in row["paper"]]
-        lines.append([f"{row['title']}, paper", *row["paper"], *_gains(gains, printed)])
+        lines.append(
+            [f"{row['title']}, paper", *(cell or "" for cell in row["paper"]), *_gains(gains, printed)]
+        )
         cells = [_cell(column, row, runs) for column in columns]
         lines.append([f"{row['title']}, ours", *map(_bold, cells), *map(bold, _gains(gains, cells))])
     return [*markdown(["", *(column["title"] for column in (*columns, *gains))], lines), ""]
@@ -231,6 +233,7 @@ def _used(runs: Sequence[RecordedRun], output: Path) -> list[str]:
         seconds = run.result.distillation_seconds
         minutes = "" if seconds is None else f"distilled in {seconds / 60:.0f} min"
         commit = f"commit {made.git_commit[:7]}" if made.git_commit else ""
-        about = [f"`{run.command}`", judges, minutes, commit, protocol(run.result)]
-        lines.append(f"- `{where}`: " + "; ".join(filter(None, about)))
+        about = "; ".join(filter(None, [f"`{run.command}`", judges, minutes, commit]))
+        said = filter(None, [protocol(run.result), beaten(run.result)])
+        lines.append(" ".join([f"- `{where}`: {about}.", *said]))
     return [*lines, ""] if lines else [NO_RUN]
