@@ -116,3 +116,12 @@ def test_the_author_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert warning.levelno == logging.WARNING
     assert "remove the softmax at its end" in warning.message
     assert changes(stateless(nn.Sequential(nn.Linear(2, 2)))) == []
+
+
+def doubled(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).double()
+
+
+def test_a_network_in_double_precision_computes_in_single() -> None:
+    network = Imported(path=f"{__name__}:doubled").build((1, 8, 8), 10)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}

@@ -185,11 +185,3 @@ def test_no_draw_is_rounded_up_to_1() -> None:
     half, all_operations = images(1).bfloat16(), DSA()
     for step in range(2000):
         all_operations.images(half, 0, "a", step)
-
-
-def test_an_error_in_making_a_step_is_no_end_of_the_steps() -> None:
-    def make(t: int) -> Step:
-        raise IndexError(t)
-
-    with pytest.raises(IndexError):
-        list(MadeSteps(make, range(3)))

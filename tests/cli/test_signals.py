@@ -120,6 +120,7 @@ def test_at_each_phase_of_a_run(
     assert "Traceback" not in ended.err
     assert "ignored" not in ended.err
     assert not [path for path in tmp_path.rglob(".*.*") if path.parent.name != ".hydra"]
-    again = distill(*RUN, "hydra.run.dir=run", folder=tmp_path)
+    again = distill(*RUN, "hydra.run.dir=run", folder=tmp_path, pages=True)
     assert again.code == 0, again.err
+    assert (tmp_path / "run" / "report.html").exists()
     assert digest(tmp_path / "run") == whole

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dataset_distillation import load_distilled
+from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.data import Batches
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
@@ -155,7 +156,7 @@ def test_a_drawn_batch_is_kept_for_each_step(experiment: Make) -> None:
     assert memory.measure(outer_loss_of(experiment("architecture=linear"))).inputs == 0
 
 
-def test_what_is_refused(experiment: Make) -> None:
+def test_what_is_refused(experiment: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"distilled\.temperature=0: must be greater than 0"):
         Distilled(temperature=0)
     with pytest.raises(ConfigError, match=r"distilled\.rates=one: must be one of per_step, shared"):
@@ -176,3 +177,12 @@ def test_what_is_refused(experiment: Make) -> None:
     ):
         start(e.distilled, train, 0)
     start(replace(e.distilled, inner_steps=2), train, 0)
+    images = torch.zeros(1, 10, *train.specification.shape)
+    metadata = {"class_names": list("0123456789"), "mean": [0.5], "std": [1.0], "architecture": "linear",
+                "inner_optimizer": "sgd", "config": {}}  # fmt: skip
+    DistilledSet(images, torch.arange(10).view(1, 10), torch.ones(1, 1), {}, metadata).save(
+        tmp_path / "set.safetensors"
+    )
+    of_artifact = replace(e.distilled, start="artifact", start_from=str(tmp_path / "set.safetensors"))
+    with pytest.raises(ConfigError, match="the batches in order end after 9 of the 10 images"):
+        start(of_artifact, train, 0)

@@ -238,3 +238,6 @@ def test_a_network_that_cannot_see_one_image_is_refused_before_the_run() -> None
         matching.check(normed, ["gradient_matching"], images_per_class=1)
     matching.check(normed, ["gradient_matching"], images_per_class=2)
     matching.check(problem(dd.MLP()), ["gradient_matching", "distribution_matching"], images_per_class=1)
+    distilled = dd.distill(normed, dd.Distilled(steps=1, epochs=1), dd.Outer(steps=1))
+    with pytest.raises(dd.ConfigError, match=told):
+        dd.evaluate(normed, distilled, 1, baselines=["gradient_matching"])

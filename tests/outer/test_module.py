@@ -17,6 +17,7 @@ from dataset_distillation.errors import UserError
 from dataset_distillation.evaluation.held_out import HeldOutResult, held_out
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.outer.checkpoints import Best
 from dataset_distillation.outer.fit import fit
 from dataset_distillation.outer.loss import ClippedGradient, OuterLoss
 from dataset_distillation.outer.module import DistillationModule
@@ -280,18 +281,28 @@ def test_the_last_outer_step_is_validated(experiment: Make) -> None:
         assert (outcome.signal, outcome.outer_steps) == (None, steps)
 
 
-def test_validation_is_of_all_networks(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mean of those that did not diverge would look too good, and be kept as the best."""
+def test_the_validation_loss_is_of_all_networks(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that is not a number is not left out of the mean; a regression keeps what has the best one."""
     module = module_of(experiment("evaluation.validation_networks=2"))
     judged = held_out
 
     def diverged(*arguments: Any, **options: Any) -> HeldOutResult:
         result = judged(*arguments, **options)
-        result.runs.loc[0, ["accuracy", "loss"]] = math.nan
+        result.runs.loc[0, "loss"] = math.nan
         return result
 
     logged: dict[str, Any] = {}
     monkeypatch.setattr("dataset_distillation.outer.module.held_out", diverged)
     monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
     module.validation_step(torch.zeros(1), 0)
-    assert all(math.isnan(logged[f"validation/{name}"]) for name in ("accuracy", "accuracy_std", "loss"))
+    assert math.isnan(logged["validation/loss"])
+    assert 0 <= logged["validation/accuracy"] <= 1
+
+
+def test_a_run_without_a_finite_validation_says_what_it_keeps(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Best, "on_validation_end", lambda *_: None)  # as where no value is finite
+    e = experiment("outer.steps=1")
+    assert fit(module_of(e), e.trainer).validation is None
+    assert "no validation was finite: the distilled data are those of the last outer step" in caplog.text

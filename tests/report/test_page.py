@@ -542,8 +542,9 @@ def test_the_chosen_step_counts_from_one() -> None:
     assert "chosen: after 100 steps" in drawn
 
 
-def test_without_a_finite_validation_nothing_is_marked_as_chosen() -> None:
-    history = pandas.DataFrame({"step": [49, 99], "validation/excess_loss": [np.nan, np.nan]})
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_without_a_finite_validation_nothing_is_marked_as_chosen(value: float) -> None:
+    history = pandas.DataFrame({"step": [49, 99], "validation/excess_loss": [value, value]})
     [drawn] = charts.curves(history, Metric("excess_loss", higher_is_better=False, percent=False))
     assert "validation excess loss" in drawn
     assert "chosen" not in drawn

@@ -242,18 +242,33 @@ def test_sweep_resume_does_what_is_missing(sweep: Sweep) -> None:
     assert (lost / "distilled.safetensors").read_bytes() == bits
 
 
-@pytest.mark.parametrize("command", ["", "distill 'seed"])
-def test_a_multirun_without_its_command_says_so(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "distill 'seed",
+        "rm -rf /",
+        "distill -m hydra.callbacks.x._target_=os.system",
+        "distill -cd elsewhere",
+    ],
+)
+def test_a_multirun_without_a_command_of_ours_shows_none(command: str, tmp_path: Path) -> None:
     write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [["seed=3"]], "command": command})
     ended = distill("-m", "seed=4", f"sweep.resume={tmp_path}", folder=tmp_path)
     assert ended.err.endswith("not seed=4; use the command that started it\n")
     assert "to finish it" not in distill_status(str(tmp_path), folder=tmp_path).out
 
 
-def test_resume_of_a_multirun_shows_its_command(tmp_path: Path) -> None:
-    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [["seed=3"]], "command": "distill -m seed=3,4"})
+@pytest.mark.parametrize(("there", "first"), [("", ""), (".", ""), ("a b", "cd 'a b'; ")])
+def test_resume_of_a_multirun_shows_its_command(there: str, first: str, tmp_path: Path) -> None:
+    """Behind the folder that it was typed in: it may have paths."""
+    cwd = str(tmp_path) if there == "." else there
+    life = {**LIFE, "jobs": [["seed=3"]], "command": "distill -m seed=3,4", "cwd": cwd}
+    write_json(tmp_path / "sweep.json", life)
     ended = distill(f"resume={tmp_path}", folder=tmp_path)
-    told = f"resume={tmp_path}: a multirun, not a run; type distill -m seed=3,4 sweep.resume={tmp_path}"
+    told = (
+        f"resume={tmp_path}: a multirun, not a run; type {first}distill -m seed=3,4 sweep.resume={tmp_path}"
+    )
     assert ended == (2, "", f"distill: {told}\n")
 
 

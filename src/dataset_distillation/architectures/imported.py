@@ -54,6 +54,7 @@ class Imported(Architecture):
         network = user_code.call(called, constructor, **given)
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
+        network = network.float()  # the data are in single precision
         with torch.no_grad():
             logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
         check_logits(self.path, logits, classes)

@@ -57,7 +57,7 @@ class Specification:
         return len(self.class_names)
 
     def seen(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return what networks see of pixels in [0, 1], (..., channels, height, width)."""
+        """Return what networks see of pixels (..., channels, height, width), on the scale of mean and std."""
         normalized = (pixels - self._channels(self.mean, pixels)) / self._channels(self.std, pixels)
         return self.whitening.apply(normalized) if self.whitening else normalized
 

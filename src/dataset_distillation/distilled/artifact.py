@@ -111,7 +111,7 @@ class DistilledSet(OwnImages):
 
     @property
     def pixels(self) -> Tensor:
-        """The images in the pixel space of the dataset, where real images lie in [0, 1]."""
+        """The images as pixels, in [0, 1] or on the scale of the floats that the set was made of."""
         plain = self.images if self.plain_images is None else self.plain_images
         return pixels(plain, self.metadata["mean"], self.metadata["std"])
 

@@ -79,7 +79,7 @@ def of_network(number: int) -> str:
 
 
 def pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Map normalized images (..., channels, height, width) to the dataset's range, [0, 1] for real ones."""
+    """Map normalized images (..., channels, height, width) to pixels, on the scale of mean and std."""
     return images * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
 
 

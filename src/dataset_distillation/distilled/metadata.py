@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.errors import first_problem
@@ -50,7 +50,7 @@ class Metadata(BaseModel):
     architecture: _Name
     inner_optimizer: _Name
     config: dict[str, Any]
-    own_scale: bool = False  # whether mean and std are those of floats beyond [0, 1]
+    own_scale: StrictBool = False  # whether mean and std are those of floats beyond [0, 1]
     dataset: _Name = ""
     init: _Name = ""
     objective: _Name = ""

@@ -38,7 +38,6 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
     check_size(options, specification)
     labels = torch.arange(specification.classes).repeat_interleave(options.images_per_class)
     labels = labels.repeat(options.steps, 1)
-    check_used(options, labels.numel())
     generator = stream(seed, "distilled start")
     if options.start == "k_means":
         centers = partial(centroids, seed=generator.initial_seed())
@@ -58,6 +57,7 @@ def start(options: Distilled, train: Split, seed: int) -> DistilledData:
 
 
 def _data(options: Distilled, images: Tensor, labels: Tensor, rates: Tensor | None = None) -> DistilledData:
+    check_used(options, labels.shape[:2].numel())
     if rates is None or rates.shape != options.shape_of_rates:
         rates = torch.full(options.shape_of_rates, options.learning_rate)
     temperature = options.temperature if options.labels == "probabilities" else None

@@ -10,6 +10,7 @@ import pandas
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.errors import UserError, member, refuse
+from dataset_distillation.evaluation import matching
 from dataset_distillation.evaluation.comparison import compare, flat, rows_of
 from dataset_distillation.evaluation.options import Evaluation, Selection, Training
 from dataset_distillation.evaluation.real_sets import Size
@@ -56,6 +57,7 @@ def evaluate(
     evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=chosen_on)
     shape = Distilled(max(1, per_step // classes), steps, len(distilled.rates_by_epoch))
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
+    matching.check(problem, evaluation.baselines, shape.images_per_class * steps)
     problem.init.check_held_out(networks)
     problem.check_networks(networks, evaluation.validation_networks)
     distilled = fitted(problem, distilled, "the distilled data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, overload
 
 import torch
@@ -58,7 +58,7 @@ class Schedule(Sequence[Sequence[Step]]):
     def epochs(self) -> int:
         return self.training.epochs or len(self.distilled.rates_by_epoch)
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         if size := self.training.batch_size:
             return len(batches(torch.arange(self._images), size))

@@ -93,6 +93,9 @@ def fit(
         finally:
             if best.distilled:
                 module.load_state_dict(best.distilled)
+    if signal is None and best.value is None:
+        text = "no validation was finite: the distilled data are those of the last outer step; %s"
+        log.warning(text, "lower distilled.learning_rate or the outer learning rates")
     if signal is None and trainer.global_step < steps:
         _tell_of_minutes(module.outer, trainer.global_step)
     return Fitted(signal, best.value, trainer.global_step, module.skipped, elapsed())

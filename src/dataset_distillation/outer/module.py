@@ -144,7 +144,7 @@ class DistillationModule(pl.LightningModule):
             sets = self.schedule(len(networks))
             results = held_out(self.problem, self.validation, networks, sets, batch_norm, self.how).runs
         for metric in objective.metrics:
-            # Without a network that diverged, the mean of the others would look too good.
+            # A loss that is not a number is not left out: the mean of the others would look too good.
             self.log(f"validation/{metric.name}", results[metric.name].mean(skipna=False))
         first = objective.metric.name
         if len(networks) > 1:

@@ -53,12 +53,12 @@ def _loss(axis: Axes, history: pandas.DataFrame) -> None:
 
 def _validation(axis: Axes, history: pandas.DataFrame, metric: Metric) -> None:
     column = f"validation/{metric.name}"
-    rows = history.dropna(subset=column)
-    steps, mean = rows["step"] + 1, metric.unit * rows[column]  # steps count from 0; this is behind the step
-    std = metric.unit * rows.get(f"{column}_std", 0 * mean)
+    rows = history[np.isfinite(history[column])]
     if rows.empty:  # a network diverged in every validation
         label(axis, f"validation {metric.axis}", "outer step")
         return
+    steps, mean = rows["step"] + 1, metric.unit * rows[column]  # steps count from 0; this is behind the step
+    std = metric.unit * rows.get(f"{column}_std", 0 * mean)
     axis.fill_between(steps, mean - std, mean + std, color=THEME["accent"], alpha=0.2, linewidth=0)
     axis.plot(steps, mean, color=THEME["accent"], linewidth=1.5)
     chosen = mean.idxmax() if metric.higher_is_better else mean.idxmin()

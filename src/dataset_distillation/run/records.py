@@ -254,6 +254,7 @@ class Sweep(Life):
     """`sweep.json`: the jobs of a multirun, and whether it goes on."""
 
     command: str = ""
+    cwd: str = ""  # where it was typed
     launcher: str = ""
     swept: list[str] = []  # the keys
     jobs: list[list[str]] | None = Field(default=None, max_length=MOST_JOBS)  # overrides; None in a search

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,18 +26,31 @@ def swept_overrides(job: Path, overrides: list[str]) -> list[str] | None:
     return [override for override in overrides if override.split("=")[0] in sweep.swept]
 
 
-def to_finish(folder: Path) -> str:
-    """Return what to type to finish the multirun in `folder`; "" where the command is not on record.
+#: Arguments by which Hydra runs any code; a file of somebody else must not have them typed.
+OF_CODE = re.compile(r"_target_|hydra\.(callbacks|searchpath)|-(-config|c[dnp])")
 
-    It is shown and never run: the folder may come from somebody else, and a command can import code.
+
+def to_finish(folder: Path) -> str:
+    """Return what to type to finish the multirun in `folder`.
+
+    It is shown and never run; "" if the command on record is none of ours, or lets Hydra run other code.
     """
     record = read(Sweep, folder / SWEEP)
     try:
-        typed = shlex.split(record.command) if record else []
+        program, *typed = shlex.split(record.command if record else "")
     except ValueError:  # not a command
-        typed = []
-    kept = [argument for argument in typed if not argument.startswith("hydra.sweep.dir=")]
-    return shlex.join([*kept, f"sweep.resume={folder}"]) if kept else ""
+        return ""
+    if record is None or program not in ("distill", "distill-evaluate") or any(map(OF_CODE.search, typed)):
+        return ""
+    return again([program, *typed], record.cwd, folder)
+
+
+def again(command: Sequence[str], cwd: str, folder: Path) -> str:
+    """Return `command`, which was typed in `cwd` ("": here), as it finishes its multirun in `folder`."""
+    kept = [argument for argument in command if not argument.startswith("hydra.sweep.dir=")]
+    if not cwd or Path(cwd) == Path.cwd():
+        return shlex.join([*kept, f"sweep.resume={folder}"])
+    return f"cd {shlex.quote(cwd)}; {shlex.join([*kept, f'sweep.resume={folder.absolute()}'])}"
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from dataset_distillation.run.machine import check_room
 from dataset_distillation.run.records import LARGEST, Status, Sweep, read
 from dataset_distillation.run.workers import deaf
 from dataset_distillation.sweep.expansion import Expansion
-from dataset_distillation.sweep.jobs import OPEN, jobs_of, to_finish
+from dataset_distillation.sweep.jobs import OPEN, again, jobs_of, to_finish
 from dataset_distillation.sweep.options import check_options
 from dataset_distillation.sweep.submitit import give_up, slurm_holds, submitted
 
@@ -126,6 +126,7 @@ class Multirun:
             self._let_go()
         return {
             "command": shlex.join([program(), *sys.argv[1:]]),
+            "cwd": os.getcwd(),
             "launcher": self.launcher,
             "swept": self.swept,
             "jobs": self.announced,
@@ -197,7 +198,7 @@ class Multirun:
         """What to type after an interruption: what resumes, or what shows the jobs that go on anyway."""
         if not self.ended:
             return f"submitted jobs go on: {shlex.join(['distill-status', str(self.folder)])}"
-        return f"to resume: {to_finish(self.folder)}"
+        return f"to resume: {again([program(), *sys.argv[1:]], '', self.folder)}"
 
     def withdraw(self) -> None:
         """Remove the files and folders of a multirun that was refused before its first job."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataset_distillation.cli.exchange import export, read_and_write
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
+from dataset_distillation.distilled.exchange.exported import how_to_use
 from dataset_distillation.distilled.exchange.pictures import folder_names
 from dataset_distillation.errors import ConfigError
 from support.command_line import distill_export, distill_import
@@ -279,3 +280,10 @@ def test_an_artifact_that_exists_is_not_replaced(tmp_path: Path) -> None:
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "--output=set.safetensors: exists already; remove it, or choose another" in ended.err
     assert path.read_bytes() == before
+
+
+def test_the_scale_of_the_pixels_is_told(tmp_path: Path) -> None:
+    distilled = load_distilled(made(tmp_path))
+    assert how_to_use(distilled)[0].endswith("(pixel − mean) / std, pixels in [0, 1]")
+    distilled.metadata["own_scale"] = True
+    assert how_to_use(distilled)[0].endswith("pixels on the scale of the floats that the set was made of")

@@ -26,8 +26,8 @@ from dataset_distillation.files import read, write, write_json
 JSON = "distilled.json"  # of a folder; beside a file it has the file's name
 LARGEST_JSON = 2**26  # bytes
 
+NORMALIZED = "images (steps, n, channels, height, width) are normalized: (pixel − mean) / std, pixels "
 USE = [
-    "images (steps, n, channels, height, width) are normalized: (pixel − mean) / std, pixels in [0, 1]",
     "labels are classes (steps, n), or one weight of the cross-entropy per class (steps, n, classes)",
     "initial_weights, if there are any, are those of the one network that the set was made for",
     "normalize test images by the same mean and std",
@@ -46,7 +46,9 @@ def how_to_use(distilled: DistilledSet) -> list[str]:
     rates = EPOCHS if by_epoch else "learning_rates: one of each inner step, or one for all"
     order = [f"order of the steps: {distilled.metadata['order']}"] if "order" in distilled.metadata else []
     whitened = [] if distilled.plain_images is None else USE_OF_WHITENED
-    return [*USE, *whitened, rates, *order]
+    own = distilled.metadata.get("own_scale", False)
+    scale = "on the scale of the floats that the set was made of" if own else "in [0, 1]"
+    return [NORMALIZED + scale, *USE, *whitened, rates, *order]
 
 
 def to_npz(distilled: DistilledSet, path: Path) -> list[Path]:
