@@ -272,6 +272,12 @@ def test_resume_of_a_multirun_shows_its_command(there: str, first: str, tmp_path
     assert ended == (2, "", f"distill: {told}\n")
 
 
+def test_a_value_that_looks_like_a_flag_of_hydra_hides_no_command(tmp_path: Path) -> None:
+    command = "distill -m dataset.path=my-cnn seed=3,4"
+    write_json(tmp_path / "sweep.json", {**LIFE, "jobs": [["seed=3"]], "command": command})
+    assert distill(f"resume={tmp_path}", folder=tmp_path).err.endswith(f"{command} sweep.resume={tmp_path}\n")
+
+
 def test_sweep_resume_needs_a_sweep(tmp_path: Path) -> None:
     ended = distill("-m", *TINY, "seed=1,2", "sweep.resume=nowhere", folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")

@@ -65,9 +65,8 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             problem, pool = _judges(e, problem, distilled, run)
             key = _key(e, problem, judged)
             if not (again := key is not None and key == attempts.record.key):
-                (run.folder / EVALUATION).unlink(
-                    missing_ok=True
-                )  # before the record says that it is of this key
+                # Before the record says that it is of this key.
+                (run.folder / EVALUATION).unlink(missing_ok=True)
             attempts.record.key = key
             attempts.save(None)
             networks = problem.population("held-out", e.evaluation.networks)

@@ -27,7 +27,7 @@ def swept_overrides(job: Path, overrides: list[str]) -> list[str] | None:
 
 
 #: Arguments by which Hydra runs any code; a file of somebody else must not have them typed.
-OF_CODE = re.compile(r"_target_|hydra\.(callbacks|searchpath)|-(-config|c[dnp])")
+OF_CODE = re.compile(r"_target_|hydra\.(callbacks|searchpath)|^-(-config|c[dnp])")
 
 
 def to_finish(folder: Path) -> str:
