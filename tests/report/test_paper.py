@@ -213,7 +213,7 @@ def test_a_budget_of_minutes_counts_where_it_ended_the_run(steps: int, counts: b
 def test_an_artifact_that_was_judged_again_is_no_run_of_its_experiment(tmp_path: Path) -> None:
     run(tmp_path / "judged", "mnist_random_100", **judged())
     written = pages(tmp_path)
-    assert lines(written["paper.md"])["MNIST, ours"] == [""] * 8
+    assert lines(written["paper.md"])["MNIST, ours"] == [""] * 10
 
 
 def test_what_the_runs_lack_is_of_those_that_judge_the_published_set(tmp_path: Path) -> None:
