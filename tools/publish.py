@@ -77,7 +77,7 @@ def rounded(path: Path) -> bytes:
 
 
 def compact(picture: bytes) -> bytes:
-    """Return an opaque picture as a PNG without opacity, in sixteen levels if it is gray."""
+    """Return an opaque picture as a PNG without opacity, of 16 levels if it is gray, else of 128 colors."""
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     buffer = io.BytesIO()
     if (pixels == pixels[..., :1]).all():
@@ -85,7 +85,7 @@ def compact(picture: bytes) -> bytes:
         levels.putpalette([17 * level for level in range(16) for _ in "rgb"])
         levels.save(buffer, format="PNG", optimize=True, bits=4)
     else:
-        Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+        Image.fromarray(pixels).quantize(128).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
