@@ -38,7 +38,7 @@ def noise() -> Problem:
     specification = Specification("noise", SHAPE, tuple(map(str, range(CLASSES))), (0.1307,), (0.3081,))
     pixels = torch.randint(256, (TEST, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     split = TensorSplit(torch.arange(TEST) % CLASSES, specification, pixels)
-    data, architecture = Data(specification, split, split, split, checksum=""), LeNet()
+    data, architecture = Data(split, split, split, checksum=""), LeNet()
     network = architecture.build(SHAPE, CLASSES)
     return Problem(data, network, architecture, Random(), Standard(), SGD(), seed=0)
 

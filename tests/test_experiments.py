@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from dataset_distillation.init.pretrained import Pretrained
 from support import trees
 from support.command_line import distill, distill_evaluate
 from support.experiments import CONF, TINY
+from support.folders import result_of
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 #: The sizes that make an experiment tiny; its data, initialization, objective and so on stay its own.
@@ -113,7 +113,7 @@ def test_the_experiments_of_later_methods_are_judged(name: str, tmp_path: Path) 
     here = ["evaluation.networks=2", "logger=none", "trainer.threads=1", "hydra.run.dir=run"]
     ended = distill_evaluate(f"experiment={name}", *few, *here, folder=tmp_path)
     assert ended.code == 0, ended.err
-    found = json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]
+    found = result_of(tmp_path / "run")["evaluation"]
     assert [row["method"] for row in found] == ["before_training", name]
 
 
@@ -135,7 +135,7 @@ def test_every_experiment_runs(
         f"experiment={name}", *SIZES, *pool, "hydra.mode=RUN", "hydra.run.dir=run", folder=tmp_path
     )
     assert ended.code == 0, ended.err
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result = result_of(tmp_path / "run")
     assert result["status"] == "finished"
     assert result["choices"]["experiment"] == name
     pictures = list((tmp_path / "run" / "images").glob("step_*.png"))

@@ -22,6 +22,7 @@ from dataset_distillation.experiment.digest import adopt, differences
 from dataset_distillation.report import seeds
 from dataset_distillation.report.runs import RecordedRun
 from support.command_line import distill_evaluate
+from support.folders import result_of
 from support.report_folders import write_run
 from tools import publish
 
@@ -134,7 +135,7 @@ def test_what_is_published_names_no_place(tmp_path: Path, monkeypatch: pytest.Mo
     asked = ["experiment=demo", "seed=3", "distilled.epochs=2", "dataset.root=/home/me/data"]
     folder = write_run(tmp_path / "run", config=config, provenance=provenance, overrides=asked)
     Image.new("RGBA", (2, 2), "white").save(folder / "images" / "grid.png")
-    content = json.loads((folder / "result.json").read_text())
+    content = result_of(folder)
     content["choices"]["experiment"] = "demo"
     accuracy = dict.fromkeys(("accuracy_mean", "accuracy_std", "accuracy_min"), 0.5)
     content["pool"] = {"source": "MNIST", "networks": 1, "folder": "/pools/mnist", **accuracy}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
 import signal
@@ -38,6 +37,7 @@ from support.command_line import (
     only_run,
 )
 from support.experiments import CONF, TINY
+from support.folders import result_of
 from support.waiting import DEADLINE, eventually
 
 CHOICES = {
@@ -243,7 +243,7 @@ def test_a_spoilt_folder_of_images_is_told_in_one_line(spoil: Any, told: str, tm
     ended = distill(*TINY, *arguments, folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert told in ended.err
-    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    result = result_of(only_run(tmp_path))
     assert result["status"] == "failed"
     assert told in result["error"]
     assert told in (only_run(tmp_path) / "distill.log").read_text()
@@ -314,7 +314,7 @@ def test_an_unforeseen_error_is_logged_with_its_traceback(
     assert ended.code == 1
     assert ended.err.count("Traceback") == 1
     assert ended.err == (only_run(tmp_path) / "distill.log").read_text()
-    assert json.loads((only_run(tmp_path) / "result.json").read_text())["error"] == "RuntimeError: a bug"
+    assert result_of(only_run(tmp_path))["error"] == "RuntimeError: a bug"
 
 
 @pytest.mark.parametrize("asked", ["--help", "--version"], ids=["more than a buffer", "less"])
@@ -363,7 +363,7 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path: Path) -> None:
     *began, told = err.splitlines()
     assert "distilling digits into" in "".join(began)
     assert "interrupted" in told
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    result = result_of(tmp_path / "run")
     assert result["status"] == "interrupted"
     assert 0 < result["outer_steps"] < 100000  # at least one, however slow the machine is
     distilled = load_distilled(tmp_path / "run" / "distilled.safetensors")
@@ -378,7 +378,7 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("dataset_distillation.pipeline.distill.prepare", interrupted)
     ended = distill(*TINY, folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (130, "", 1)
-    assert json.loads((only_run(tmp_path) / "result.json").read_text())["status"] == "interrupted"
+    assert result_of(only_run(tmp_path))["status"] == "interrupted"
 
 
 def test_a_text_file_is_no_distilled_set(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ d unroll=truncated unroll.start=2           -> must be below 2
 d unroll=truncated unroll.start=never       -> must be last, random, curriculum
 d inner_optimizer=adam inner_optimizer.eps=0 -> inner_optimizer.eps=0.0: must be greater than 0
 d inner_optimizer=momentum inner_optimizer.momentum=1 -> must be in (0, 1)
-d inner_optimizer.weight_decay=-1           -> must be 0 (none) or more
+d inner_optimizer.weight_decay=-1           -> must be 0 or more
 d augmentation=blur                        -> augmentation=blur: must be one of
 d augmentation=flip_rotate augmentation.degrees=-1 -> augmentation.degrees=-1.0: must be 0 or more
 d augmentation=dsa augmentation.operations=[] -> is empty; use augmentation=none

@@ -15,6 +15,7 @@ from dataset_distillation.pools.pool import Pool
 from dataset_distillation.pools.pretraining import Member
 from support.command_line import distill, distill_evaluate, distill_pretrain
 from support.experiments import TINY
+from support.folders import result_of
 
 POOL = [
     "architecture=mlp",
@@ -41,7 +42,7 @@ def test_runs_draw_from_its_pool_and_say_how_good_it_is(
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")} == written
     for run, number in (("run", 5), ("judged", 2)):  # held-out networks judge
         accuracies = [accuracy(path) for path in written if run == "run" or path.stem.startswith("held-out")]
-        pool = json.loads((tmp_path / run / "result.json").read_text())["pool"]
+        pool = result_of(tmp_path / run)["pool"]
         assert (pool["folder"], pool["networks"]) == (str(folder), number)
         assert pool["accuracy_mean"] == pytest.approx(sum(accuracies) / number)
         said = f"min {100 * min(accuracies):.2f} %"

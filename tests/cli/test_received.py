@@ -20,6 +20,7 @@ from dataset_distillation.cli import hydra_app
 from dataset_distillation.distilled.artifact import DistilledSet
 from support.command_line import Ended, distill, distill_evaluate
 from support.experiments import TINY
+from support.folders import result_of
 
 SMALL = [*TINY, "distilled.steps=1", "evaluation.networks=0"]
 CODE = ["architecture=imported", "architecture.path=payload:Net"]
@@ -142,7 +143,7 @@ def test_what_an_artifact_says_is_never_looked_up(
     judged = [f"artifact={path}", "evaluation.networks=1", "logger=none", "hydra.run.dir=judged"]
     ended = distill_evaluate(*judged, folder=tmp_path)
     assert ended.code == 0, ended.err
-    result = json.loads((tmp_path / "judged" / "result.json").read_text())
+    result = result_of(tmp_path / "judged")
     assert result["config"]["dataset"]["name"] == text
     assert result["class_names"] == names
     left = [file for file in (tmp_path / "judged").rglob("*") if file.is_file()]

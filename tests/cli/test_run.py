@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from dataset_distillation.distilled.pictures import visible
 from dataset_distillation.run import progress
 from support.command_line import Ended, distill
 from support.experiments import TINY
+from support.folders import result_of
 
 OPTIONS = [*TINY, "init=fixed", "distilled.learning_rate=0.05", "distilled.epochs=2"]
 BASELINES = "evaluation.baselines=[random_real]"
@@ -34,11 +33,6 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
 Run = tuple[Ended, Path]
 
 
-def result(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return content
-
-
 def test_the_folder_holds_what_was_promised(ended: Run) -> None:
     told, folder = ended
     assert told.code == 0, told.err
@@ -51,7 +45,7 @@ def test_the_folder_holds_what_was_promised(ended: Run) -> None:
 
 
 def test_result_json_says_what_came_out_and_how(ended: Run) -> None:
-    outcome = result(ended[1])
+    outcome = result_of(ended[1])
     assert outcome["status"] == "finished"
     assert 0 <= outcome["validation_accuracy"] <= 1
     assert outcome["outer_steps"] == 2
@@ -68,7 +62,7 @@ def test_result_json_says_what_came_out_and_how(ended: Run) -> None:
 
 def test_the_config_is_kept_resolved(ended: Run) -> None:
     kept = yaml.safe_load((ended[1] / "config.yaml").read_text())
-    assert kept == result(ended[1])["config"]
+    assert kept == result_of(ended[1])["config"]
     asked = {
         "images_per_class": 1, "steps": 2, "epochs": 2, "learning_rate": 0.05, "start": "noise",
         "labels": "fixed",
@@ -80,7 +74,7 @@ def test_the_config_is_kept_resolved(ended: Run) -> None:
 def test_the_terminal_shows_a_table_and_the_log_the_rest(ended: Run) -> None:
     told, folder = ended
     assert "test accuracy, digits" in told.out
-    rows = {row["method"]: row for row in result(folder)["evaluation"]}
+    rows = {row["method"]: row for row in result_of(folder)["evaluation"]}
     for name in ("distilled", "random_real"):
         mean, std = rows[name]["mean"], rows[name]["std"]
         [line] = [line for line in told.out.splitlines() if f"│ {name.replace('_', ' ')} " in line]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from support.command_line import Ended, distill
 from support.experiments import TINY
+from support.folders import digest
 from support.waiting import DEADLINE
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -94,10 +94,6 @@ def test_from_its_first_line_on(entry: str, signum: signal.Signals, tmp_path: Pa
     program = f"distill-{entry}".replace("-distill", "")
     assert ended == (CODES[signum], "", f"{program}: interrupted ({signum.name})\n")
     assert list(tmp_path.iterdir()) == []
-
-
-def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "distilled.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")

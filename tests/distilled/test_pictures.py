@@ -45,7 +45,7 @@ def test_a_step_picture_is_the_images_enlarged_side_by_side(monkeypatch: pytest.
     red_and_blue = torch.zeros(1, 3, 2, 2)
     red_and_blue[0, 2] = 1
     red_and_blue[0, :, 0, 0] = torch.tensor([1.0, 0, 0])  # red at the top left, blue elsewhere
-    picture = opened(pictures.step_picture(torch.cat([red_and_blue, 1 - red_and_blue, red_and_blue])))
+    picture = opened(pictures.png(pictures.mosaic(torch.cat([red_and_blue, 1 - red_and_blue, red_and_blue]))))
     side = 112 + 2 * 4
     assert picture.shape == (2 * side, 2 * side, 3)
     first, second, fourth = picture[:side, :side], picture[:side, side:], picture[side:, side:]

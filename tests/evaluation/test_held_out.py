@@ -128,7 +128,7 @@ def test_batch_norm_takes_nothing_from_the_test_images(with_norms: Problem) -> N
             held_out(with_norms, split, networks, [steps], statistics).confusion
             for split in (test, test.subset(ones))
         )
-        shares[statistics.value] = whole[1].tolist(), alone[1].tolist()
+        shares[statistics.value] = whole[1], alone[1]
     assert shares["training"][0] == shares["training"][1]
     assert shares["batch"][0] != shares["batch"][1]
     held_out(with_norms, test, networks, [steps])

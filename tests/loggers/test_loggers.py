@@ -33,6 +33,7 @@ from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.run import Run
 from support.command_line import Ended, distill, distill_evaluate, only_run
 from support.experiments import TINY
+from support.folders import result_of
 from support.waiting import eventually
 
 COMMON = [option for option in TINY if not option.startswith("logger")]
@@ -166,7 +167,7 @@ def test_later_jobs_find_nothing_in_the_environment(sweep: Sweep) -> None:
 def test_the_config_is_the_resolved_tree(sweep: Sweep) -> None:
     folder, runs, _ = sweep
     for job, run in zip("01", runs, strict=True):
-        asked = json.loads((folder / job / "result.json").read_text())["config"]
+        asked = result_of(folder / job)["config"]
         assert {key: run.config[key] for key in asked} == asked
         assert run.config["choices"]["architecture"] == "lenet"
     assert runs[1].config["seed"] == 1
@@ -181,7 +182,7 @@ def test_the_curves_are_over_the_outer_steps(sweep: Sweep) -> None:
             name for name, (_, summary) in run.metrics.items() if summary.min and summary.max and summary.last
         }
         assert (run.metrics.keys(), best) == ({"*", "outer/*", "validation/*"}, {"outer/*", "validation/*"})
-        result = json.loads((folder / job / "result.json").read_text())
+        result = result_of(folder / job)
         accuracies = [row["validation/accuracy"] for row in run.history if "validation/accuracy" in row]
         assert max(accuracies) == pytest.approx(result["validation_accuracy"])
         [validated] = [row for row in run.history if "learning_rates/epoch_0_step_0" in row]
@@ -203,7 +204,7 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
     for job, run in zip("01", runs, strict=True):
         [table] = [row["evaluation"] for row in run.history if "evaluation" in row]
         content = json.loads((run.files / table["path"]).read_text())
-        expected = json.loads((folder / job / "result.json").read_text())["evaluation"]
+        expected = result_of(folder / job)["evaluation"]
         shown = [{"metrics": row["metrics"]} for row in expected]
         for row, values in zip(shown, content["data"], strict=True):
             row |= dict(zip(content["columns"], [None if v != v else v for v in values], strict=True))
@@ -217,7 +218,7 @@ def test_the_final_table_and_the_artifact_are_kept(sweep: Sweep) -> None:
         for row in expected:
             for key in ("mean", "std", "min", "max"):
                 assert run.summary[f"evaluation/{row['method']}/{key}"] == pytest.approx(row[key])
-        cost = json.loads((folder / job / "result.json").read_text())["provenance"]
+        cost = result_of(folder / job)["provenance"]
         assert run.summary["cost/started"] == cost["started"]
         assert 0 < run.summary["cost/cpu_seconds"] <= cost["cpu_seconds"]
         [path] = (folder / job).glob("wandb/offline-run-*/*.wandb")
@@ -237,7 +238,7 @@ def test_every_metric_of_the_objective_can_be_searched_by(tmp_path: Path) -> Non
     ended = distill(*COMMON, *attack, "logger=wandb", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err
     run = logged(tmp_path / "run")
-    evaluation = json.loads((tmp_path / "run" / "result.json").read_text())["evaluation"]
+    evaluation = result_of(tmp_path / "run")["evaluation"]
     for metric in ("attacked_as_target", "attacked_accuracy", "others_accuracy"):
         assert [row for row in run.history if f"validation/{metric}" in row]
         for row in evaluation:
@@ -481,7 +482,7 @@ def test_several_loggers_are_told_the_same(tmp_path: Path) -> None:
     }
     texts = {tag.split("/")[0] for tag in events.Tags()["tensors"]}
     assert texts == {"config", "cost", "evaluation"}
-    result = json.loads((run / "result.json").read_text())
+    result = result_of(run)
     means = {f"evaluation/{row['method']}/mean": row["mean"] for row in result["evaluation"]}
     assert {tag: events.Scalars(tag)[0].value for tag in means} == pytest.approx(means)
     [content] = (events.SummaryMetadata("_hparams_/session_start_info").plugin_data,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dataset_distillation.run.run import Run
 from dataset_distillation.unroll.full import Full
 from support.command_line import distill
 from support.experiments import TINY, module_of
+from support.folders import result_of
 from support.waiting import DEADLINE
 
 Make = Callable[..., Experiment]
@@ -78,7 +78,7 @@ def test_two_processes_distil_what_one_does(tmp_path: Path) -> None:
     one, two = (load_distilled(tmp_path / name / "distilled.safetensors") for name in ("one", "two"))
     for name in ("images", "learning_rates"):
         torch.testing.assert_close(getattr(two, name), getattr(one, name), rtol=0, atol=1e-6)
-    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
+    results = [result_of(tmp_path / name) for name in ("one", "two")]
     assert [result["status"] for result in results] == ["finished", "finished"]
     curves = [(tmp_path / name / "history.csv").read_text() for name in ("one", "two")]
     assert len(curves[0].splitlines()) == len(curves[1].splitlines())  # one process writes

@@ -26,6 +26,7 @@ from dataset_distillation.run.history import History
 from dataset_distillation.run.records import Result, RunRecord, read
 from support.command_line import distill
 from support.experiments import TINY
+from support.folders import result_of
 from support.mutations import mutated
 
 RUN = [*TINY, "architecture=mlp", "distilled.steps=1", "outer.steps=3", "evaluation.validation_every=2"]
@@ -139,11 +140,8 @@ def test_a_finished_run_that_was_damaged_is_made_again(
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(damage((run / name).read_bytes()))
     assert "finished already" not in goes_on(run, tmp_path)
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (
-        result["evaluation"][1]["mean"]
-        == json.loads((run / "result.json").read_text())["evaluation"][1]["mean"]
-    )
+    result = result_of(tmp_path / "run")
+    assert result["evaluation"][1]["mean"] == result_of(run)["evaluation"][1]["mean"]
 
 
 @pytest.mark.parametrize("torn", [b"\0\0\0\0", b"2,0.", b"2,1,2,3,4,5,6,7,8,9,10,11,12\n", b"\xff\n"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,13 +30,9 @@ from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.run.records import Result
 from support.command_line import distill, distill_evaluate
 from support.experiments import TINY
+from support.folders import result_of
 
 HERE = ["trainer.threads=1", "logger=none", "hydra.run.dir=judged"]
-
-
-def result(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return content
 
 
 def made_page(folder: Path) -> str:
@@ -75,7 +70,7 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(either: Path, t
     assert ended.code == 0, ended.err
     ours, theirs = (pandas.read_csv(folder / "evaluation.csv") for folder in (tmp_path / "judged", either))
     pandas.testing.assert_frame_equal(ours.drop(columns="seconds"), theirs.drop(columns="seconds"))
-    judged = result(tmp_path / "judged")
+    judged = result_of(tmp_path / "judged")
     first = made_page(tmp_path / "judged")
     assert all(f'<section id="{name}">' in first for name in ("images", "table", "confusion", "cost"))
     assert "from the test split" in first
@@ -83,7 +78,7 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(either: Path, t
     distill_report([str(tmp_path / "judged")])
     assert made_page(tmp_path / "judged") == first
     assert judged["config"]["architecture"] == {"weights": "xavier", "width": 9, "layers": 3}
-    assert judged["storage"] == result(either)["storage"]
+    assert judged["storage"] == result_of(either)["storage"]
     assert judged["artifact"] == str(either / "distilled.safetensors")
     assert judged["provenance"]["command"].startswith("distill-evaluate artifact=")
     assert (tmp_path / "judged" / "distilled.safetensors").read_bytes() == (
@@ -99,13 +94,13 @@ def test_a_table_is_not_that_of_a_file_that_has_changed(made: Path, tmp_path: Pa
     asked = [f"artifact={artifact}", "evaluation.networks=1", *HERE]
     assert distill_evaluate(*asked, folder=tmp_path).code == 0
     assert "finished already" in distill_evaluate(*asked, folder=tmp_path).err
-    before = result(tmp_path / "judged")
+    before = result_of(tmp_path / "judged")
     distilled = load_distilled(artifact)
     replace(distilled, images=distilled.images + 1).save(artifact)
     ended = distill_evaluate(*asked, folder=tmp_path)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "is no longer the file that was judged in judged; set another hydra.run.dir" in ended.err
-    assert result(tmp_path / "judged") == before
+    assert result_of(tmp_path / "judged") == before
 
 
 def test_rows_of_an_interrupted_table_are_not_those_of_a_file_that_has_changed(
@@ -194,7 +189,7 @@ def test_other_architectures_are_a_table(made: Path, tmp_path: Path) -> None:
     rows = pandas.read_csv(tmp_path / "matrix" / "sweep.csv")
     assert rows["architecture"].tolist() == ["linear", "mlp"]
     for job, mean in zip("01", rows["mean"], strict=True):
-        judged = result(tmp_path / "matrix" / job)
+        judged = result_of(tmp_path / "matrix" / job)
         assert judged["evaluation"][1]["mean"] == mean
         assert judged["evaluation"][1]["networks"] == 2
     assert judged["config"]["architecture"]["width"] == 128
@@ -381,7 +376,7 @@ def test_baselines_alone(tmp_path: Path) -> None:
     asked.remove("evaluation.baselines=[]")
     ended = distill_evaluate(*asked, "hydra.run.dir=judged", folder=tmp_path)
     assert ended.code == 0, ended.err
-    judged = result(tmp_path / "judged")
+    judged = result_of(tmp_path / "judged")
     methods = [row["method"] for row in judged["evaluation"]]
     assert methods == ["before_training", "nearest_neighbour_random_real"]
     assert judged["evaluation"][1]["difference"] is None

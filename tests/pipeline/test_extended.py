@@ -23,6 +23,7 @@ from dataset_distillation.run.attempts import LIMITS
 from dataset_distillation.run.folder import ARTIFACT
 from support.command_line import distill
 from support.experiments import TINY, module_of
+from support.folders import result_of
 
 Make = Callable[..., Experiment]
 SMALL = ("architecture=linear", "evaluation.validation_every=2", "outer.learning_rate=0.3")
@@ -89,7 +90,7 @@ def test_a_finished_run_goes_on_by_the_command_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
     def steps() -> int:
-        return json.loads((folder / "result.json").read_text())["outer_steps"]
+        return result_of(folder)["outer_steps"]
 
     assert distill(*asked, folder=tmp_path).code == 0
     assert steps() == 2

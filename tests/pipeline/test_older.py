@@ -18,6 +18,7 @@ from dataset_distillation.experiment.digest import absences
 from dataset_distillation.run.records import Result
 from support.command_line import distill, distill_evaluate
 from support.experiments import TINY
+from support.folders import result_of
 
 #: Keys that came later, with what their absence means.
 LATER = absences(Dataset) | absences(Evaluation)
@@ -68,7 +69,7 @@ def test_a_run_from_before_the_augmentations_is_shown(tmp_path: Path) -> None:
     results = Path(__file__).parents[2] / "results" / "demo" / "seed_0"
     shutil.copytree(results, tmp_path / "run")
     asked = ["experiment=demo", "hydra.run.dir=run"]
-    config = json.loads((tmp_path / "run" / "result.json").read_text())["config"]
+    config = result_of(tmp_path / "run")["config"]
     assert "augmentation" not in config
     ended = distill(*asked, "augmentation=dsa", folder=tmp_path)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -83,6 +84,6 @@ def test_an_older_artifact_is_judged_as_it_was_made(run: Path, tmp_path: Path) -
         f"artifact={run / 'distilled.safetensors'}", "logger=none", "hydra.run.dir=judged", folder=tmp_path
     )
     assert ended.code == 0, ended.err
-    config = json.loads((tmp_path / "judged" / "result.json").read_text())["config"]
+    config = result_of(tmp_path / "judged")["config"]
     for kind, group in ((Dataset, "dataset"), (Evaluation, "evaluation")):
         assert {key: config[group][key] for key in absences(kind)} == absences(kind)

@@ -44,6 +44,7 @@ from dataset_distillation.run.run import Run
 from support.command_line import Ended
 from support.command_line import distill as type_in
 from support.experiments import TINY, module_of
+from support.folders import digest, result_of
 from support.preemption import KILLED, PHASES, Children, Moment
 from support.waiting import DEADLINE, eventually
 
@@ -59,18 +60,9 @@ SHORT = [
 Make = Callable[..., Experiment]
 
 
-def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "distilled.safetensors").read_bytes()).hexdigest()
-
-
-def result(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return content
-
-
 def table(folder: Path) -> list[dict[str, Any]]:
     """The evaluation, without the time that it took."""
-    return [{**row, "seconds": None} for row in result(folder)["evaluation"]]
+    return [{**row, "seconds": None} for row in result_of(folder)["evaluation"]]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -130,8 +122,8 @@ def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_p
     assert (tmp_path / "history.csv").read_bytes() == (uninterrupted / "history.csv").read_bytes()
     assert table(tmp_path) == table(uninterrupted)
     for key in ("validation_accuracy", "outer_steps", "skipped_steps"):
-        assert result(tmp_path)[key] == result(uninterrupted)[key]
-    attempts = result(tmp_path)["provenance"]["attempts"]
+        assert result_of(tmp_path)[key] == result_of(uninterrupted)[key]
+    attempts = result_of(tmp_path)["provenance"]["attempts"]
     assert {attempt["end"] for attempt in attempts[:-1]} == {None}
     # One that was killed before it could say so is not known.
     assert 25 - phases.count("start") <= len(attempts) <= 25
@@ -257,7 +249,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
         f"interrupted ({how.name}); to resume: distill resume={tmp_path / 'run'}"
     )
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000005.ckpt"]
-    assert result(tmp_path / "run")["status"] == "interrupted"
+    assert result_of(tmp_path / "run")["status"] == "interrupted"
     assert load_distilled(tmp_path / "run" / "distilled.safetensors").images.isfinite().all()
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 0, ended.err
@@ -378,7 +370,7 @@ def test_a_run_that_left_nothing_is_begun_anew(tmp_path: Path, monkeypatch: pyte
         patch.setattr("dataset_distillation.pipeline.distill.prepare", broken)
         assert type_in(*SHORT, folder=tmp_path).code == 1
     assert type_in(*SHORT, "seed=1", folder=tmp_path).code == 0
-    assert len(result(tmp_path / "run")["provenance"]["attempts"]) == 1
+    assert len(result_of(tmp_path / "run")["provenance"]["attempts"]) == 1
 
 
 def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +462,7 @@ def test_an_interrupted_evaluation_is_all_that_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "judge", interrupted)
         assert type_in(*SHORT, folder=tmp_path).code == 75
-    assert result(tmp_path / "run")["status"] == "interrupted"
+    assert result_of(tmp_path / "run")["status"] == "interrupted"
     monkeypatch.setattr(DistillationModule, "training_step", lambda *_: pytest.fail("one more step"))
     assert type_in(*SHORT, folder=tmp_path).code == 0
     assert digest(tmp_path / "run") == digest(unstopped)
@@ -497,7 +489,7 @@ def test_what_a_multirun_has_finished_is_not_done_again(
     assert ended.code == 0, ended.err
     assert ended.err.count("finished already") == 1
     assert (tmp_path / "pair" / "0" / "result.json").read_bytes() == first
-    assert result(tmp_path / "pair" / "1")["status"] == "finished"
+    assert result_of(tmp_path / "pair" / "1")["status"] == "finished"
 
 
 def test_resume_where_no_run_began(tmp_path: Path) -> None:
@@ -533,7 +525,7 @@ def test_from_a_shell(tmp_path: Path) -> None:
     finally:
         running.kill()
     assert running.returncode == 75, err
-    assert 0 < result(folder)["outer_steps"] < steps
+    assert 0 < result_of(folder)["outer_steps"] < steps
     (tmp_path / "elsewhere").mkdir()
     subprocess.run(
         [COMMAND, f"resume={folder}"],

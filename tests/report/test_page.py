@@ -30,6 +30,7 @@ from dataset_distillation.report.methods import protocol
 from dataset_distillation.report.numbers import about
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.run.records import EvaluationRow, Result
+from support.folders import result_of
 from support.report_folders import CLASSES, HOSTILE, judged, row, write_run
 
 
@@ -289,7 +290,7 @@ def test_what_explains_the_number_stands_apart_under_readable_names(tmp_path: Pa
     assert shown == ["before training", "distilled", *names.values()]
     assert apart.count("<tr>") == 1 + len(names)
     assert ">whitening: as MTT</text>" in text(tmp_path)  # in the distribution
-    said = [row["method"] for row in json.loads((tmp_path / "result.json").read_text())["evaluation"]]
+    said = [row["method"] for row in result_of(tmp_path)["evaluation"]]
     assert said[2:] == list(names)
 
 

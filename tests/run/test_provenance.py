@@ -26,6 +26,7 @@ from dataset_distillation.run.provenance import Code, hardware, versions
 from dataset_distillation.run.run import Run
 from support.command_line import distill, only_run
 from support.experiments import TINY
+from support.folders import result_of
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -165,7 +166,7 @@ def test_result_artifact_and_logger_say_the_same(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("dataset_distillation.cli.job.Run", partial(Run, code=code))
     assert distill(*TINY, "seed=3", folder=tmp_path).code == 0
     run = only_run(tmp_path)
-    told = json.loads((run / "result.json").read_text())
+    told = result_of(run)
     metadata = load_distilled(run / "distilled.safetensors").metadata
     assert (run / "uncommitted.diff").read_bytes() == b"a change\n"
     expected = {"git_commit": "c" * 40, "git_dirty": True, "seed": 3, "versions": versions()}

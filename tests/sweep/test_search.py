@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas
@@ -11,6 +10,7 @@ import yaml
 
 from support.command_line import distill, only_run
 from support.experiments import CONF, TINY
+from support.folders import result_of
 
 SMALL = [option for option in TINY if not option.startswith(("distilled", "evaluation.networks", "logger"))]
 
@@ -52,7 +52,7 @@ def test_the_command_of_the_wandb_sweep_runs(tmp_path: Path) -> None:
     assert "logger.mode=online" in typed
     ended = distill(*typed, *swept, *SMALL, "architecture=mlp", "logger.mode=offline", folder=tmp_path)
     assert ended.code == 0, ended.err
-    result = json.loads((only_run(tmp_path) / "result.json").read_text())
+    result = result_of(only_run(tmp_path))
     for key, value in drawn.items():
         group, _, name = key.partition(".")
         assert result["config"][group][name] == value["value"]

@@ -37,6 +37,7 @@ from dataset_distillation.run.records import Result, Status, read
 from dataset_distillation.sweep.jobs import jobs_of
 from support.command_line import Ended, distill, distill_status
 from support.experiments import TINY
+from support.folders import result_of
 from support.waiting import DEADLINE, eventually
 
 #: Of a multirun that has ended long ago.
@@ -45,11 +46,6 @@ LIFE = {"updated": 0.0, "pid": 1, "host": "elsewhere"}
 #: An error that no job has before it reads the data.
 SHARE = "dataset.validation=0.001"
 TOO_FEW = f"{SHARE}: cuts 2 of 1437 images: both parts need 10, one per class; set it to 0.01 or more"
-
-
-def result(job: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((job / "result.json").read_text())
-    return content
 
 
 Sweep = tuple[Ended, Path]
@@ -76,13 +72,13 @@ def test_a_job_that_fails_stops_no_other(sweep: Sweep) -> None:
         "sweep.json",
         "sweep.md",
     ]
-    assert [result(folder / job)["status"] for job in "0123"] == ["finished"] * 2 + ["failed"] * 2
+    assert [result_of(folder / job)["status"] for job in "0123"] == ["finished"] * 2 + ["failed"] * 2
     assert "Traceback" not in ended.err
     assert ended.out.splitlines()[0].strip() == "test accuracy, digits"  # of the first job
     assert "[HYDRA] Launching 4 jobs locally" in ended.err
     for job, seed in zip("23", "34", strict=True):
         assert (folder / job / "distill.log").read_text().endswith(f"] {TOO_FEW}\n")
-        assert result(folder / job)["config"]["seed"] == int(seed)
+        assert result_of(folder / job)["config"]["seed"] == int(seed)
 
 
 def test_the_page_of_a_job_has_the_command_that_repeats_it_alone(sweep: Sweep, tmp_path: Path) -> None:
@@ -92,8 +88,8 @@ def test_the_page_of_a_job_has_the_command_that_repeats_it_alone(sweep: Sweep, t
     assert program == "distill"
     ended = distill(*arguments, "hydra.run.dir=again", folder=tmp_path)
     assert ended.code == 0, ended.err
-    assert result(tmp_path / "again")["config"] == result(job)["config"]
-    again, before = (result(folder)["evaluation"] for folder in (tmp_path / "again", job))
+    assert result_of(tmp_path / "again")["config"] == result_of(job)["config"]
+    again, before = (result_of(folder)["evaluation"] for folder in (tmp_path / "again", job))
     assert [row["metrics"] for row in again] == [row["metrics"] for row in before]
 
 
@@ -108,7 +104,7 @@ def test_the_table_has_a_column_for_each_swept_key(sweep: Sweep) -> None:
     assert rows["seed"].tolist() == [3, 4, 3, 4]
     assert rows["error"].tolist()[2:] == [TOO_FEW] * 2
     for job in (0, 1):
-        outcome = result(folder / str(job))
+        outcome = result_of(folder / str(job))
         assert rows["validation"][job] == outcome["validation_accuracy"]
         assert rows["mean"][job] == pytest.approx(outcome["evaluation"][1]["mean"])
     assert f"job 3: {TOO_FEW}" in ended.out.splitlines()
@@ -164,7 +160,7 @@ def test_files_that_were_damaged_end_in_a_line_or_a_table(sweep: Sweep, tmp_path
     asked = json.loads((sweep[1] / "sweep.json").read_text())["jobs"]
     whole = {
         "sweep.json": {**json.loads((sweep[1] / "sweep.json").read_text()), "jobs": asked[:2]},
-        "0/result.json": result(sweep[1] / "0"),
+        "0/result.json": result_of(sweep[1] / "0"),
         "1/status.json": {"overrides": asked[1], **asdict(Progress(1, 2, "accuracy", 0.5, 1.0)), **life},
     }
     for file, content in whole.items():
@@ -356,7 +352,7 @@ def test_of_64_parallel_jobs_none_is_lost_or_mixed_up(tmp_path: Path) -> None:
     assert asked == [list(job) for job in itertools.product(steps, epochs, seeds)]
     kept = [load_distilled(tmp_path / "grid" / str(job) / "distilled.safetensors") for job in rows["job"]]
     for job, (*shape, seed), distilled in zip(rows["job"], asked, kept, strict=True):
-        told = result(tmp_path / "grid" / str(job))["config"]
+        told = result_of(tmp_path / "grid" / str(job))["config"]
         for config in (told, distilled.metadata["config"]):
             found = config["distilled"]["steps"], config["distilled"]["epochs"], config["seed"]
             assert found == (*shape, seed)
@@ -405,7 +401,7 @@ def test_a_signal_ends_a_multirun_when_its_jobs_have_saved(
     rows = pandas.read_csv(tmp_path / "pair" / "sweep.csv")
     assert rows["status"].tolist() == ["interrupted", "interrupted", "missing"]
     for job in "01":
-        kept = result(tmp_path / "pair" / job)
+        kept = result_of(tmp_path / "pair" / job)
         assert (kept["signal"], kept["outer_steps"] > 0) == (signum.name, True)
         [checkpoint] = (tmp_path / "pair" / job / "checkpoints").iterdir()
         assert checkpoint.name == f"step_{kept['outer_steps']:08}.ckpt"

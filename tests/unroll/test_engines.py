@@ -83,7 +83,7 @@ def test_one_step_of_the_linear_case_is_equation_6(engine: Unroll) -> None:
     rate = torch.tensor(0.3, dtype=torch.float64)
     network = nn.Linear(4, 1, bias=False).double()
     step = Step(*(tensor.requires_grad_() for tensor in (d, t, rate)))
-    inner = InnerTraining(network, {"weight": theta.T.clone()}, SGD(), squared)
+    inner = InnerTraining(network, {"weight": theta.T.clone()}, SGD(), squared, by=engine.linearization())
     final = engine.unroll(inner, [step])["weight"].T
     expected = (torch.eye(4) - rate / 3 * d.T @ d) @ theta + rate / 3 * d.T @ t
     torch.testing.assert_close(final, expected, rtol=1e-14, atol=1e-14)
@@ -101,7 +101,7 @@ def test_many_steps_on_a_quadratic(engine: Unroll, steps: int) -> None:
     rates = torch.linspace(0.1, 0.4, steps, dtype=torch.float64).requires_grad_()
     network = nn.Linear(1, 1, bias=False).double()
     theta = torch.tensor([[2.0]], dtype=torch.float64, requires_grad=True)
-    inner = InnerTraining(network, {"weight": theta}, SGD(), squared)
+    inner = InnerTraining(network, {"weight": theta}, SGD(), squared, by=engine.linearization())
     final = engine.unroll(inner, [Step(x, y, rate) for rate in rates])["weight"]
     closed = y / x + (1 - rates * x.squeeze() ** 2).prod() * (theta - y / x)
     torch.testing.assert_close(final, closed, rtol=1e-13, atol=0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.architectures.norms import Norm, Small, layers
 from dataset_distillation.errors import count, refuse
 
@@ -27,7 +26,6 @@ class AlexNet32(Small):
     Raises ConfigError if a value is not allowed.
     """
 
-    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
     width: int = count(128, most=100_000)
     norm: Norm = Norm.none
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import WeightScheme
-from dataset_distillation.architectures.norms import Norm, Normed, layers
+from dataset_distillation.architectures.norms import Normed, layers
 from dataset_distillation.errors import count, member, refuse
 
 if TYPE_CHECKING:
@@ -37,10 +36,8 @@ class ConvNet(Normed):
     Raises ConfigError if a value is not allowed.
     """
 
-    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
     depth: int = count(3, most=12)
     width: int = count(128, most=100_000)
-    norm: Norm = Norm.instance
     pooling: Pooling = Pooling.average
 
     def __post_init__(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, square
-from dataset_distillation.errors import check_counts, choice_of, member, refuse
+from dataset_distillation.architectures import Architecture, WeightScheme, square
+from dataset_distillation.errors import check_counts, choice_of, count, member, refuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,23 +25,20 @@ class Norm(StrEnum):
 GROUPS = 4  # for norm=group, as in the code of Zhao et al.
 
 
-def check_groups(norm: Norm, width: int) -> None:
-    """Raise ConfigError unless `width` channels can be normalized so."""
-    if norm == "group" and width % GROUPS:
-        raise refuse("architecture.width", width, f"must be a multiple of {GROUPS} with norm=group")
-
-
+@dataclass
 class Normed(Architecture):
     """A network whose blocks have `width` channels, or multiples of it, which `norm` normalizes."""
 
-    width: int
-    norm: Norm
+    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
+    width: int = count(64, most=100_000)
+    norm: Norm = Norm.instance
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts("architecture", self)
         self.norm = member("architecture.norm", self.norm, Norm)
-        check_groups(self.norm, self.width)
+        if self.norm == "group" and self.width % GROUPS:
+            raise refuse("architecture.width", self.width, f"must be a multiple of {GROUPS} with norm=group")
 
 
 class Small(Normed):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import WeightScheme
 from dataset_distillation.architectures.norms import Norm, Small, layers
-from dataset_distillation.errors import count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,10 +23,6 @@ class ResNet18(Small):
 
     Raises ConfigError if a value is not allowed.
     """
-
-    weights: WeightScheme = field(default=WeightScheme.own, metadata={"absent": WeightScheme.xavier})
-    width: int = count(64, most=100_000)
-    norm: Norm = Norm.instance
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torch import nn

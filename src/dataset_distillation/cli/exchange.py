@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from dataset_distillation.cli.help import version_line
 from dataset_distillation.cli.job import chosen
@@ -122,9 +122,7 @@ def _of_others(options: argparse.Namespace) -> list[str]:
     layout = layouts.recognized(options.file) if options.format == "auto" else options.format
     found = None if layout == "images" else layouts.read(options.file, layout)
     config = _composed(options.dataset, TRAINED.get(layout, OTHERS), options.overrides)
-    task = config.copy()
-    with open_dict(task):
-        del task["hydra"]
+    task = experiment_config.task_of(config)
     if whitened := whitening(told.zca, layout):
         for key, _, value in (override.partition("=") for override in options.overrides):
             if key.removeprefix("dataset.") in whitened:

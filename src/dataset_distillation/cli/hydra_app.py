@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import Any, ClassVar, NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from dataset_distillation.cli import arguments
 from dataset_distillation.cli.help import answer, evaluate_page, first_page, help_page
@@ -82,9 +81,7 @@ def _checking() -> Iterator[None]:
 def check_job(config: DictConfig, folder: Path) -> None:
     """Raise an error if the run that `config` describes would be refused in `folder`."""
     choices = chosen(config.hydra.runtime.choices)
-    task = copy.deepcopy(config)  # as the job will receive it
-    with open_dict(task):
-        del task["hydra"]
+    task = experiment_config.task_of(config)
     experiment_config.read(task)
     check_folder(folder, task, choices)
 

@@ -118,14 +118,14 @@ class Dataset:
         """
         train, test, checksum, validation, skipped = self.splits()
         if validation is not None:
-            return self.whitened(Data(train.specification, train, validation, test, checksum, skipped))
+            return self.whitened(Data(train, validation, test, checksum, skipped))
         draw = self.split_stream(seed).initial_seed() % 2**32  # scikit-learn's range
         class_names = list(train.specification.class_names)
         remaining, held_out = splits.stratified(
             train.labels, self.validation, draw, "dataset.validation", class_names
         )
         held = train.subset(held_out)
-        data = Data(train.specification, train.subset(remaining), held, test, checksum, skipped)
+        data = Data(train.subset(remaining), held, test, checksum, skipped)
         return self.whitened(data)
 
     def whitened(self, data: Data) -> Data:
@@ -135,9 +135,9 @@ class Dataset:
         whitening = data.train.whitening(self.whitening, self.regularization)
         specification = replace(data.specification, whitening=whitening)
         train, validation, test = (
-            replace(split, specification=specification) for split in (data.train, data.validation, data.test)
+            replace(split, specification=specification) for split in data.splits.values()
         )
-        return Data(specification, train, validation, test, data.checksum, data.skipped)
+        return replace(data, train=train, validation=validation, test=test)
 
     def split_stream(self, seed: int) -> torch.Generator:
         """Return what draws the validation split for a run or a pool of `seed`."""
@@ -156,7 +156,7 @@ class Dataset:
         if not self.numbers:
             splits.verify_labels(self.name, {"test": test.labels}, test.specification.class_names)
         empty = test.subset(torch.empty(0, dtype=torch.long))
-        return Data(test.specification, empty, empty, test, checksum, skipped)
+        return Data(empty, empty, test, checksum, skipped)
 
     def test_split(self) -> tuple[Split, int, str]:
         """Return the test split, how many files were left out, and the checksum of the source.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_distillation.datasets import MOST_PIXELS
-from dataset_distillation.datasets.image_files import IMAGENET_MEAN, IMAGENET_STD, Files, Sample, lines
-from dataset_distillation.errors import UserError, count
+from dataset_distillation.datasets.image_files import Files, Sample, lines
+from dataset_distillation.errors import UserError
 
 
 @dataclass
@@ -22,10 +21,6 @@ class CUB200(Files):
     archives = "CUB_200_2011.tgz"
 
     name: str = "CUB200"
-    channels: int = 3
-    image_size: int = count(224, most=MOST_PIXELS)
-    mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
-    std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
 
     def samples(self, tree: Path, part: str) -> list[Sample]:
         images, classes = _table(tree / "images.txt"), len(self.classes(tree))

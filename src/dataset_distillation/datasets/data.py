@@ -72,7 +72,7 @@ class Specification:
 
 
 class Batch(NamedTuple):
-    """Normalized float images (n, channels, height, width) and int64 labels (n,)."""
+    """Normalized float images (n, channels, height, width); int64 labels (n,), or numbers (n, outputs)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -80,7 +80,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """Labeled images: int64 labels (N,) in memory, and images that are provided on demand."""
+    """Images that are provided on demand, and in memory int64 labels (N,), or numbers (N, outputs)."""
 
     labels: torch.Tensor
     specification: Specification
@@ -126,7 +126,7 @@ class Split:
 
 @dataclass(frozen=True)
 class TensorSplit(Split):
-    """uint8 images (N, channels, height, width) in memory; floats would need four times as much."""
+    """Images (N, channels, height, width) in memory: uint8, a quarter of what floats need, or float."""
 
     images: torch.Tensor
 
@@ -145,12 +145,15 @@ class TensorSplit(Split):
 class Data:
     """The three splits: distill on train, choose on validation, and use test once, at the end."""
 
-    specification: Specification
     train: Split
     validation: Split
     test: Split
     checksum: str  # SHA-256 of the train and test sets as the source provides them
     skipped: int = 0  # files that could not be read and were left out
+
+    @property
+    def specification(self) -> Specification:
+        return self.test.specification
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -186,7 +189,7 @@ class Sets(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What a source provides: uint8 images (N, channels, height, width) of any size, and int64 labels."""
+    """What a source provides: images (N, channels, height, width) of any size and labels, as in a `Split`."""
 
     train: tuple[torch.Tensor, torch.Tensor]
     test: tuple[torch.Tensor, torch.Tensor]

@@ -30,19 +30,10 @@ class HuggingFace(Photographs):
     image_column, label_column: the names of the columns.
     """
 
-    name: str = "images"
-    path: str = "???"
+    layout = parquet.LAYOUT
+
     image_column: str = "image"
     label_column: str = "label"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.folder.is_dir():
-            raise refuse("dataset.path", self.path, "no such folder", parquet.LAYOUT)
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.path).expanduser()
 
     def check(self) -> None:
         try:

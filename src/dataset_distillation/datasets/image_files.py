@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.conversion import LARGEST, decoded, opened_image
 from dataset_distillation.datasets.data import Identities, Sets, Split
 from dataset_distillation.datasets.splits import verify_labels
-from dataset_distillation.errors import FileError, NoFile, UserError, damaged, refuse
+from dataset_distillation.errors import FileError, NoFile, UserError, at_least, count, damaged, refuse
 from dataset_distillation.files import opened, read
 
 if TYPE_CHECKING:
@@ -82,19 +82,25 @@ class FileSplit(Split):
 
 @dataclass
 class Files(Dataset):
-    """A dataset in an official tree of files; a source derives from it: `samples` and `classes`."""
+    """Photographs in an official tree of files; a source derives from it: `samples` and `classes`.
+
+    They are normalized as those of ImageNet, on which networks for them are pretrained.
+    """
 
     #: The folder of the tree in `root`, and the archives that unpack to it.
     tree: ClassVar[str]
     archives: ClassVar[str]
 
+    channels: int = 3
+    image_size: int = count(224, most=MOST_PIXELS)
+    mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
+    std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
     root: str = "data"
     cache: float = 2.0  # GB of decoded images that stay in memory
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cache < 0:
-            raise refuse("dataset.cache", self.cache, "must be 0 (no cache) or more")
+        at_least("dataset.cache", self.cache, 0)
         if self.border:
             raise refuse("dataset.border", self.border, f"must be 0: the images of {self.name} stay in files")
 

@@ -20,7 +20,7 @@ from dataset_distillation.datasets.folders import (
     hidden,
     trees,
 )
-from dataset_distillation.datasets.photographs import Photo, Photographs, Photos, listed, numbered
+from dataset_distillation.datasets.photographs import Photo, Photographs, Photos, counted, listed
 from dataset_distillation.errors import UserError, refuse
 from dataset_distillation.files import opened
 
@@ -36,17 +36,7 @@ class ImageFolder(Photographs):
     the same in every run. Without both folders, or with one of them, `validation` is cut from the train set.
     """
 
-    name: str = "images"
-    path: str = "???"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.folder.is_dir():
-            raise refuse("dataset.path", self.path, "no such folder", f"expected {LAYOUT}")
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.path).expanduser()
+    layout = f"expected {LAYOUT}"
 
     def known_names(self) -> list[str]:
         parts = trees(self.folder)
@@ -104,5 +94,5 @@ def _tell(path: Path, parts: dict[str, Path]) -> None:
     if beside := [name for name in folders(path) if used and name not in used]:
         log.warning("%s: not read: %s, beside %s", path, listed(beside, 5), listed(sorted(used), 3))
     if images := sorted(name for name in loose if name.lower().endswith(ENDINGS) and not hidden(name)):
-        what = numbered(len(images), "image lies", "images lie")
+        what = counted(len(images), "image lies", "images lie")
         log.warning("%s: not read: %s in no class folder: %s", path, what, listed(images, 3))

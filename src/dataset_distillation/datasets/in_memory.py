@@ -101,7 +101,7 @@ class InMemory(Dataset):
         train, test, content, *_ = self.splits()
         draw = self.split_stream(seed).initial_seed()
         remaining, held_out = _indices(len(train), self.validation, draw)
-        return Data(train.specification, train.subset(remaining), train.subset(held_out), test, content)
+        return Data(train.subset(remaining), train.subset(held_out), test, content)
 
 
 def tensors(dataset: TorchDataset[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:

@@ -64,4 +64,4 @@ class LinearRegression(Dataset):
         images = d.float().view(-1, *shape)
         train, test = (TensorSplit(labels.float(), specification, images) for labels in (targets, fit))
         raw = Raw((images, train.labels), (images, test.labels), ["target"])
-        return Data(specification, train, test, test, checksum(raw))
+        return Data(train, test, test, checksum(raw))

@@ -82,22 +82,16 @@ def reading(file: Path) -> Iterator[ParquetFile]:
 
 def labels(file: Path, column: str) -> list[Any]:
     """Return the labels, integers or texts. Raises UserError if there are none such."""
-    import pyarrow
+    from pyarrow.types import is_integer, is_large_string, is_string
 
     with reading(file) as table:
         kind = _column(table, file, "dataset.label_column", column)
-        if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_string(kind) or _is_large(kind)):
+        if not (is_integer(kind) or is_string(kind) or is_large_string(kind)):
             raise refuse("dataset.label_column", column, f"is {kind} in {file}: must be integers or texts")
         values: list[Any] = table.read([column]).column(0).to_pylist()
     if None in values:
         raise UserError(f"{file}: row {values.index(None)} has no {column}")
     return values
-
-
-def _is_large(kind: Any) -> bool:
-    import pyarrow
-
-    return bool(pyarrow.types.is_large_string(kind))
 
 
 def names(file: Path, column: str) -> list[str]:

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import IO, TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple
 
 from dataset_distillation.datasets import MOST_PIXELS, Dataset
 from dataset_distillation.datasets.conversion import Unreadable, blank, picture, recognized
@@ -89,7 +90,7 @@ class Developed(NamedTuple):
 
 @dataclass
 class Photographs(Dataset):
-    """Images of any size in files of the common formats; a source derives from it.
+    """Images of any size in the folder `path`, in files of the common formats; a source derives from it.
 
     Images are turned as their EXIF orientation says, composed on `background` where they are transparent,
     scaled to 8 bits if they have 16, and resized to a square without a crop. Of several frames the first is
@@ -103,6 +104,11 @@ class Photographs(Dataset):
     Raises ConfigError if a value is not allowed.
     """
 
+    #: What a folder holds, as the message says that refuses a path.
+    layout: ClassVar[str]
+
+    name: str = "images"
+    path: str = "???"
     channels: int = 3
     image_size: int = count(32, most=MOST_PIXELS)
     test: float = 0.2
@@ -115,6 +121,12 @@ class Photographs(Dataset):
             raise refuse("dataset.test", self.test, "must lie between 0 and 1")
         self.background = member("dataset.background", self.background, Background)
         self.on_error = member("dataset.on_error", self.on_error, OnError)
+        if not self.folder.is_dir():
+            raise refuse("dataset.path", self.path, "no such folder", self.layout)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).expanduser()
 
     def raw(self, parts: dict[str, Photos], class_names: list[str]) -> Raw:
         """Return the decoded images of the parts: `train` and, if the source has them, `test`, `validation`.
@@ -138,10 +150,10 @@ class Photographs(Dataset):
         with progress("reading images", sum(part.number for part in parts.values())) as advance:
             developed = {part: self._develop(photos, advance) for part, photos in parts.items()}
         if several := sum(part.several_frames for part in developed.values()):
-            what = numbered(several, "image has", "images have")
+            what = counted(several, "image has", "images have")
             log.info("%s several frames, of which the first is used", what)
         if others := [name for part in developed.values() for name in part.others]:
-            what = numbered(len(others), "file is no image", "files are no images")
+            what = counted(len(others), "file is no image", "files are no images")
             log.info("%s: %s", what, listed(others, 3))
         if bad := [each for part in developed.values() for each in part.unreadable]:
             self._tell(bad, len(bad) + sum(len(part.labels) for part in developed.values()))
@@ -240,5 +252,5 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def numbered(number: int, one: str, several: str) -> str:
+def counted(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from dataset_distillation.datasets import MOST_PIXELS
-from dataset_distillation.datasets.image_files import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    LARGEST_TEXT,
-    Files,
-    Sample,
-    lines,
-)
-from dataset_distillation.errors import count, damaged
+from dataset_distillation.datasets.image_files import LARGEST_TEXT, Files, Sample, lines
+from dataset_distillation.errors import damaged
 from dataset_distillation.files import read
 
 CLASSES = (
@@ -37,10 +29,6 @@ class VOC2007(Files):
     archives = "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar"
 
     name: str = "VOC2007"
-    channels: int = 3
-    image_size: int = count(224, most=MOST_PIXELS)
-    mean: list[float] | None = field(default_factory=lambda: list(IMAGENET_MEAN))
-    std: list[float] | None = field(default_factory=lambda: list(IMAGENET_STD))
     difficult: bool = True
 
     def samples(self, tree: Path, part: str) -> list[Sample]:

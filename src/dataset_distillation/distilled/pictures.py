@@ -71,10 +71,10 @@ def mosaic(images: Tensor) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def step_picture(images: Tensor) -> bytes:
-    """One PNG of a step's images."""
+def png(pixels: np.ndarray) -> bytes:
+    """The PNG of pixels (height, width) or (height, width, 3), uint8."""
     buffer = io.BytesIO()
-    Image.fromarray(mosaic(images[:MOST])).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -157,10 +157,7 @@ def write_real(split: Split, seed: int, folder: Path) -> None:
         images = functional.interpolate(images, (ENLARGED, ENLARGED), mode="bilinear", antialias=True)
     images = images.expand(-1, 3, -1, -1).unflatten(0, (rows, -1))
     images = images.permute(0, 3, 1, 4, 2)  # row, y, class, x, color
-    buffer = io.BytesIO()
-    sprite = (images.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()
-    Image.fromarray(sprite).save(buffer, format="PNG")
-    write(folder / REAL, buffer.getvalue())
+    write(folder / REAL, png((images.flatten(2, 3).flatten(0, 1) * 255).round().byte().numpy()))
 
 
 def write_images(distilled: DistilledSet, folder: Path) -> None:
@@ -168,6 +165,6 @@ def write_images(distilled: DistilledSet, folder: Path) -> None:
     for step, images in enumerate(visible(distilled.pixels)):
         path = folder / f"step_{step:02}.png"
         with or_a_line(path):
-            write(path, step_picture(images))
+            write(path, png(mosaic(images[:MOST])))
     with or_a_line(folder / GRID):
         write(folder / GRID, grid(distilled))

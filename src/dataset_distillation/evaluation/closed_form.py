@@ -48,14 +48,6 @@ def pairs(d: Tensor, t: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
     return distilled, distilled @ optimum, d.new_tensor(number / rows**2)
 
 
-def bound(d: Tensor, number: int, variance: float) -> float:
-    """Return the least expected excess loss of `number` pairs, for θ0 of covariance `variance` · I."""
-    import torch
-
-    eigenvalues = torch.linalg.eigvalsh(d.double().T @ d.double() / len(d))  # ascending
-    return variance / 2 * float(eigenvalues[: max(0, d.shape[1] - number)].sum())
-
-
 def steps(train: Split, number: int) -> list[Step]:
     """Return the only inner step of the best `number` pairs for `train`, as a list."""
 

@@ -105,19 +105,12 @@ def _one_set(result: HeldOutResult) -> HeldOutResult:
     return HeldOutResult(result.runs.assign(set=0), result.confusion)
 
 
-class _Rows(NamedTuple):
-    """The runs of a method, and its mean confusion matrix, if it has one."""
-
-    runs: pandas.DataFrame
-    confusion: list[list[float]] | None
-
-
 class _Table:
     """The methods that are finished, in order; `resumed`: those that `folder` has need not be run again."""
 
     def __init__(self, folder: Path | None, resumed: bool) -> None:
         self.folder = folder
-        self.finished: dict[str, _Rows] = {}
+        self.finished: dict[str, HeldOutResult] = {}
         self.earlier = _earlier(folder) if folder and resumed else {}
 
     def add(self, method: str, measure: Callable[[], HeldOutResult]) -> None:
@@ -129,14 +122,13 @@ class _Table:
             self._write(there)
         began = time.perf_counter()
         runs, confusion = measure()
-        matrix = None if confusion is None else confusion.tolist()
-        self.finished[method] = _Rows(_named(method, runs, began), matrix)
+        self.finished[method] = HeldOutResult(_named(method, runs, began), confusion)
 
     def written(self) -> Comparison:
         """Return the table; it is written, too, without what only an earlier attempt was asked for."""
         return self._write(self.finished)
 
-    def _write(self, methods: Mapping[str, _Rows]) -> Comparison:
+    def _write(self, methods: Mapping[str, HeldOutResult]) -> Comparison:
         runs = pandas.concat([rows.runs for rows in methods.values()], ignore_index=True)
         confusion = {name: rows.confusion for name, rows in methods.items() if rows.confusion is not None}
         if self.folder:  # the matrices first, so that a row is never without its matrix
@@ -167,7 +159,7 @@ def _typed(runs: pandas.DataFrame) -> pandas.DataFrame:
     return runs.astype({"method": str, "set": int, **numbers})
 
 
-def _earlier(folder: Path) -> dict[str, _Rows]:
+def _earlier(folder: Path) -> dict[str, HeldOutResult]:
     try:
         runs, confusion = read_evaluation(folder / EVALUATION), read(Confusion, folder / CONFUSION)
     except FileError as error:
@@ -176,7 +168,7 @@ def _earlier(folder: Path) -> dict[str, _Rows]:
     if runs is None or confusion is None:
         return {}
     return {
-        str(method): _Rows(own, confusion.root.get(str(method)))
+        str(method): HeldOutResult(own, confusion.root.get(str(method)))
         for method, own in runs.groupby("method", sort=False)
     }
 

@@ -22,10 +22,13 @@ from dataset_distillation.run.progress import followed
 
 
 class HeldOutResult(NamedTuple):
-    """One row per run with `set`, `network`, `steps` and metrics; all runs' mean confusion matrix, if any."""
+    """One row per run with `set`, `network`, `steps` and metrics; all runs' mean confusion matrix, if any.
+
+    The matrix is [true][predicted].
+    """
 
     runs: pandas.DataFrame
-    confusion: Tensor | None
+    confusion: list[list[float]] | None
 
 
 def pairs(sets: int, networks: int) -> list[tuple[int, int]]:
@@ -73,7 +76,8 @@ def held_out(
         rows.append({**run, **training.measure(outputs, labels, objective)})
         if not objective.numbers:
             matrices.append(confusion(outputs, labels))
-    return HeldOutResult(pandas.DataFrame(rows), torch.stack(matrices).mean(dim=0) if matrices else None)
+    mean = torch.stack(matrices).mean(dim=0).tolist() if matrices else None
+    return HeldOutResult(pandas.DataFrame(rows), mean)
 
 
 def confusion(outputs: Tensor, labels: Tensor) -> Tensor:

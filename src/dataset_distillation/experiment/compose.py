@@ -8,6 +8,7 @@ objects.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import math
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dataset_distillation import (
@@ -86,6 +87,14 @@ def read(config: DictConfig) -> Experiment:
     assert isinstance(experiment, Experiment)
     check(experiment)
     return experiment
+
+
+def task_of(config: DictConfig) -> DictConfig:
+    """Return a copy of a composed config without Hydra's own part, as a job receives it."""
+    task = copy.deepcopy(config)
+    with open_dict(task):
+        del task["hydra"]
+    return task
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

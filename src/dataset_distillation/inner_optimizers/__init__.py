@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from dataset_distillation.errors import chosen_by_name, refuse
+from dataset_distillation.errors import at_least, chosen_by_name
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +68,7 @@ class InnerOptimizer:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight_decay < float("inf"):
-            raise refuse("inner_optimizer.weight_decay", self.weight_decay, "must be 0 (none) or more")
+        at_least("inner_optimizer.weight_decay", self.weight_decay, 0)
 
     def build(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """Return the torch optimizer of `parameters`, or groups of them; each step sets its learning rate."""

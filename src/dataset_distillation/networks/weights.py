@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dataset_distillation.architectures import Weights
 
-LARGEST = 2**32  # bytes of a safetensors file that is read into memory
+LARGEST = 2**32  # bytes of a file of tensors that is read into memory
 _LARGEST_HEADER = 2**25  # bytes
 
 

@@ -30,6 +30,7 @@ from dataset_distillation.errors import UserError, damaged, first_problem
 from dataset_distillation.files import opened, write
 from dataset_distillation.networks.weights import unpickled
 from dataset_distillation.objectives import Metric
+from dataset_distillation.run.folder import CHECKPOINT, checkpoints
 from dataset_distillation.run.interruption import TOGETHER, Handler, listeners
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def newest(folder: Path, keys: Sequence[str]) -> Path | None:
 
     Raises UserError if it belongs to another problem.
     """
-    for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
+    for path in reversed(checkpoints(folder)):
         try:
             checkpoint = load(path)
         except UserError as error:
@@ -204,7 +205,7 @@ class Checkpoints(Callback):
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
-        path = self.folder / f"step_{trainer.global_step:08}.ckpt"
+        path = self.folder / CHECKPOINT.format(f"{trainer.global_step:08}")
         for logger in trainer.loggers:
             logger.save()  # the curves reach at least as far as the checkpoint
         trainer.save_checkpoint(path, weights_only=False)
@@ -212,7 +213,7 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             self.paths = [*(earlier for earlier in self.paths if earlier != path), path][-_NUMBER:]
             # This also removes what a killed attempt left half-written: no other process writes here.
-            for old in set(self.folder.glob("*step_*.ckpt*")) - set(self.paths):
+            for old in set(self.folder.glob(f"*{CHECKPOINT.format('*')}*")) - set(self.paths):
                 old.unlink()
             self.saved(trainer.global_step)
         # Call the earlier handler of the signal that was received; if it returns, training goes on.

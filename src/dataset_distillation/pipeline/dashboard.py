@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dataset_distillation.evaluation.comparison import Comparison, rows_of
 from dataset_distillation.loggers import EvaluationView, Logger, Title
+from dataset_distillation.objectives import Objective
+from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.folder import ARTIFACT
+from dataset_distillation.run.records import EvaluationRow
 from dataset_distillation.run.run import Run
 from dataset_distillation.sweep.jobs import swept_overrides
 
@@ -23,6 +27,14 @@ class Dashboard:
 
     curves: list[pytorch_lightning.loggers.Logger]
     evaluation: EvaluationView | None = None
+
+    def show(
+        self, comparison: Comparison, objective: Objective, selection: str, class_names: Sequence[str]
+    ) -> list[EvaluationRow]:
+        """Show a comparison at the end, and return its rows."""
+        rows = rows_of(comparison.runs, objective.metric)
+        self.evaluation = view(comparison, rows, objective.metrics, selection, class_names)
+        return rows
 
 
 @contextmanager

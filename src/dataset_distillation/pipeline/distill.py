@@ -8,7 +8,6 @@ from typing import Any
 
 from dataset_distillation.distilled.pictures import or_a_line, write_images, write_real
 from dataset_distillation.distilled.start import start
-from dataset_distillation.evaluation.comparison import rows_of
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer.checkpoints import newest, step_of
 from dataset_distillation.outer.choice import advise, as_recorded, chosen, recorded
@@ -27,9 +26,8 @@ from dataset_distillation.pipeline.prepare import (
     warn_of_augmentation,
 )
 from dataset_distillation.problem import Problem
-from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
-from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES, RUN
+from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, IMAGES, RUN, checkpoints
 from dataset_distillation.run.history import History
 from dataset_distillation.run.records import EvaluationRow, Result, RunRecord, read
 from dataset_distillation.run.run import Run
@@ -73,12 +71,12 @@ def assist(experiment: Experiment, run: Run) -> None:
 
 
 def _fitting(
-    e: Experiment, problem: Problem, record: RunRecord, checkpoints: Path
+    e: Experiment, problem: Problem, record: RunRecord, folder: Path
 ) -> tuple[DistillationModule, int]:
     """Return the module and the bytes of its meta-gradient. Raises ConfigError if they do not fit."""
     problem.check_networks(e.evaluation.networks, e.evaluation.validation_networks)
     module = _module(e, problem, record)
-    size = check_memory(module.outer_loss, e.trainer, resumed=any(checkpoints.glob("*.ckpt")))
+    size = check_memory(module.outer_loss, e.trainer, resumed=bool(checkpoints(folder)))
     advise(e.unroll, module.distilled)
     problem.tell()
     warn_of_augmentation(problem, e.training, "the images are made")
@@ -108,15 +106,15 @@ def _run(
     attempts: Attempts,
     dashboard: Dashboard,
 ) -> Result:
-    problem, checkpoints = module.problem, run.folder / CHECKPOINTS
+    problem, folder = module.problem, run.folder / CHECKPOINTS
     keys = keys_of(e, problem)
-    last = newest(checkpoints, keys)
+    last = newest(folder, keys)
     rows: list[EvaluationRow] = []
     try:
         fitted = fit(
             module,
             e.trainer,
-            store=Store(checkpoints, keys[0], last, attempts.save),
+            store=Store(folder, keys[0], last, attempts.save),
             curves=[*dashboard.curves, History(run.folder, step_of(last))],
             logger=e.logger,
             progress=run.progress,
@@ -135,11 +133,8 @@ def _run(
         networks = problem.population("held-out", e.evaluation.networks)
         with module.outer_loss.unroll.acceleration(problem.device):
             comparison = judge(e, problem, distilled_set, networks, run.folder, resumed=same_set)
-        rows = rows_of(comparison.runs, e.objective.metric)
         class_names = problem.data.specification.class_names
-        dashboard.evaluation = view(
-            comparison, rows, e.objective.metrics, e.evaluation.selection, class_names
-        )
+        rows = dashboard.show(comparison, e.objective, e.evaluation.selection, class_names)
     result = Result(
         status="interrupted" if fitted.signal else "finished",
         metrics=list(e.objective.metrics),

@@ -15,7 +15,7 @@ from dataset_distillation.architectures import Weights
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
 from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import choice_of, refuse
-from dataset_distillation.evaluation.comparison import Comparison, compare, rows_of
+from dataset_distillation.evaluation.comparison import Comparison, compare
 from dataset_distillation.evaluation.explain import Variant, variants
 from dataset_distillation.evaluation.judge import fitted, of_another_network
 from dataset_distillation.evaluation.real_sets import Size
@@ -36,7 +36,6 @@ from dataset_distillation.pipeline.prepare import (
     warn_of_augmentation,
 )
 from dataset_distillation.problem import Problem
-from dataset_distillation.report.shown import view
 from dataset_distillation.run.attempts import Attempts
 from dataset_distillation.run.folder import ARTIFACT, EVALUATION, IMAGES
 from dataset_distillation.run.records import PoolReport, Result
@@ -71,11 +70,8 @@ def evaluate(e: Evaluate, run: Run) -> Result:
             attempts.save(None)
             networks = problem.population("held-out", e.evaluation.networks)
             comparison = _compare(e, problem, distilled, networks, run, resumed=again)
-            rows = rows_of(comparison.runs, e.objective.metric)
             class_names = problem.data.specification.class_names
-            dashboard.evaluation = view(
-                comparison, rows, e.objective.metrics, e.evaluation.selection, class_names
-            )
+            rows = dashboard.show(comparison, e.objective, e.evaluation.selection, class_names)
         attempts.end("finished")
     result = Result(
         status="finished",

@@ -14,7 +14,7 @@ from dataset_distillation.experiment.compose import read as read_config
 from dataset_distillation.experiment.compose import resolved
 from dataset_distillation.experiment.digest import adopt, differences
 from dataset_distillation.run.attempts import JUDGES, extended
-from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN
+from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN, checkpoints
 from dataset_distillation.run.records import Result, RunRecord, read
 
 
@@ -31,7 +31,7 @@ def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -
     _refuse_odd(folder)
     record, result = read(RunRecord, folder / RUN), finished(folder)
     _refuse_changed(folder, config.get("artifact"), result)
-    if result is None and not (record and list((folder / CHECKPOINTS).glob("*.ckpt"))):
+    if result is None and not (record and checkpoints(folder / CHECKPOINTS)):
         return
     earlier = record or result
     assert earlier is not None

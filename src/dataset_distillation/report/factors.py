@@ -58,7 +58,7 @@ def _ablation(content: Mapping[str, Any], runs: Sequence[RecordedRun]) -> list[s
         for method in columns.values():
             number = measured(found, method)
             change = _change(method, own[0], found) if row["where"] else ""
-            line += [number.text(2) if number else "", change]
+            line += [seeds.shown(number, 2), change]
         lines.append(line)
     return markdown(["", "options", *(title for name in columns for title in (name, "change"))], lines)
 

@@ -83,7 +83,7 @@ def _rivals(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
     steps = judged[0].result.value(STEPS)
     alike = [run for run in judged if run.result.value(STEPS) == steps]
     ours, *others, features, gradients = (
-        "" if (n := measured(alike, name)) is None else n.text(1) for name in ("distilled", *RIVALS)
+        seeds.shown(measured(alike, name)) for name in ("distilled", *RIVALS)
     )
     hours = (fmean((run.result.rows[name].seconds or 0) / 3600 for run in alike) for name in MATCHING)
     of_features, of_gradients = (f"{each:.1f}" for each in hours)
@@ -102,5 +102,4 @@ def _judged(experiment: str, runs: Sequence[RecordedRun], width: int, augmentati
 
 
 def _text(runs: Sequence[RecordedRun]) -> str:
-    number = measured(runs, "distilled")
-    return "" if number is None else number.text(1)
+    return seeds.shown(measured(runs, "distilled"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from dataset_distillation.distilled.pictures import mosaic, visible
+from dataset_distillation.distilled.pictures import mosaic, png, visible
 from dataset_distillation.report import seeds
 from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import measured
@@ -43,6 +41,4 @@ def picture(runs: Sequence[RecordedRun]) -> bytes | None:
         if not sets:
             return None
         rows.append(mosaic(visible(sets[0].pixels[0, :10])))
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(np.concatenate(rows))

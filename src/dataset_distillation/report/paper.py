@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
@@ -32,9 +32,7 @@ IMAGES = "images_per_class"
 
 
 def published(name: str = PUBLISHED) -> Any:
-    text = (files("dataset_distillation.report") / name).read_text(encoding="utf-8")
-    content: Any = OmegaConf.to_container(OmegaConf.create(text))
-    return content
+    return yaml.safe_load((files("dataset_distillation.report") / name).read_text(encoding="utf-8"))
 
 
 def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
@@ -141,7 +139,7 @@ def _gains(gains: Sequence[dict[str, Any]], cells: Sequence[Number | None]) -> l
 
 
 def _bold(cell: Number | None) -> str:
-    return bold("" if cell is None else str(cell))
+    return bold(seeds.shown(cell))
 
 
 def _dots(table: dict[str, Any], runs: Sequence[RecordedRun]) -> list[tuple[str, list[figures.Pair]]]:

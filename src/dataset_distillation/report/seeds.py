@@ -42,6 +42,11 @@ class Number(NamedTuple):
         return f"{self.mean:.{digits}f}{spread}{seeds}"
 
 
+def shown(number: Number | None, digits: int = 1) -> str:
+    """Return the text of a number, and nothing where there is none."""
+    return "" if number is None else number.text(digits)
+
+
 def is_free(key: str) -> bool:
     """Whether a run may change this option and still be of its experiment."""
     name = key.split(".")

@@ -10,7 +10,7 @@ from dataset_distillation.report.markdown import markdown
 from dataset_distillation.report.names import is_baseline, readable
 from dataset_distillation.report.numbers import number
 from dataset_distillation.report.runs import RecordedRun
-from dataset_distillation.report.seeds import Number, measured
+from dataset_distillation.report.seeds import measured
 
 COLUMNS = (
     "experiment", "distilled data", "paper", "**ours**", "worst network", "random real images",
@@ -55,7 +55,7 @@ def _row(entry: Mapping[str, str], runs: Sequence[RecordedRun]) -> list[str]:
     metric = entry.get("metric", runs[0].result.metric.name)
     rows = [row for run in runs if (row := run.result.rows.get("distilled")) and row.networks > 1]
     worst = [spread.min for row in rows if (spread := row.metrics.get(metric, row)).min is not None]
-    numbers = {method: _text(measured(runs, method, metric)) for method in METHODS}
+    numbers = {method: seeds.shown(measured(runs, method, metric), 2) for method in METHODS}
     minutes = min((run.result.provenance.cpu_seconds or 0) / 60 for run in runs)
     return [
         f"`{entry['experiment']}`" + (f", {entry['about']}" if "about" in entry else ""),
@@ -91,10 +91,6 @@ def _better(experiment: str, runs: Sequence[RecordedRun]) -> list[str]:
     }  # fmt: skip
     told = ", ".join(f"{readable(method)} {number.text(2)}" for method, number in found.items())
     return [f"in `{experiment}` {told}"] if told else []
-
-
-def _text(value: Number | None) -> str:
-    return "" if value is None else value.text(2)
 
 
 def _data(run: RecordedRun) -> str:

@@ -18,6 +18,7 @@ EVALUATION = "evaluation.csv"  # one row per run of the table of all methods
 CONFUSION = "confusion.json"
 HISTORY = "history.csv"  # the curves
 CHECKPOINTS = "checkpoints"
+CHECKPOINT = "step_{}.ckpt"  # in `CHECKPOINTS`, with the number of outer steps in eight digits
 IMAGES = "images"
 GRID = "grid.png"  # in `IMAGES`, as is `REAL`
 REAL = "real.png"
@@ -31,7 +32,7 @@ TABLE_CSV = "sweep.csv"
 TABLE_MARKDOWN = "sweep.md"
 
 #: What shows that a folder is that of a run, or of a multirun.
-RUN_MARKS = (RUN, STATUS, RESULT, f"{CHECKPOINTS}/step_*.ckpt")
+RUN_MARKS = (RUN, STATUS, RESULT, f"{CHECKPOINTS}/{CHECKPOINT.format('*')}")
 SWEEP_MARKS = (SWEEP,)
 LOGS = (".log", ".out", ".err")
 
@@ -75,6 +76,11 @@ def remove(made: list[Path]) -> None:
         shutil.rmtree(made[0])
         for folder in made[1:]:
             folder.rmdir()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, the one after the fewest outer steps first."""
+    return sorted(folder.glob(CHECKPOINT.format("*")))
 
 
 def is_run(folder: Path) -> bool:

@@ -73,7 +73,7 @@ class Unroll:
 
     def memory(self, sizes: Memory) -> int:
         """Return the bytes that one network's inner steps hold on the device until the backward pass."""
-        raise NotImplementedError
+        return sizes.steps * (sizes.step + sizes.inputs)
 
     def linearization(self) -> Linearization | None:
         """Return how this engine linearizes a step; what it holds serves all outer steps."""
@@ -89,4 +89,7 @@ class Unroll:
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         """Return θT after `steps`, differentiable in θ0 and in the tensors of the steps that require grad."""
-        raise NotImplementedError
+        from dataset_distillation.inner.adjoint import unrolled
+
+        assert training.by is not None
+        return unrolled(training, training.start(), steps, training.by)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.errors import refuse
-from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.inner_optimizers.adam import Adam
 from dataset_distillation.unroll import Unroll
@@ -33,9 +32,6 @@ class Full(Unroll):
         if self.compile:
             allowed = "must be false with unroll=full: a graph of higher cannot be compiled"
             raise refuse("unroll.compile", True, allowed, "use unroll=recompute")
-
-    def memory(self, sizes: Memory) -> int:
-        return sizes.steps * (sizes.step + sizes.inputs)
 
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         import higher

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Weights
 from dataset_distillation.inner.memory import Memory
-from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
-    from dataset_distillation.inner.step import InnerTraining, Linearization
+    from dataset_distillation.inner.step import Linearization
 
 
 @dataclass
@@ -34,8 +31,3 @@ class Recompute(Unroll):
         from dataset_distillation.inner.compiled import CompiledSteps
 
         return Recomputed(self.offload, CompiledSteps() if self.compile else None)
-
-    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner.adjoint import unrolled
-
-        return unrolled(training, training.start(), steps, training.by or self.linearization())

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataset_distillation.architectures import Weights
-from dataset_distillation.inner.memory import Memory
-from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.unroll import Unroll
 
 if TYPE_CHECKING:
     import torch
 
-    from dataset_distillation.inner.step import InnerTraining, Linearization
+    from dataset_distillation.inner.step import Linearization
     from dataset_distillation.unroll import Outputs
 
 
@@ -31,9 +27,6 @@ class Traced(Unroll):
     compile: whether torch compiles the programs.
     """
 
-    def memory(self, sizes: Memory) -> int:
-        return sizes.steps * (sizes.step + sizes.inputs)
-
     def linearization(self) -> Linearization:
         from dataset_distillation.inner.traced import TracedSteps
 
@@ -48,8 +41,3 @@ class Traced(Unroll):
         from dataset_distillation.kernels import kernels
 
         return kernels(device)
-
-    def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
-        from dataset_distillation.inner.adjoint import unrolled
-
-        return unrolled(training, training.start(), steps, training.by or self.linearization())

@@ -97,6 +97,7 @@ class Truncated(Unroll):
     def unroll(self, training: InnerTraining, steps: Sequence[Step]) -> Weights:
         from dataset_distillation.inner.adjoint import run, unrolled
 
-        start, by = int(self.start), training.by or self.linearization()
-        point = run(training, steps[:start], by)
-        return unrolled(training, point, steps[start : start + self.window], by, done=start)
+        assert training.by is not None
+        start = int(self.start)
+        point = run(training, steps[:start], training.by)
+        return unrolled(training, point, steps[start : start + self.window], training.by, done=start)

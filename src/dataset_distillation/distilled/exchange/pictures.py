@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from dataset_distillation.distilled.artifact import DistilledSet
+from dataset_distillation.distilled.pictures import png
 from dataset_distillation.files import write
 
 JSON = "how_to_use.json"
@@ -41,8 +39,6 @@ def to_images(distilled: DistilledSet, path: Path) -> tuple[list[Path], float]:
     for step, (images, own) in enumerate(zip(bits, labels.tolist(), strict=True)):
         for i, (image, label) in enumerate(zip(images, own, strict=True)):
             files.append(path / names[label] / f"step_{step:05}_image_{i:05}.png")
-            buffer = io.BytesIO()
             shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-            Image.fromarray(shown.numpy()).save(buffer, format="PNG")
-            write(files[-1], buffer.getvalue())
+            write(files[-1], png(shown.numpy()))
     return files, outside
