@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -85,10 +86,29 @@ def member(key: str, value: str, kind: type[E]) -> E:
     return kind(value)
 
 
+def instance(name: str, value: object, *kinds: type) -> None:
+    """Raise UserError unless the argument `name` of a function is an object of one of the `kinds`."""
+    if not isinstance(value, kinds):
+        what = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        allowed = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{name} is {what}: must be an object of the type {allowed}")
+
+
 def positive(key: str, value: float) -> None:
     """Raise ConfigError unless 0 < `value` < infinity."""
     if not 0 < value < float("inf"):
         raise refuse(key, value, "must be greater than 0")
+
+
+def integer(key: str, value: Any) -> int:
+    """Return `value` as a Python int, whatever integer it is: JSON does not know those of numpy.
+
+    Raises ConfigError if it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise refuse(key, value, "must be an integer") from error
 
 
 def single_precision(key: str, value: float) -> None:
@@ -120,11 +140,14 @@ def count(default: int | None, most: int, least: int = 1, **metadata: Any) -> An
 
 
 def check_counts(prefix: str, options: Any) -> None:
-    """Raise ConfigError unless each `count` of the dataclass `options` is within its limits."""
+    """Raise ConfigError unless each `count` of the dataclass `options` is an integer within its limits."""
     for each in fields(options):
-        if "count" not in each.metadata or (value := getattr(options, each.name)) is None:
+        value: Any = getattr(options, each.name)
+        if "count" not in each.metadata or value is None:
             continue
         key, (least, most) = f"{prefix}.{each.name}", each.metadata["count"]
+        if (number := integer(key, value)) is not value:
+            setattr(options, each.name, number)
         if value < least:
             raise refuse(key, value, f"must be {least} or more" if least != 1 else "must be greater than 0")
         if value > most:

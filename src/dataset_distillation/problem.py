@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dataset_distillation.architectures import Architecture, Weights, changes, ends_in_softmax
+from dataset_distillation.architectures import (
+    Architecture,
+    Weights,
+    changes,
+    ends_in_softmax,
+    is_random,
+)
 from dataset_distillation.architectures.given import Given
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.augmentation.none import NoAugmentation
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data, Split
 from dataset_distillation.datasets.in_memory import InMemory
-from dataset_distillation.errors import ConfigError, choice_of, refuse
+from dataset_distillation.errors import ConfigError, UserError, choice_of, instance, integer, refuse
 from dataset_distillation.init import Init, Origin
 from dataset_distillation.init.random import Random
 from dataset_distillation.inner_optimizers import InnerOptimizer
@@ -134,13 +140,20 @@ class Problem:
 
         Raises ConfigError or UserError, with a message of one line, if these do not fit each other.
         """
+        from torch import nn
+
+        instance("network", network, nn.Module, Architecture)
         dataset = InMemory(images, labels, test=test, class_names=class_names, validation=validation)
         default = Regression() if dataset.numbers else Standard()
         architecture = network if isinstance(network, Architecture) else Given(network)
         init, objective = init or Random(), objective or default
-        augmentation = augmentation or NoAugmentation()
+        optimizer, augmentation = inner_optimizer or SGD(), augmentation or NoAugmentation()
+        instance("init", init, Init)
+        instance("objective", objective, Objective)
+        instance("inner_optimizer", optimizer, InnerOptimizer)
+        instance("augmentation", augmentation, Augmentation)
         check_parts(dataset, architecture, init, objective, augmentation)
-        parts = (dataset, architecture, init, objective, inner_optimizer or SGD(), seed)
+        parts = (dataset, architecture, init, objective, optimizer, integer("seed", seed))
         problem = cls.load(*parts, augmentation=augmentation)
         problem.tell()
         return problem
@@ -166,6 +179,11 @@ class Problem:
 
         Raises UserError if the data cannot be read or do not fit.
         """
+        import torch
+
+        if (default := torch.get_default_dtype()) != torch.float32:
+            remedy = "all is in single precision here; call torch.set_default_dtype(torch.float32)"
+            raise UserError(f"torch's default type is {default}: {remedy}")
         if objective.other_source and not test_only and init.has_seen(dataset):
             raise _the_same(dataset)
         data = dataset.load_test(seed) if test_only else dataset.load(seed)
@@ -187,6 +205,9 @@ class Problem:
         if ends_in_softmax(self.network, self.data.specification.shape):
             told = "its outputs are probabilities, and the loss takes logits: remove the softmax at its end"
             log.warning("%s: %s", name, told)
+        if is_random(self.network, self.data.specification.shape):
+            told = "its outputs for the same images differ from call to call, and so will results"
+            log.warning("%s: %s: is it dropout that ignores network.eval()?", name, told)
 
     @property
     def device(self) -> torch.device:

@@ -63,6 +63,25 @@ def test_draws_in_the_middle_change_nothing() -> None:
     torch.testing.assert_close(FlipRotate().apply(images(), middle), images(), rtol=0, atol=1e-12)
 
 
+def test_a_mirror_and_an_angle_have_draws_of_their_own() -> None:
+    for mirror, angle, turns in ((0.2, 1.0, 1), (0.9, 0.0, -1)):
+        found = FlipRotate(degrees=90).apply(images(), torch.tensor([[mirror, angle]]).double())
+        mirrored = images().flip(-1) if mirror < 0.5 else images()
+        torch.testing.assert_close(found, mirrored.rot90(turns, (-2, -1)), rtol=0, atol=1e-9)
+
+
+def test_the_draw_that_chooses_an_operation_is_not_one_of_its_own() -> None:
+    low, high = torch.tensor([[0.1, 0.9, 0.9, 0.9], [0.9, 0.1, 0.1, 0.1]]).double()[:, None]
+    assert torch.equal(DSA(["flip"]).apply(images(), low), images())
+    assert torch.equal(DSA(["flip"]).apply(images(), high), images().flip(-1))
+
+
+def test_zeros_come_from_outside_of_a_turned_image() -> None:
+    turned = dsa.rotate(torch.ones(1, 1, 8, 8).double(), torch.ones(1, 1).double())[0, 0]
+    assert max(turned[0, 0], turned[0, -1], turned[-1, 0], turned[-1, -1]) < 0.5
+    torch.testing.assert_close(turned[3:5, 3:5], torch.ones(2, 2).double())
+
+
 def test_the_color_is_that_of_the_papers_code() -> None:
     x, draws = images(), torch.rand(4, 3, generator=torch.Generator().manual_seed(1)).double()
     for image, (b, s, c), ours in zip(x, draws, dsa.color(x, draws), strict=True):
@@ -79,6 +98,13 @@ def test_the_cutout_is_a_square_of_half_the_size() -> None:
     assert zero[1, :2, :2].all()
     assert zero[2, :2, 6:].all()
     assert zero[3, 6:, :2].all()
+
+
+def test_the_middle_of_an_odd_cutout_lies_in_the_image() -> None:
+    """As in the authors' code: of 10 pixels 5, around 0 to 9; around 9, 7 to 9 are left of it."""
+    cut = dsa.cutout(torch.ones(2, 1, 10, 10), torch.tensor([[0.999, 0.999], [0.0, 0.0]]))
+    assert cut[0, 0].nonzero().max() == 9
+    assert (cut == 0).sum((1, 2, 3)).tolist() == [9, 9]
 
 
 def test_a_crop_shifts_by_an_eighth_at_most() -> None:

@@ -21,6 +21,8 @@ from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.outer.describe import describe
 from dataset_distillation.outer.loss import OuterLoss
 from dataset_distillation.pipeline.prepare import prepare
+from dataset_distillation.randomness import stream
+from support.experiments import outer_loss_of
 from support.machine import compiler
 from support.networks import OPTIONS, losses_and_gradients
 
@@ -73,6 +75,32 @@ def test_the_steps_before_a_window_are_augmented_as_in_full(stored: str, experim
     assert (ours[1] - whole[1]).norm() > 1e-3 * whole[1].norm()
     for one, another in zip(ours, other, strict=True):
         assert (one - another).norm() <= 1e-9 * another.norm()
+
+
+def test_each_outer_step_has_batches_and_changes_of_its_own(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their names: the inner batches, what changes them, and what changes the real batch."""
+    small = ("architecture=linear", "dataset.image_size=8", "augmentation=shift_rotate")
+    loss = outer_loss_of(experiment(*small, "distilled.batch_size=5", "distilled.inner_steps=3"))
+    data, augmentation = loss.distilled, loss.problem.augmentation
+    every_image, every_label = data.images.flatten(0, 1), data.labels.flatten()
+    own = [data.images, data.raw_learning_rates, data.labels]
+    for step in (0, 7):
+        purpose = f"augmentation in outer step {step}"
+        for t, inner in enumerate(loss.inner_steps(own, step)):
+            chosen = torch.randperm(20, generator=stream(0, f"batches in outer step {step}", t))[:5]
+            assert torch.equal(inner.labels, every_label[chosen])
+            assert torch.equal(inner.images, augmentation.images(every_image[chosen], 0, purpose, t))
+    seen: list[torch.Tensor] = []
+    outputs = loss._outputs
+    monkeypatch.setattr(loss, "_outputs", lambda weights, x: seen.append(x) or outputs(weights, x))
+    real, population = loss.problem.data.train.batch(slice(0, 6)), loss.problem.population("init", 1)
+    for step in (0, 7):
+        loss(population, step, real)
+        named = augmentation.images(real.images, 0, "augmentation of the real batch", step)
+        assert torch.equal(seen[-1], named)
+    assert not torch.equal(seen[0], seen[1])
 
 
 @pytest.mark.parametrize("augmentation", ["flip_rotate", "dsa"])

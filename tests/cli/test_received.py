@@ -126,7 +126,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> DistilledSet:
 def resealed(sent: DistilledSet, folder: Path, **changes: Any) -> Path:
     """The artifact with other metadata, or without those that are None."""
     metadata = {key: value for key, value in {**sent.metadata, **changes}.items() if value is not None}
-    replace(sent, metadata=metadata).save(folder / "sent.safetensors")
+    (folder / "sent.safetensors").write_bytes(replace(sent, metadata=metadata).content())
     return folder / "sent.safetensors"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import struct
 import subprocess
@@ -22,10 +23,12 @@ from dataset_distillation.datasets.conversion import channels_first, convert, mo
 from dataset_distillation.datasets.data import Data, Raw
 from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.imported import Imported
+from dataset_distillation.datasets.in_memory import InMemory
 from dataset_distillation.datasets.splits import stratified
 from dataset_distillation.datasets.torchvision import TorchvisionDataset
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment import compose
+from dataset_distillation.randomness import stream
 from support.refusals import error_of
 
 ROOT = Path(os.environ.get("DATA_DIR", "data"))
@@ -209,6 +212,17 @@ def test_wrong_options_are_refused(options: dict, message: str) -> None:
 def test_options_that_do_not_fit_the_data_are_refused() -> None:
     assert "dataset.validation=0.001: cuts 2 of 1437 images" in error_of(Digits(validation=0.001))
     assert "must name the 10 classes of digits" in error_of(Digits(class_names=["a", "b"]))
+
+
+def test_each_row_of_numbers_is_in_one_part() -> None:
+    rows = torch.arange(40.0).view(40, 1, 1, 1).expand(40, 1, 2, 2)
+    data = InMemory(rows, torch.arange(40.0).view(40, 1), test=0.25, validation=0.2).load(7)
+    parts = [split.labels.flatten().tolist() for split in (data.train, data.validation, data.test)]
+    assert list(map(len, parts)) == [24, 6, 10]
+    assert sorted(itertools.chain(*parts)) == list(range(40))
+    rest = sorted(parts[0] + parts[1])
+    drawn = torch.Generator().manual_seed(stream(0, "validation split").initial_seed())
+    assert parts[1] == [rest[i] for i in sorted(torch.randperm(30, generator=drawn)[:6].tolist())]
 
 
 # --- torchvision ---

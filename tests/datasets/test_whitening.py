@@ -66,6 +66,20 @@ def test_per_image_it_loses_brightness_and_contrast_alone() -> None:
     assert whitening.apply(torch.ones(1, 1, 8, 8)).abs().max() < 1e-3  # a constant image has no unit
 
 
+def test_per_image_it_is_the_inverse_square_root_of_the_mean_product() -> None:
+    """Of the units u, with the regularization in units of the mean eigenvalue, as KIP has it."""
+    plain, white = digits().load(0), digits(whitening="zca_per_image", regularization=0.3).load(0)
+    units = []
+    for split in (plain.train, plain.test):
+        x = split.batch().images.flatten(1).double().numpy()
+        x -= x.mean(1, keepdims=True)
+        units.append(x / np.linalg.norm(x, axis=1, keepdims=True))
+    products = units[0].T @ units[0] / len(units[0])
+    matrix = np.linalg.inv(sqrtm(products + 0.3 * np.trace(products) / 64 * np.eye(64)))
+    found = white.test.batch().images.flatten(1).numpy()
+    np.testing.assert_allclose(found, units[1] @ matrix.real, rtol=1e-3, atol=1e-4)
+
+
 def test_test_images_are_whitened_by_the_train_split_and_pixels_are_as_they_were(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -42,6 +42,13 @@ def test_images_are_normalized_as_those_of_the_data_set(distilled: DistilledSet)
     torch.testing.assert_close(distilled.normalize(pixels / 255), expected)
 
 
+def test_floats_are_rounded_to_the_nearest_of_256_levels(distilled: DistilledSet) -> None:
+    levels = torch.arange(192, dtype=torch.uint8).view(1, 3, 8, 8)
+    for off in (0.4, -0.4):
+        floats = ((levels + off) / 255).clamp(min=0)
+        assert torch.equal(distilled.normalize(floats), distilled.normalize(levels))
+
+
 @pytest.mark.parametrize("low", [-3.0, 0.0])
 def test_floats_beyond_0_to_1_keep_their_scale(low: float, distilled: DistilledSet) -> None:
     """Such as digits from 0 to 16, or images that are normalized already."""

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from dataset_distillation.datasets.data import Specification, Split, TensorSplit
+from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.datasets.linear_regression import LinearRegression
 from dataset_distillation.distilled.data import DistilledData, sequence
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import choose, start
+from dataset_distillation.randomness import stream
 
 
 @pytest.fixture
@@ -91,6 +95,17 @@ def test_k_means_start_takes_the_centroids_of_each_class(train: Split) -> None:
     assert sorted(values[:, 0].tolist()) == [1, 5]
     assert sorted(values[:, 1].tolist()) == [2, 6]
     assert data.labels.tolist() == [[0, 1]] * 2
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_k_means_start_is_that_of_scikit_learn_and_of_the_seed(seed: int) -> None:
+    digits = Digits(image_size=8).load(0).train
+    data = start(Distilled(steps=2, start="k_means"), digits, seed)
+    state = stream(seed, "distilled start").initial_seed() % 2**32
+    points = digits.batch((digits.labels == 3).nonzero().flatten()).images.flatten(1)
+    with threadpool_limits(1):  # as ours
+        expected = KMeans(2, n_init=1, random_state=state).fit(points.numpy()).cluster_centers_
+    assert torch.equal(data.images[:, 3].detach().flatten(1), torch.from_numpy(expected))
 
 
 def test_the_start_depends_on_the_seed_alone(train: Split) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ import torchmetrics
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from dataset_distillation.architectures import Weights
 from dataset_distillation.datasets.data import Split
@@ -384,6 +386,80 @@ def test_full_training_trains(
     assert (after["accuracy"] > before["accuracy"] + 0.3).all()
 
 
+def with_norms(experiment: Make) -> Problem:
+    """With BatchNorm, small."""
+    norms = ("architecture=convnet", "architecture.norm=batch", "architecture.width=4")
+    return prepare(experiment(*norms, "dataset.image_size=8"))
+
+
+def test_full_training_is_adam_written_out(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an attack, whose labels are changed; BatchNorm has the statistics of the last ten batches."""
+    assert (baselines.FULL_TRAINING_EPOCHS, baselines.FULL_TRAINING_NETWORKS) == (10, 3)
+    monkeypatch.setattr(baselines, "FULL_TRAINING_EPOCHS", 4)
+    problem = with_norms(experiment)
+    few = problem.data.train.subset(torch.arange(300))
+    problem = replace(problem, data=replace(problem.data, train=few), objective=Attack())
+    networks = problem.population("held-out", 2)
+    found = baselines.full_training(BaselineContext(problem, Evaluation(), networks, SIZE))
+    for j, weights in enumerate(networks):
+        network = load_weights(copy.deepcopy(problem.network), weights)
+        adam = torch.optim.Adam(network.parameters(), lr=0.001)
+        orders = [torch.randperm(300, generator=stream(0, f"full {j}", epoch)) for epoch in range(4)]
+        batches = [few.batch(indices) for order in orders for indices in order.split(128)]  # 12
+        for t, (images, labels) in enumerate(batches):
+            adam.param_groups[0]["lr"] = 0.001 * (1 + math.cos(math.pi * t / 12)) / 2
+            adam.zero_grad()
+            nn.functional.cross_entropy(network(images), labels.masked_fill(labels == 0, 1)).backward()
+            adam.step()
+        trained = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+        for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+            norm.__init__(norm.num_features)  # type: ignore[misc]
+        update_bn([images for images, _ in batches[-10:]], load_weights(network, trained))
+        images, labels = problem.data.test.batch()
+        expected = nn.functional.cross_entropy(network.eval()(images), labels.masked_fill(labels == 0, 1))
+        assert found["loss"][j] == pytest.approx(expected.item(), rel=1e-4)
+        assert found["steps"][j] == 12
+
+
+def test_baselines_of_an_attack_are_trained_on_its_labels(experiment: Make) -> None:
+    """Those of K are T in each of the three ways to learn from real images."""
+    problem = replace(prepare(experiment("architecture=mlp", "dataset.image_size=8")), objective=Attack())
+    networks, [real] = problem.population("held-out", 1), random_real(problem, 1)
+    changed = real.labels.masked_fill(real.labels == 0, 1)
+    steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(real.images, changed, strict=True)]
+    expected = held_out(problem, problem.data.test, networks, [steps]).runs["loss"].item()
+    grid = {"learning_rate": [0.1], "epochs": [1]}
+    tried = selection.gradient_trial(problem, Evaluation(), [real])(problem.data.test, networks, grid)
+    assert tried["loss"].item() == pytest.approx(expected)
+    how = Training(epochs=1, learning_rate=0.1)
+    alike = BaselineContext(problem, Evaluation(), networks, SIZE, how=how).by_gradient([real])
+    assert alike["loss"].item() == pytest.approx(expected)
+    nearest = KNeighborsClassifier(1).fit(real.images.reshape(40, -1), changed.flatten())
+    images, labels = problem.data.test.batch()
+    truth = labels.masked_fill(labels == 0, 1).numpy()
+    votes = selection.neighbor_trial(problem, [real])(problem.data.test, [], {"distance": ["l2"], "k": [1]})
+    assert votes["accuracy"].item() == pytest.approx((nearest.predict(images.flatten(1)) == truth).mean())
+
+
+def test_a_search_with_batch_norm_is_held_out(experiment: Make) -> None:
+    """By the statistics of all images of a pass, not of some."""
+    problem = with_norms(experiment)
+    networks, [real] = problem.population("held-out", 1), random_real(problem, 1)
+    grid = {"learning_rate": [0.1], "epochs": [1, 2]}
+    tried = selection.gradient_trial(problem, Evaluation(), [real])(problem.data.test, networks, grid)
+    for run in tried.itertuples():
+        steps = [Step(*batch, torch.tensor(0.1)) for batch in zip(*real, strict=True)] * run.epochs
+        alone = held_out(problem, problem.data.test, networks, [steps]).runs
+        assert run.loss == pytest.approx(alone["loss"].item(), rel=1e-4)
+
+
+def test_of_equal_settings_the_first_is_best_and_one_without_a_score_never() -> None:
+    grid = {"learning_rate": [0.3, 0.2, 0.1], "epochs": [1]}
+    runs = pandas.DataFrame({**grid, "epochs": 1, "set": 0, "network": 0, "accuracy": [math.nan, 0.5, 0.5]})
+    chosen = selection.settings(selection.best(runs, grid, Standard()), grid)
+    assert chosen == {"learning_rate": [0.2], "epochs": [1]}
+
+
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_method_of_which_a_run_diverged_has_no_value(value: float) -> None:
     """Neither the mean of the other runs, nor a difference; the other metric and the other row are whole."""
@@ -546,6 +622,27 @@ def test_what_is_finished_survives_a_second_interruption(
     assert compare() == ["before_training"]
     written = pandas.read_csv(tmp_path / "evaluation.csv")
     assert list(written["method"].unique()) == ["before_training"]
+
+
+def test_a_part_of_a_pass_counts_as_one(
+    problem: Problem,
+    networks: list[Weights],
+    monkeypatch: pytest.MonkeyPatch,
+    asking: Callable[..., Evaluation],
+) -> None:
+    """Three steps over sets of two are two passes, as four are."""
+    passes: list[int] = []
+
+    def note(context: BaselineContext) -> pandas.DataFrame:
+        passes.append(context.size.epochs)
+        return held_out(problem, problem.data.test, networks[:1]).runs
+
+    monkeypatch.setitem(baselines.BASELINES, "random_real", note)
+    step = Step(*problem.data.train.batch(torch.arange(20)), torch.tensor(0.01))
+    for steps in (3, 4):
+        asked = asking("baselines=[random_real]")
+        comparison.compare(problem, asked, networks[:1], [[step] * steps], SIZE, None)
+    assert passes == [2, 2]
 
 
 def test_all_baselines_can_be_joined_by_those_that_are_no_part_of_all(

@@ -22,6 +22,7 @@ from dataset_distillation.networks import batch_norm, training
 from dataset_distillation.networks.weights import load_weights
 from dataset_distillation.pipeline.prepare import prepare
 from dataset_distillation.problem import Problem
+from dataset_distillation.randomness import stream
 
 Make = Callable[..., Experiment]
 
@@ -66,6 +67,15 @@ def test_more_networks_leave_the_first_ones_as_they_were(problem: Problem) -> No
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_each_outer_step_draws_networks_of_its_own(experiment: Make) -> None:
+    problem = prepare(experiment("architecture=linear", "dataset.image_size=8"))
+    names = [("init", 0), ("init", 1), ("init", 0), ("held-out", 0)]
+    drawn = [[w["1.weight"] for w in problem.population(purpose, 2, step)] for purpose, step in names]
+    assert all(torch.equal(one, again) for one, again in zip(drawn[0], drawn[2], strict=True))
+    different = [*drawn[0], *drawn[1], *drawn[3]]
+    assert len({weight.numpy().tobytes() for weight in different}) == 6
+
+
 def test_run_j_trains_network_j_mod_n_on_set_j_mod_s(problem: Problem) -> None:
     sets = [[real_step(problem, seed)] for seed in range(5)]
     networks = problem.population("held-out", 3)
@@ -95,6 +105,13 @@ def test_the_chosen_part_of_the_validation_split_has_every_class(experiment: Mak
     labels = replace(problem, data=in_order).validation(60).labels
     assert len(labels) == 60
     assert labels.unique().tolist() == list(range(10))
+
+
+def test_the_images_that_validate_are_drawn_by_the_seed(problem: Problem) -> None:
+    labels = problem.data.validation.labels
+    for seed in (0, 1):
+        order = torch.randperm(len(labels), generator=stream(seed, "validation images"))
+        assert torch.equal(replace(problem, seed=seed).validation(60).labels, labels[order[:60]])
 
 
 def test_batch_statistics_are_of_mixed_classes(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +167,31 @@ def test_the_statistics_are_those_of_torch(with_norms: Problem) -> None:
     images, _ = with_norms.data.test.batch(slice(0, 20))
     with batch_norm.by_statistics_of(network, (step.images for step in steps)), torch.no_grad():
         torch.testing.assert_close(network(images), theirs.eval()(images))
+
+
+def test_batch_norm_has_the_statistics_of_the_augmented_images(experiment: Make) -> None:
+    """Of those that the network was trained on, by torch's `update_bn`."""
+    norms = ("architecture=convnet", "architecture.norm=batch", "architecture.width=4")
+    problem = prepare(experiment(*norms, "dataset.image_size=8", "augmentation=shift_rotate"))
+    images, labels = problem.data.train.batch(slice(0, 40))
+    steps = [Step(images, labels, torch.tensor(0.1))] * 2
+    networks = problem.population("held-out", 1)
+    found = held_out(problem, problem.data.test, networks, [steps]).runs["loss"].item()
+    purpose = "augmentation of network 0"
+    seen = [problem.augmentation.images(images, problem.seed, purpose, t) for t in range(2)]
+    network = load_weights(copy.deepcopy(problem.network), networks[0])
+    sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+    for batch in seen:
+        sgd.zero_grad()
+        nn.functional.cross_entropy(network(batch), labels).backward()
+        sgd.step()
+    trained = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    for norm in [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]:
+        norm.__init__(norm.num_features)  # type: ignore[misc]
+    update_bn(seen, load_weights(network, trained))
+    images, labels = problem.data.test.batch()
+    expected = nn.functional.cross_entropy(network.eval()(images), labels).item()
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_splits_share_no_image(problem: Problem) -> None:

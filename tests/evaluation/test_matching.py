@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from dataset_distillation.evaluation import matching
 from dataset_distillation.evaluation.baselines import BaselineContext
 from dataset_distillation.evaluation.real_sets import RealSet, Size
 from dataset_distillation.networks.weights import load_weights
+from dataset_distillation.objectives.attack import Attack
 
 
 def problem(
@@ -61,8 +63,7 @@ def test_features_are_what_enters_the_last_layer() -> None:
 def by_hand(weight: Tensor, images: Tensor, label: int) -> Tensor:
     """The gradient of the mean cross-entropy of a linear model without bias: (p − y) xᵀ."""
     points = images.flatten(1)
-    wrong = torch.softmax(points @ weight.T, dim=1)
-    wrong[:, label] -= 1
+    wrong = torch.softmax(points @ weight.T, dim=1) - torch.eye(len(weight))[label]
     return wrong.T @ points / len(points)
 
 
@@ -88,6 +89,58 @@ def test_the_gradient_of_gradient_matching_is_that_of_finite_differences() -> No
     direction = torch.randn(1, 1, 4, 4, generator=generator, dtype=torch.float64)
     ahead, behind = (loss(image.detach() + sign * 1e-5 * direction) for sign in (1, -1))
     torch.testing.assert_close((gradient * direction).sum(), (ahead - behind) / 2e-5, rtol=1e-7, atol=0)
+
+
+def test_two_steps_of_distribution_matching_by_hand() -> None:
+    """SGD at the rate 1 with momentum 1/2 on |x − m|²: from x to 2m − x, and then to m."""
+    linear = problem(dd.Linear())
+    images, labels = linear.data.train.batch()
+    m = torch.stack([images[labels == label].mean(dim=0) for label in range(3)])
+    x, once, twice = (matching.distribution_matching(linear, Size(1, 1), n).images[0] for n in range(3))
+    torch.testing.assert_close(once, 2 * m - x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(twice, m, rtol=0, atol=1e-5)
+
+
+def test_a_step_of_gradient_matching_by_hand() -> None:
+    """At the rate 0.1, on the sum over the classes."""
+    linear = problem(dd.Linear(bias=False))
+    x, once = (matching.gradient_matching(linear, Size(1, 1), n).images[0] for n in range(2))
+    [[weight]] = [weights.values() for weights in linear.population("init", 1)]
+    real, classes = linear.data.train.batch()
+    at, apart = x.clone().requires_grad_(), torch.zeros(())
+    for label in range(3):
+        a, b = by_hand(weight, at[label : label + 1], label), by_hand(weight, real[classes == label], label)
+        apart = apart + (1 - nn.functional.cosine_similarity(a, b, dim=1)).sum()
+    [gradient] = torch.autograd.grad(apart, at)
+    torch.testing.assert_close(once, x - 0.1 * gradient, rtol=0, atol=1e-5)
+
+
+def test_each_step_has_real_images_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert matching.REAL == 256  # as in the papers
+    monkeypatch.setattr(matching, "REAL", 5)
+    linear = problem(dd.Linear())
+    (first, classes), (again, _), (other, _) = (matching.real_batch(linear, step) for step in (0, 0, 1))
+    assert torch.bincount(classes).tolist() == [5] * 3
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_images_of_all_steps_count_for_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which are those of the published code."""
+    assert matching.TURNS == {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+    between: list[int] = []
+    monkeypatch.setattr(matching, "trained", lambda _, weights, *rest: between.append(rest[-2]) or weights)
+    matching.gradient_matching(problem(dd.Linear()), Size(5, 2), steps=2)
+    assert between == [50]
+
+
+def test_an_attack_is_matched_on_its_labels() -> None:
+    linear = replace(problem(dd.Linear(bias=False)), objective=Attack())
+    [weights] = linear.population("init", 1)
+    [weight] = weights.values()
+    x = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    [found] = matching.gradients(linear, weights, x, torch.zeros(4, dtype=torch.long))
+    torch.testing.assert_close(found, by_hand(weight, x, 1))
 
 
 def test_gradient_matching_brings_the_gradients_together() -> None:

@@ -35,6 +35,16 @@ def test_more_epochs_repeat_the_last_rates(three_steps: DistilledSet) -> None:
     assert rates == [0.1, 0.2, 0.3] + [0.4, 0.5, 0.6] * 3
 
 
+def test_where_the_last_epoch_is_not_whole_its_last_rate_goes_on() -> None:
+    """Four learned rates over three stored steps."""
+    images, labels = torch.zeros(3, 1, 1, 1, 1), torch.zeros(3, 1, dtype=torch.long)
+    rates, metadata = torch.tensor([[0.1, 0.2, 0.3, 0.4]]), {"batches": {"number": 4}}
+    data = DistilledSet(images, labels, rates, {}, metadata)
+    assert torch.equal(data.rates_by_epoch, torch.tensor([[0.1, 0.2, 0.3], [0.4] * 3]))
+    found = [rate for _, rate in order(Schedule(data, Training(epochs=3), 0, 1), 0)]
+    assert found == [0.1, 0.2, 0.3] + [0.4] * 6
+
+
 def test_shuffled_steps_keep_their_rates(three_steps: DistilledSet) -> None:
     schedule = Schedule(three_steps, Training(order="shuffled"), 0, 9)
     learned = order(Schedule(three_steps, Training(), 0, 1), 0)

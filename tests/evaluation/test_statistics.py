@@ -56,6 +56,12 @@ def test_networks_that_the_distilled_data_have_not_met_are_not_paired() -> None:
     assert difference(ours[:1], theirs[:1], "accuracy")[:3] == (pytest.approx(-0.15), None, None)
 
 
+def test_networks_of_which_only_some_have_met_are_not_paired() -> None:
+    ours, theirs = frame([0.5, 0.7, 0.6], [0, 1, 2]), frame([0.65, 0.3, 0.55], [2, 3, 4])
+    welch = stats.ttest_ind(ours["accuracy"], theirs["accuracy"], equal_var=False).confidence_interval(0.95)
+    assert difference(ours, theirs, "accuracy")[1:3] == (*map(pytest.approx, welch),)
+
+
 def test_differences_are_paired_by_network_and_sets_are_clusters() -> None:
     ours = frame([0.5, 0.7, 0.6], [0, 1, 2])
     theirs = frame([0.65, 0.3, 0.55], [1, 0, 2])
@@ -86,6 +92,11 @@ def test_what_trains_no_network_is_compared_unpaired() -> None:
     sets_alone = stats.ttest_1samp([0.3, 0.1], 0).confidence_interval(0.95)
     found = difference(frame([0.5], [0]), theirs, "accuracy")
     assert found == (pytest.approx(0.2), *map(pytest.approx, sets_alone), "any sets, this network")
+
+
+def test_as_many_networks_as_sets_are_any_networks() -> None:
+    found = difference(frame([0.5, 0.7], [0, 1]), frame([0.2, 0.3], [0, 1], [0, 1]), "accuracy")
+    assert found.about == "any sets and networks"
 
 
 def test_fewer_networks_than_sets_are_not_any_networks() -> None:

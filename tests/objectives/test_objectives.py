@@ -9,8 +9,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
+from dataset_distillation.datasets.data import Identities
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
+from dataset_distillation.init.pretrained import Pretrained
 from dataset_distillation.objectives.attack import Attack
 from dataset_distillation.pipeline.prepare import prepare
 
@@ -103,3 +105,19 @@ def test_adaptation_needs_another_data_set(experiment: Make, overrides: list[str
         experiment("objective=adaptation", *overrides)
     fits: Any = experiment("objective=adaptation", "init=fixed_pretrained", "dataset@init.source=mnist")
     assert fits.init.source.name == "MNIST"
+
+
+class Of:
+    """What is known of a data set: the checksums of its images."""
+
+    def __init__(self, *images: bytes) -> None:
+        self.images = list(images)
+
+    def identities(self) -> Identities:
+        return Identities(self.images, [])
+
+
+def test_half_of_the_images_are_not_most() -> None:
+    trained: Any = Pretrained(source=Of(b"a", b"b"))  # type: ignore[arg-type]
+    assert not trained.has_seen(Of(b"a", b"x"))
+    assert trained.has_seen(Of(b"a", b"b", b"x"))

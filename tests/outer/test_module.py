@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from torch import Tensor
@@ -174,6 +176,33 @@ def test_an_infinite_meta_gradient_is_skipped_and_counted(
     assert all(tensor.isfinite().all() for tensor in module.parameters())
 
 
+def spoil_one(monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]) -> None:
+    """Multiply the outer loss of the first network of each step by a factor."""
+    loss = OuterLoss.__call__
+
+    def spoiled(outer_loss: OuterLoss, population: Any, step: int, real: Any) -> Tensor:
+        losses = loss(outer_loss, population, step, real)
+        return losses * torch.tensor([factor(step), *[1.0] * (len(losses) - 1)])
+
+    monkeypatch.setattr(OuterLoss, "__call__", spoiled)
+
+
+def test_a_step_is_skipped_for_one_network(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_one(monkeypatch, lambda step: torch.inf if step == 1 else 1)
+    e = experiment("architecture=linear", "init.networks=3", "outer.steps=3")
+    module = module_of(e)
+    assert fit(module, e.trainer).skipped_steps == 1
+    assert all(tensor.isfinite().all() for tensor in module.parameters())
+
+
+def test_as_many_in_a_row_as_asked_end_the_run(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more, and those before a finite one do not count."""
+    spoil_one(monkeypatch, lambda step: 1 if step == 2 else torch.nan)
+    e = experiment("architecture=linear", "outer.steps=9", "outer.max_skipped=3")
+    with pytest.raises(UserError, match=r"not finite in 3 outer steps in a row, the last at step 5;"):
+        fit(module_of(e), e.trainer)
+
+
 def test_what_is_logged_of_the_meta_gradient(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Norm and variance over the networks, against each network by itself; skipped steps; the window."""
     spoil(monkeypatch, lambda step: torch.inf if step == 1 else 1)
@@ -297,6 +326,25 @@ def test_the_validation_loss_is_of_all_networks(experiment: Make, monkeypatch: p
     module.validation_step(torch.zeros(1), 0)
     assert math.isnan(logged["validation/loss"])
     assert 0 <= logged["validation/accuracy"] <= 1
+
+
+def test_the_validation_metric_is_of_all_networks(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mean and its unbiased deviation; neither leaves out a value that is not a number."""
+    module = module_of(experiment("architecture=linear", "evaluation.validation_networks=3"))
+    judged, logged = [0.5, 0.7, 0.9], {}
+
+    def made(*_: Any) -> HeldOutResult:
+        return HeldOutResult(pandas.DataFrame({"accuracy": judged, "loss": 1.0}), None)
+
+    monkeypatch.setattr("dataset_distillation.outer.module.held_out", made)
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    module.validation_step(torch.zeros(1), 0)
+    assert logged["validation/accuracy"] == pytest.approx(statistics.fmean(judged))
+    assert logged["validation/accuracy_std"] == pytest.approx(statistics.stdev(judged))
+    judged[1] = math.nan
+    module.validation_step(torch.zeros(1), 0)
+    assert math.isnan(logged["validation/accuracy"])
+    assert math.isnan(logged["validation/accuracy_std"])
 
 
 def test_a_run_without_a_finite_validation_says_what_it_keeps(

@@ -20,6 +20,7 @@ from torch import nn
 from torch.func import functional_call
 
 from dataset_distillation.architectures import Weights
+from dataset_distillation.datasets.digits import Digits
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.init.pooled import Pooled
@@ -105,6 +106,21 @@ def test_a_member_is_trained_as_torch_trains(pool: Pool, optimizer: str) -> None
             torch.testing.assert_close(alone[name][0], parameter.detach(), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(traced[name][0], parameter.detach(), rtol=1e-3, atol=1e-4)
             torch.testing.assert_close(both[name][j], parameter.detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_each_epoch_of_a_member_is_an_order_of_its_own() -> None:
+    """Of whole batches; what is left of an epoch is not trained on."""
+    data, recipe = Digits(image_size=8).load(0), Pretraining(epochs=3, batch_size=32)
+    first, other = (pretraining._batches(data, recipe, name) for name in ("init 0", "init 1"))
+    whole = len(data.train) // 32
+    assert len(data.train) % 32
+    assert [len(batch) for batch in first] == [32] * 3 * whole
+    begins = (0, whole, 2 * whole)
+    epochs = [torch.cat(batches[at : at + whole]) for batches in (first, other) for at in begins]
+    for order in epochs:
+        assert len(order.unique()) == 32 * whole
+        assert order.max() < len(data.train)
+    assert len({order.numpy().tobytes() for order in epochs}) == 6
 
 
 @pytest.mark.parametrize("programs", [None, TracedSteps()])

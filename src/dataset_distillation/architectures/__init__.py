@@ -193,12 +193,31 @@ def ends_in_softmax(network: nn.Module, shape: tuple[int, int, int]) -> bool:
     """
     import torch
 
+    outputs = _outputs(network, shape)
+    sums = outputs.sum(1)
+    return outputs.shape[1] > 1 and bool(outputs.min() >= 0) and torch.allclose(sums, torch.ones_like(sums))
+
+
+def is_random(network: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether the outputs for the same images of `shape` differ from call to call."""
+    return not _outputs(network, shape).equal(_outputs(network, shape))
+
+
+def _outputs(network: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """The outputs for two images of `shape`."""
+    import torch
+
     like = next(network.parameters())
     images = torch.linspace(-2, 2, 2 * shape[0] * shape[1] * shape[2]).view(2, *shape).to(like)
     with torch.no_grad():
-        outputs = network(images)
-    sums = outputs.sum(1)
-    return outputs.shape[1] > 1 and bool(outputs.min() >= 0) and torch.allclose(sums, torch.ones_like(sums))
+        outputs: Tensor = network(images)
+    return outputs
+
+
+def check_trained(name: str, network: nn.Module) -> None:
+    """Raise UserError unless the network has parameters, and not all of them are frozen."""
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError(f"{name}: no parameter that is not frozen: there is nothing to train")
 
 
 def check_logits(name: str, logits: object, classes: int) -> None:

@@ -6,7 +6,13 @@ import copy
 from typing import TYPE_CHECKING
 
 from dataset_distillation import user_code
-from dataset_distillation.architectures import Architecture, WeightScheme, check_logits, stateless
+from dataset_distillation.architectures import (
+    Architecture,
+    WeightScheme,
+    check_logits,
+    check_trained,
+    stateless,
+)
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.errors import UserError, member
 
@@ -39,12 +45,10 @@ class Given(Architecture):
         import torch
 
         network = copy.deepcopy(self._network)
-        like = next(network.parameters(), None)
-        if like is None:
-            raise UserError("the network has no parameters: there is nothing to train")
+        check_trained("the network", network)
         try:
             with torch.no_grad():
-                logits = network(torch.zeros(2, *shape).to(like))
+                logits = network(torch.zeros(2, *shape).to(next(network.parameters())))
         except Exception as error:
             reason = user_code.describe(error)
             raise UserError(f"the network does not accept images of shape {shape} ({reason})") from error

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation import user_code
-from dataset_distillation.architectures import Architecture, WeightScheme, check_logits, stateless
+from dataset_distillation.architectures import (
+    Architecture,
+    WeightScheme,
+    check_logits,
+    check_trained,
+    stateless,
+)
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
@@ -55,6 +61,7 @@ class Imported(Architecture):
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
         network = network.float()  # the data are in single precision
+        check_trained(self.path, network)
         with torch.no_grad():
             logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
         check_logits(self.path, logits, classes)

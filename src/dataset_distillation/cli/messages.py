@@ -106,6 +106,8 @@ def _unquoted(override: str) -> str | None:
         return None
     if value.partition("(")[0] in create_functions().functions:  # as choice(1,2), of which Hydra says more
         return None
+    if value.startswith("~/"):  # which a shell replaces at the beginning of a word alone
+        return f"{override}: ~ stands for no folder in a config; type {key}=$HOME/{value[2:]}"
     again = f"{key}={quoted(value)}"
     again = shlex.quote(again) if set(again) & set('"$`\\!') else f'"{again}"'
     return f"{override}: Hydra cannot read the value without quotes of its own; type {again}"

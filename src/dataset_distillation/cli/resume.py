@@ -34,7 +34,7 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
     and in the folder that the code is imported from. Limits of the run, and what judges at its end, may be
     among them.
     """
-    folder = folder.absolute()
+    folder = folder.expanduser().absolute()
     if (record := read(RunRecord, folder / RUN)) is None:
         if command := to_finish(folder):
             raise refuse("resume", folder, "a multirun, not a run", f"type {command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from dataset_distillation.datasets import Dataset
@@ -48,9 +49,10 @@ class InMemory(Dataset):
             raise UserError(f"dataset {name}: images of {height}×{width} pixels: must be square")
         self.name, self.channels, self.image_size, self.border = name, channels, height, 0
         self.mean = self.std = None
-        self.class_names, self.validation = list(self._raw.class_names), validation
-        if not 0 < validation < 1:
+        self.class_names = list(self._raw.class_names)
+        if not _is_share(validation):
             raise refuse("validation", validation, "must lie between 0 and 1")
+        self.validation = float(validation)
 
     __eq__ = object.__eq__  # two datasets are equal if they are the same object
     __hash__ = object.__hash__
@@ -63,21 +65,24 @@ class InMemory(Dataset):
         self,
         name: str,
         train: tuple[Tensor, Tensor],
-        test: tuple[Tensor, Tensor] | float,
+        test: Any,
         class_names: Sequence[str] | None,
     ) -> Raw:
-        names = list(class_names or (["target"] if self._numbers else numbered(name, train[1])))
-        if class_names:
+        if class_names is not None and len(class_names):
+            names = list(map(str, class_names))
             check_names("class_names", names)
-        if not isinstance(test, int | float):
+        else:
+            names = ["target"] if self._numbers else numbered(name, train[1])
+        if isinstance(test, tuple | list) and len(test) == 2:
             raw = Raw(train, _checked(name, *test), names)
-        elif not 0 < test < 1:
-            raise refuse("test", test, "must lie between 0 and 1, or be images and labels")
+        elif not _is_share(test):
+            told = test if isinstance(test, Real | str) else f"a {type(test).__name__}"
+            raise refuse("test", told, "must lie between 0 and 1, or be images and labels")
         elif self._numbers:
-            remaining, held_out = _indices(len(train[1]), test, 0)
+            remaining, held_out = _indices("test", len(train[1]), float(test), 0)
             raw = Raw(_at(train, remaining), _at(train, held_out), names)
         else:
-            raw = cut(*train, test, names)
+            raw = cut(*train, float(test), names)
         if raw.train[0].shape[1:] != raw.test[0].shape[1:] or raw.train[0].dtype != raw.test[0].dtype:
             kinds = [f"{images.dtype} {tuple(images.shape[1:])}" for images in (raw.train[0], raw.test[0])]
             raise UserError(f"dataset {name}: train images are {kinds[0]}, and test images are {kinds[1]}")
@@ -100,8 +105,12 @@ class InMemory(Dataset):
             return super().load(seed)
         train, test, content, *_ = self.splits()
         draw = self.split_stream(seed).initial_seed()
-        remaining, held_out = _indices(len(train), self.validation, draw)
+        remaining, held_out = _indices("validation", len(train), self.validation, draw)
         return Data(train.subset(remaining), train.subset(held_out), test, content)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < value < 1  # type: ignore[operator]
 
 
 def tensors(dataset: TorchDataset[tuple[Any, Any]]) -> tuple[Tensor, Tensor]:
@@ -130,7 +139,7 @@ def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
     """Return images (N, channels, height, width), uint8 or float, and labels, int64 (N,) or float (N, 1)."""
     import torch
 
-    images, labels = torch.as_tensor(images).detach().cpu(), torch.as_tensor(labels).detach().cpu()
+    images, labels = _tensor(name, "images", images), _tensor(name, "labels", labels)
     images = images.unsqueeze(1) if images.ndim == 3 else images
     if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
         actual = f"{images.dtype} of shape {tuple(images.shape)}"
@@ -138,28 +147,51 @@ def _checked(name: str, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
         raise UserError(f"dataset {name}: images are {actual}: {allowed}")
     if not len(images):
         raise UserError(f"dataset {name}: no images")
-    if len(images) != len(labels):
-        raise UserError(f"dataset {name}: {len(images)} images with {len(labels)} labels: must be equal")
+    if labels.shape[:1] != images.shape[:1]:
+        number = len(labels) if labels.ndim else 0
+        raise UserError(f"dataset {name}: {len(images)} images with {number} labels: must be equal")
     numbers = labels.is_floating_point() and labels.shape[1:] == (1,)
     if not numbers and (labels.ndim != 1 or labels.is_floating_point() or labels.is_complex()):
         actual = f"{labels.dtype} of shape {tuple(labels.shape)}"
         raise UserError(f"dataset {name}: labels are {actual}: must be integers (N,), or floats (N, 1)")
-    if images.is_floating_point() and not images.isfinite().all():
-        raise UserError(f"dataset {name}: a pixel is not finite")
-    if not numbers and len(labels) and labels.min() < 0:
+    images = images.float() if images.is_floating_point() else images
+    labels = labels.float() if numbers else labels.long()
+    for what, values in (("pixel", images), ("label", labels)):
+        if not values.isfinite().all():
+            raise UserError(f"dataset {name}: a {what} is not a finite number of single precision")
+    if not numbers and labels.min() < 0:
         raise UserError(f"dataset {name}: the lowest label is {int(labels.min())}: must be 0 or more")
-    floats = images.is_floating_point()
-    return images.float() if floats else images, labels.float() if numbers else labels.long()
+    return images, labels
+
+
+def _tensor(name: str, what: str, values: Any) -> Tensor:
+    """Return a tensor of what a program has: a tensor, an array, a column of a table, or nested lists."""
+    import numpy as np
+    import torch
+
+    try:
+        if not isinstance(values, torch.Tensor):
+            values = torch.from_numpy(np.array(values))  # a copy, whatever its strides
+        return values.detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        told = f"{what} are a {type(values).__name__} that is no array of numbers"
+        remedy = "of a torch.utils.data.Dataset dataset_distillation.tensors makes both"
+        raise UserError(f"dataset {name}: {told}; {remedy}") from error
 
 
 def _at(pairs: tuple[Tensor, Tensor], indices: Tensor) -> tuple[Tensor, Tensor]:
     return pairs[0][indices], pairs[1][indices]
 
 
-def _indices(number: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the remaining indices and the `share` that is cut, both ascending; drawn with `seed`."""
+def _indices(key: str, number: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the remaining indices and the `share` that is cut, both ascending; drawn with `seed`.
+
+    Raises ConfigError, which names `key`, if none would remain.
+    """
     import torch
 
     order = torch.randperm(number, generator=torch.Generator().manual_seed(seed))
     cut_off = max(1, round(share * number))
+    if cut_off >= number:
+        raise refuse(key, share, f"cuts {cut_off} of {number} images, and none is left", "set it lower")
     return order[cut_off:].sort().values, order[:cut_off].sort().values

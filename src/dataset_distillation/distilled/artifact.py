@@ -26,11 +26,11 @@ from dataset_distillation import augmentation, inner_optimizers
 from dataset_distillation.architectures import Weights, stateless
 from dataset_distillation.datasets.data import Specification
 from dataset_distillation.distilled.data import Batches, of_network, pixels
-from dataset_distillation.distilled.metadata import MOST_INNER_STEPS, MOST_STEPS, check_metadata
+from dataset_distillation.distilled.metadata import MOST_INNER_STEPS, MOST_STEPS, check_metadata, plain
 from dataset_distillation.distilled.own_images import OwnImages
 from dataset_distillation.distilled.published import published
 from dataset_distillation.distilled.seal import ZEROS, checksum_of, sealed
-from dataset_distillation.errors import FileError, NoFile, damaged
+from dataset_distillation.errors import FileError, NoFile, UserError, damaged
 from dataset_distillation.files import opened, write
 from dataset_distillation.inner_optimizers import Step
 from dataset_distillation.networks import batch_norm, training
@@ -196,11 +196,23 @@ class DistilledSet(OwnImages):
         return by.steps(list(self.steps), seed, augmentation.of_network(0))
 
     def save(self, path: str | Path) -> None:
-        """Write the set to `path`, atomically. Raises UserError if that fails."""
+        """Write the set to `path`, atomically. Raises UserError if that fails, or if it could not be read."""
+        try:
+            check_metadata({name: from_json(text) for name, text in self._texts.items()})
+            self.check()
+        except ValueError as error:
+            raise UserError(f"{path}: not written, since it could not be read again ({error})") from error
+        write(Path(path).expanduser(), self.content())
+
+    def content(self) -> bytes:
+        """Return what a file of the set holds."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        marks = {"format": FORMAT, "sha256": ZEROS}
-        metadata = {name: json.dumps(value) for name, value in {**self.metadata, **marks}.items()}
-        write(Path(path), sealed(safetensors.torch.save(tensors, metadata)))
+        return sealed(safetensors.torch.save(tensors, self._texts))
+
+    @property
+    def _texts(self) -> dict[str, str]:
+        values = {**self.metadata, "format": FORMAT, "sha256": ZEROS}
+        return {name: json.dumps(value, default=plain) for name, value in values.items()}
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -257,11 +269,10 @@ def load_distilled(path: str | Path, seed: int | None = None) -> DistilledSet:
     Raises UserError, with a message of one line, if the file cannot be read, is damaged, or is beyond the
     limits of the format, which stand at the top of this module; or if there is no published result.
     """
-    if seed is not None:
-        path = published(str(path), seed)
-    elif Path(path).is_dir():
+    path = Path(path).expanduser() if seed is None else published(str(path), seed)
+    if path.is_dir():
         raise FileError(f"{path}: a folder; the set of a run is the file distilled.safetensors in it")
-    elif not Path(path).exists() and len(Path(path).parts) == 1:
+    if seed is None and len(path.parts) == 1 and not path.exists():
         raise NoFile(f'{path}: no such file; published sets have a seed: load_distilled("demo", seed=0)')
     with opened(path, LARGEST) as file:
         try:

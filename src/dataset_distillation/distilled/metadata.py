@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
@@ -10,7 +11,7 @@ from dataset_distillation.datasets.data import MOST_CLASSES
 from dataset_distillation.errors import first_problem
 from dataset_distillation.run.records import Count
 
-MOST_STEPS = 100_000  # and epochs
+MOST_STEPS = 1_000_000  # and epochs
 MOST_INNER_STEPS = 10_000_000  # for each of which a report holds a number
 
 _Name = Annotated[str, Field(max_length=1000)]
@@ -71,3 +72,15 @@ def check_metadata(metadata: dict[str, Any]) -> Metadata:
         return Metadata.model_validate(metadata)
     except ValidationError as error:
         raise ValueError(f"metadata {first_problem(error)}") from error
+
+
+def plain(value: Any) -> Any:
+    """Return a path, a tensor, or a number or an array of numpy, which Python programs have, as JSON has it.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise ValueError(f"a {type(value).__name__} cannot be written as JSON")

@@ -84,6 +84,8 @@ class Distilled:
     store_whitening: bool = False
 
     def __post_init__(self) -> None:
+        if self.start_from is not None:
+            self.start_from = str(Path(self.start_from).expanduser())
         check_counts("distilled", self)
         positive("distilled.learning_rate", self.learning_rate)
         self.start = member("distilled.start", self.start, Start)

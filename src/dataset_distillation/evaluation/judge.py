@@ -24,7 +24,7 @@ def evaluate(
     distilled: DistilledSet,
     networks: int = 20,
     *,
-    baselines: Sequence[str] = (),
+    baselines: Sequence[str] | str = (),
     selection: str = "validation",
     training: Training | None = None,
 ) -> pandas.DataFrame:
@@ -51,13 +51,13 @@ def evaluate(
     """
     if networks < 1:
         raise refuse("networks", networks, "must be 1 or more")
-    steps, per_step = distilled.images.shape[:2]
-    classes = problem.data.specification.classes
     chosen_on = member("selection", selection, Selection)
-    evaluation = Evaluation(networks=networks, baselines=list(baselines), selection=chosen_on)
-    shape = Distilled(max(1, per_step // classes), steps, len(distilled.rates_by_epoch))
+    methods = [baselines] if isinstance(baselines, str) else list(baselines)
+    evaluation = Evaluation(networks=networks, baselines=methods, selection=chosen_on)
+    size = size_of(distilled)
+    shape = Distilled(size.images_per_class, size.steps, size.epochs)
     evaluation.check(problem.objective, problem.data.specification.name, shape, problem.architecture)
-    matching.check(problem, evaluation.baselines, shape.images_per_class * steps)
+    matching.check(problem, evaluation.baselines, size.images_per_class * size.steps)
     problem.init.check_held_out(networks)
     problem.check_networks(networks, evaluation.validation_networks)
     distilled = fitted(problem, distilled, "the distilled data")
@@ -67,11 +67,17 @@ def evaluate(
     population = problem.population("held-out", networks)
     how = training or Training()
     schedule = Schedule(distilled, how, problem.seed, len(population))
-    size = Size.of(shape)._replace(batches=distilled.batches)
     rates = distilled.rates_by_epoch
     comparison = compare(problem, evaluation, population, schedule, size, rates, how=how)
     first, *others = problem.objective.metrics
     return pandas.DataFrame([flat(row, others, " ") for row in rows_of(comparison.runs, first)])
+
+
+def size_of(distilled: DistilledSet) -> Size:
+    """Return the size of the real sets that stand beside a distilled one."""
+    steps, per_step = distilled.images.shape[:2]
+    of_each_class = max(1, per_step // len(distilled.metadata["class_names"]))
+    return Size(of_each_class, steps, len(distilled.rates_by_epoch), distilled.batches)
 
 
 def fitted(problem: Problem, distilled: DistilledSet, name: str) -> DistilledSet:

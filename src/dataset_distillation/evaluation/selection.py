@@ -104,7 +104,9 @@ def gradient_trial(
             for done in descent:
                 passes, rest = divmod(done, each := len(sets[i].images))
                 if not rest and passes in grid["epochs"]:
-                    with by_statistics_of(network, images_of(seen[:each], evaluation.batch_norm)):
+                    # Every pass has the same images, unless these are augmented.
+                    met = seen[: done if problem.augmentation.numbers else each]
+                    with by_statistics_of(network, images_of(met, evaluation.batch_norm)):
                         tested = training.test(network, split, objective)
                     run = {"learning_rate": rate, "epochs": passes, "steps": done, "set": i, "network": j}
                     rows.append({**run, **tested})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,5 +56,7 @@ class Evaluate(Experiment):
     )
 
     def __post_init__(self) -> None:
+        if self.artifact is not None:
+            self.artifact = os.path.expanduser(self.artifact)
         if self.baselines is not None:
             self.evaluation = dataclasses.replace(self.evaluation, baselines=self.baselines)

@@ -84,6 +84,7 @@ class Attack(Objective):
 
 def _index(key: str, name: str, class_names: Sequence[str]) -> int:
     """Return the index of the class called `name`, or number `name`."""
+    name = str(name)  # a program may give the number
     if name in class_names:
         return list(class_names).index(name)
     if name.isascii() and name.isdigit() and int(name) < len(class_names):

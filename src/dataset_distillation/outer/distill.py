@@ -14,6 +14,7 @@ import torch
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.options import Distilled
 from dataset_distillation.distilled.start import start
+from dataset_distillation.errors import instance
 from dataset_distillation.evaluation.options import Evaluation, Training
 from dataset_distillation.outer.choice import advise, chosen
 from dataset_distillation.outer.describe import describe
@@ -57,6 +58,12 @@ def distill(
     """
     distilled, outer, unroll = distilled or Distilled(), outer or Outer(), unroll or Full()
     evaluation, training, trainer = evaluation or Evaluation(), training or Training(), trainer or Trainer()
+    for name, options, kind in (
+        ("problem", problem, Problem), ("distilled", distilled, Distilled), ("outer", outer, Outer),
+        ("unroll", unroll, Unroll), ("evaluation", evaluation, Evaluation),
+        ("training", training, Training), ("trainer", trainer, Trainer),
+    ):  # fmt: skip
+        instance(name, options, kind)
     device = problem.device.type
     trainer = replace(trainer, accelerator=Accelerator("gpu" if device == "cuda" else device))
     distilled.check(problem.objective, problem.data.specification.name)
@@ -105,7 +112,8 @@ def _settings(trainer: Trainer) -> Iterator[None]:
     show_bars(trainer.progress_bar)
     torch.use_deterministic_algorithms(trainer.deterministic or deterministic)
     try:
-        with torch.random.fork_rng(devices=[]):  # Lightning's loaders draw from the global generator
+        # Lightning's loaders draw from the global generator, and the caller may be under no_grad.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dataset_distillation.errors import refuse
+from dataset_distillation import user_code
+from dataset_distillation.architectures.given import Given
+from dataset_distillation.architectures.imported import Imported
+from dataset_distillation.errors import UserError, refuse
 from dataset_distillation.inner.memory import Memory
 from dataset_distillation.inner.step import InnerTraining
 from dataset_distillation.inner_optimizers import Step
@@ -117,9 +120,18 @@ def check_memory(loss: OuterLoss, trainer: Trainer, resumed: bool = False) -> in
     resumed: the run has taken outer steps before, on a machine that could hold them.
 
     Raises ConfigError if more is needed than is free, unless the run is resumed or `trainer.memory` is
-    `ignore`.
+    `ignore`; and UserError if the user's own network cannot take a step.
     """
-    sizes, engine, networks, devices = measure(loss), loss.unroll, loss.networks, trainer.devices
+    engine, networks, devices = loss.unroll, loss.networks, trainer.devices
+    try:
+        sizes = measure(loss)
+    except Exception as error:
+        if isinstance(error, UserError) or not isinstance(loss.problem.architecture, Given | Imported):
+            raise
+        # The first training step that the author's network takes here.
+        name, images = type(loss.problem.network).__name__, loss.distilled.images_per_step
+        told = f"cannot be trained on {images} images in an inner step and {loss.outer.batch_size} real ones"
+        raise UserError(f"{name} {told}: {user_code.describe(error)}") from error
     size, available = needed(sizes, engine, networks, loss.together), free(loss.distilled.images.device)
     line = f"the meta-gradient needs about {gigabytes(size)}"
     if devices > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,8 @@ from dataset_distillation.outer.options import Outer
 from dataset_distillation.problem import Problem
 from dataset_distillation.randomness import stream
 from dataset_distillation.unroll import Unroll
+
+log = logging.getLogger(__name__)
 
 
 class DistillationModule(pl.LightningModule):
@@ -90,6 +93,10 @@ class DistillationModule(pl.LightningModule):
         if len(norms) > 1:
             self.log("outer/meta_gradient_norm_max", norms.max())
             self.log("outer/meta_gradient_norm_variance", norms.var(correction=0))  # over the networks
+        of_images = self.distilled.images.grad
+        if self.global_step == 0 and of_images is not None and not of_images.any():
+            told = "is it cut inside the network, as by detach() or round(), or are all of its units dead"
+            log.warning("no gradient reaches the distilled images in the first outer step: %s?", told)
         finite = bool(norms.isfinite().all())
         self.skipped += not finite
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1

@@ -17,7 +17,7 @@ from dataset_distillation.distilled.pictures import or_a_line, panel, write_real
 from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation.comparison import Comparison, compare
 from dataset_distillation.evaluation.explain import Variant, variants
-from dataset_distillation.evaluation.judge import fitted, of_another_network
+from dataset_distillation.evaluation.judge import fitted, of_another_network, size_of
 from dataset_distillation.evaluation.real_sets import Size
 from dataset_distillation.evaluation.schedule import Schedule
 from dataset_distillation.evaluation.transfer import transferred
@@ -130,7 +130,7 @@ def judge(
     """Return the runs of every method on the same held-out `networks` and the test split, one row per run."""
     schedule = Schedule(distilled, e.training, e.seed, len(networks))
     others = transferred(problem, distilled, e.training, e.evaluation.architectures, len(networks))
-    size, rates = Size.of(e.distilled), distilled.rates_by_epoch
+    size, rates = size_of(distilled), distilled.rates_by_epoch
     rows = (*others, *explained)
     return compare(problem, e.evaluation, networks, schedule, size, rates, folder, resumed, e.training, rows)
 

@@ -92,7 +92,7 @@ def judging(runs: Iterable[RecordedRun], experiment: str, free: Iterable[str] = 
         of_set, _, seed = run.judged_set.rpartition("/")
         if of_set == experiment and changed(run) <= {*free}:
             last[seed] = run
-    return [last[seed] for seed in sorted(last)]
+    return [last[seed] for seed in sorted(last, key=lambda name: (len(name), name))]
 
 
 def measured(runs: Sequence[RecordedRun], method: str, metric: str = "accuracy") -> Number | None:

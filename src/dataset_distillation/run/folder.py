@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def folder_of(key: str, path: str) -> Path:
     take its name for an interpolation.
     """
     folder = Path(given(key, path))
+    if folder.parts[0] == "~":
+        raise refuse(key, folder, "~ stands for no folder in a config", f"type {key}=$HOME/...")
     if "${" in str(folder.absolute()):
         raise refuse(key, folder, "no run can be in a folder whose name contains ${", "rename the folder")
     return folder
@@ -52,9 +55,14 @@ def folder_of(key: str, path: str) -> Path:
 def check_own(key: str, folder: Path, marks: tuple[str, ...], besides: str | None = None) -> None:
     """Raise ConfigError unless `folder` is new, or holds one of `marks`, or nothing but logs and `besides`.
 
+    Nor can a run be in a folder that cannot be written.
+
     A shell or SLURM may write its log there before the run begins, and a run that was killed at once leaves
     its own log and Hydra's folder `besides`.
     """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if there.is_dir() and not os.access(there, os.W_OK):
+        raise refuse(key, folder, f"{there} cannot be written", "use a folder of another place")
     if not folder.is_dir() or any(list(folder.glob(mark)) for mark in marks):
         return
     foreign = sorted(

@@ -52,6 +52,7 @@ class Truncated(Unroll):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts("unroll", self)
+        self.start = str(self.start)  # a program may give the number
         if self.start not in STARTS and not self.start.isdecimal():
             raise refuse("unroll.start", self.start, f"must be {', '.join(STARTS)} or the number of a step")
 

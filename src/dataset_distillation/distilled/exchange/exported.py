@@ -20,7 +20,7 @@ from dataset_distillation.distilled import artifact
 from dataset_distillation.distilled.artifact import DistilledSet
 from dataset_distillation.distilled.exchange import parquet
 from dataset_distillation.distilled.exchange.files_of_others import saved_by_numpy, saved_by_torch
-from dataset_distillation.errors import FileError, NoFile, damaged
+from dataset_distillation.errors import FileError, NoFile, UserError, damaged
 from dataset_distillation.files import read, write, write_json
 
 JSON = "distilled.json"  # of a folder; beside a file it has the file's name
@@ -73,11 +73,19 @@ def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
     both = rest.pop("images"), rest.pop("labels")
     buffer = io.BytesIO()
     np.savez(buffer, **rest)  # type: ignore[arg-type]
-    write(path / parquet.FILE, parquet.rows(*both))
-    write(path / "training.npz", buffer.getvalue())
-    write(path / "README.md", parquet.card(distilled).encode())
-    files = [path / parquet.FILE, path / "training.npz", path / "README.md"]
-    return [*files, described(distilled, path / JSON)]
+    contents = {
+        path / parquet.FILE: parquet.rows(*both),
+        path / "training.npz": buffer.getvalue(),
+        path / "README.md": parquet.card(distilled).encode(),
+    }
+    try:
+        for file, content in contents.items():
+            write(file, content)
+        return [*contents, described(distilled, path / JSON)]
+    except UserError:  # no half of an export stays, beside which another is refused
+        for file in contents:
+            file.unlink(missing_ok=True)
+        raise
 
 
 def described(distilled: DistilledSet, path: Path, how: Sequence[str] = ()) -> Path:
