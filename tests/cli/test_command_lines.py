@@ -80,6 +80,7 @@ d evaluation.networks=100000 architecture=mlp architecture.width=4096 -> evaluat
 d init=pretrained init.pool_size=100000 architecture=mlp architecture.width=4096 -> init.pool_size=100
 d {LINEAR} evaluation.baselines=[] dataset.image_size=3000 dataset.rows=9000000 -> dataset.rows=9000000: needs
 d dataset.validation=0.001                  -> dataset.validation=0.001: cuts 2 of 1437 images
+d hydra.run.dir=~/x                         -> ~ stands for no folder in a config; type hydra.run.dir=$HOME/x
 d dataset.validation=1                      -> dataset.validation=1.0: must lie between 0 and 1
 d dataset.class_names=[a,b]                 -> must name the 10 classes of digits
 d dataset.class_names=[a,b,c,d,e,f,g,h,i,a] -> dataset.class_names=a: names several classes

@@ -88,6 +88,19 @@ def test_the_config_of_the_artifact_gives_the_numbers_of_its_run(either: Path, t
     assert "chosen on the validation split" not in ended.out  # there was nothing to choose
 
 
+def test_baselines_have_the_size_of_the_artifact(made: Path, tmp_path: Path) -> None:
+    """Whatever the config says of another size."""
+    rows = []
+    for other in ([], ["distilled.images_per_class=3", "distilled.steps=4"]):
+        folder = f"hydra.run.dir=judged{len(other)}"
+        asked = [f"artifact={made / 'distilled.safetensors'}", "baselines=random_real", *other, *HERE[:2]]
+        ended = distill_evaluate(*asked, folder, folder=tmp_path)
+        assert ended.code == 0, ended.err
+        rows.append(result_of(tmp_path / f"judged{len(other)}")["evaluation"][2] | {"seconds": 0})
+    assert rows[0]["method"] == "random_real"
+    assert rows[0] == rows[1]
+
+
 def test_a_table_is_not_that_of_a_file_that_has_changed(made: Path, tmp_path: Path) -> None:
     artifact = tmp_path / "distilled.safetensors"
     shutil.copy(made / "distilled.safetensors", artifact)

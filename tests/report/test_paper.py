@@ -286,6 +286,12 @@ def test_the_points_of_an_attack_are_those_of_its_multirun_and_of_its_runs(tmp_p
     ]
 
 
+def test_a_run_that_goes_on_has_no_page_yet(tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
+    with pytest.raises(UserError, match="a run that has not ended yet; its page is written at its end"):
+        main([str(tmp_path)])
+
+
 @pytest.mark.parametrize("missing", ["nothing", "."])
 def test_a_folder_without_runs_is_refused(missing: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder|neither a run nor a multirun"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset_distillation.errors import ConfigError
-from dataset_distillation.run.folder import RUN_MARKS, SWEEP_MARKS, check_own
+from dataset_distillation.run.folder import RUN_MARKS, SWEEP_MARKS, check_own, folder_of
 
 
 def made(folder: Path, names: list[str]) -> Path:
@@ -50,6 +50,19 @@ def test_nothing_goes_between_other_things(marks: tuple[str, ...], names: list[s
     folder = made(tmp_path / "home", names)
     with pytest.raises(ConfigError, match=r"hydra.run.dir=.*home: holds other things \("):
         check_own("hydra.run.dir", folder, marks, ".hydra")
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only disk; whoever runs the tests may be allowed everything."""
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path)
+    with pytest.raises(ConfigError, match=rf"hydra.run.dir=.*run: {tmp_path} cannot be written"):
+        check_own("hydra.run.dir", tmp_path / "deep" / "run", RUN_MARKS)
+    check_own("hydra.run.dir", made(tmp_path / "other", []), RUN_MARKS)
+
+
+def test_the_home_folder_has_another_name() -> None:
+    with pytest.raises(ConfigError, match=r"hydra.run.dir=~/x: ~ stands for no folder .*=\$HOME/"):
+        folder_of("hydra.run.dir", "~/x")
 
 
 def test_a_multirun_goes_on_in_its_own_folder(tmp_path: Path) -> None:

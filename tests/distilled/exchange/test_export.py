@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_distillation import files
 from dataset_distillation.cli.exchange import export, read_and_write
 from dataset_distillation.distilled.artifact import DistilledSet, load_distilled
+from dataset_distillation.distilled.exchange import exported
 from dataset_distillation.distilled.exchange.exported import how_to_use
 from dataset_distillation.distilled.exchange.pictures import folder_names
-from dataset_distillation.errors import ConfigError
+from dataset_distillation.errors import ConfigError, UserError
 from support.command_line import distill_export, distill_import
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra huggingface")
@@ -280,6 +282,22 @@ def test_an_artifact_that_exists_is_not_replaced(tmp_path: Path) -> None:
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "--output=set.safetensors: exists already; remove it, or choose another" in ended.err
     assert path.read_bytes() == before
+
+
+def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "training.npz":
+            raise UserError(f"cannot write {path}: No space left on device")
+        files.write(path, content)
+
+    artifact = made(tmp_path)
+    there = set(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(exported, "write", full)
+        with pytest.raises(UserError, match="No space left"):
+            exported.to_huggingface(load_distilled(artifact), tmp_path / "set")
+    assert set(tmp_path.iterdir()) == there
+    exported.to_huggingface(load_distilled(artifact), tmp_path / "set")
 
 
 def test_the_scale_of_the_pixels_is_told(tmp_path: Path) -> None:

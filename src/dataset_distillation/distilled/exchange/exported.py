@@ -6,6 +6,7 @@ back to the same bits. Of bfloat16, which NumPy does not have, the numbers stay 
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,9 @@ def to_huggingface(distilled: DistilledSet, path: Path) -> list[Path]:
     except UserError:  # no half of an export stays, beside which another is refused
         for file in contents:
             file.unlink(missing_ok=True)
+        for folder in ((path / parquet.FILE).parent, path):
+            with contextlib.suppress(OSError):  # it holds other things, or was never made
+                folder.rmdir()
         raise
 
 
