@@ -247,7 +247,7 @@ def test_a_torch_dataset_and_a_test_set_of_ones_own() -> None:
         (torch.zeros(4, 5), torch.zeros(4).long(), {}, r"shape \(4, 5\): must be uint8 or float"),
         (torch.zeros(4, 3, 3), torch.zeros(3).long(), {}, "4 images with 3 labels"),
         (torch.zeros(4, 3, 3), torch.zeros(4), {}, r"must be integers \(N,\), or floats \(N, 1\)"),
-        (torch.full((4, 3, 3), torch.nan), torch.zeros(4).long(), {}, "not finite"),
+        (torch.full((4, 3, 3), torch.nan), torch.zeros(4).long(), {}, "a pixel is not a finite number"),
         (torch.rand(9, 8, 8), torch.arange(9) % 3, {"test": 2.0}, "test=2.0: must lie between 0 and 1"),
         (torch.rand(90, 8, 8), torch.arange(90) % 3, {"network": network(7)}, "logits of 2 images have"),
         (torch.rand(90, 9, 9), torch.arange(90) % 3, {}, "the network does not accept images of shape"),

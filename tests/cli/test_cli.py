@@ -153,7 +153,7 @@ def test_tab_completes_experiments_and_groups(tmp_path: Path) -> None:
         ("+distilled.foo=1", "distilled.foo=1: no such key; the keys are images_per_class, "),
         (
             "experiment=mnist_convnet_10 unroll=traced",
-            "unroll.window: is set by experiment=mnist_convnet_10, but there is no such key in the "
+            "unroll.window: is set by experiment=mnist_convnet_1, but there is no such key in the "
             "chosen unroll; the keys are batch_networks, compile; choose another unroll, "
             "or correct the file\n",
         ),

@@ -70,7 +70,7 @@ def in_values(path: Path, draw: random.Random) -> None:
 def in_metadata(path: Path, draw: random.Random) -> None:
     """Sealed again, as a stranger would."""
     whole = load_distilled(path)
-    replace(whole, metadata=changed(whole.metadata, draw)).save(path)
+    path.write_bytes(replace(whole, metadata=changed(whole.metadata, draw)).content())
 
 
 def in_checkpoint(path: Path, draw: random.Random) -> None:

@@ -61,10 +61,10 @@ class Imported(Architecture):
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.path} returned a {type(network).__name__}: must return a torch.nn.Module")
         network = network.float()  # the data are in single precision
-        check_trained(self.path, network)
         with torch.no_grad():
             logits = user_code.call(self.path, stateless(network), torch.zeros(2, *shape))
         check_logits(self.path, logits, classes)
+        check_trained(self.path, network)
         return network
 
     def _accepted(self, constructor: Any, offered: dict[str, Any]) -> dict[str, Any]:

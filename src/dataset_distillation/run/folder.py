@@ -45,7 +45,7 @@ def folder_of(key: str, path: str) -> Path:
     take its name for an interpolation.
     """
     folder = Path(given(key, path))
-    if folder.parts[0] == "~":
+    if folder.parts[:1] == ("~",):
         raise refuse(key, folder, "~ stands for no folder in a config", f"type {key}=$HOME/...")
     if "${" in str(folder.absolute()):
         raise refuse(key, folder, "no run can be in a folder whose name contains ${", "rename the folder")
