@@ -9,7 +9,7 @@ from pathlib import Path
 from dataset_distillation.cli.help import version_line
 from dataset_distillation.cli.messages import Arguments, complain
 from dataset_distillation.errors import FileError, NoFile, UserError
-from dataset_distillation.run.folder import RUN_MARKS, is_run
+from dataset_distillation.run.folder import RUN_MARKS, holds, is_run
 from dataset_distillation.run.interruption import interruptible
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def pages(folder: Path) -> list[Path]:
     except FileError:
         raise
     except UserError as error:
-        if any(list(folder.glob(mark)) for mark in RUN_MARKS):
+        if holds(folder, RUN_MARKS):
             raise UserError(
                 f"{folder}: a run that has not ended yet; its page is written at its end"
             ) from error

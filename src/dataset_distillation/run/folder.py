@@ -63,7 +63,7 @@ def check_own(key: str, folder: Path, marks: tuple[str, ...], besides: str | Non
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if there.is_dir() and not os.access(there, os.W_OK):
         raise refuse(key, folder, f"{there} cannot be written", "use a folder of another place")
-    if not folder.is_dir() or any(list(folder.glob(mark)) for mark in marks):
+    if not folder.is_dir() or holds(folder, marks):
         return
     foreign = sorted(
         path.name for path in folder.iterdir() if path.suffix not in LOGS and path.name != besides
@@ -71,6 +71,11 @@ def check_own(key: str, folder: Path, marks: tuple[str, ...], besides: str | Non
     if foreign:
         remedy = "use a new folder, such as one inside it"
         raise refuse(key, folder, f"holds other things ({short(foreign[0], 80)})", remedy)
+
+
+def holds(folder: Path, marks: tuple[str, ...]) -> bool:
+    """Whether one of `marks` is in `folder`."""
+    return any(list(folder.glob(mark)) for mark in marks)
 
 
 def missing(folder: Path) -> list[Path]:
