@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all test-lowest lint docs audit results benchmark install clean
+.PHONY: demo test test-all test-lowest lint types docs audit results benchmark install clean
 
 install: $(VENV)/.installed
 
 # The pinned versions, then the project itself, editable, so that conf/ and src/ are what runs.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,cluster,search,tensorboard,hdf5,huggingface]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
+		-e '.[dev,docs,cluster,search,tensorboard,hdf5,huggingface]'
+	@# pip would compile 17,000 files on one core; some of them are templates, which are no Python.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@
 
 demo: install
@@ -35,10 +38,14 @@ test-lowest:
 		-e '.[dev,cluster,search,tensorboard,hdf5,huggingface]'
 	$(VENV)-lowest/bin/pytest -n 2 --dist loadfile -m "not slow" -o filterwarnings=default
 
-lint: install docs
+# The types and the site need a core each for most of a minute.
+lint: install
 	$(BIN)/ruff check src tests benchmarks tools docs
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(MAKE) --jobs=2 types docs
+
+types: install
+	$(BIN)/mypy
 
 # The site, into docs/_build/index.html; warnings are errors, so links and references are checked.
 docs: install

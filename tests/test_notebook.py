@@ -168,12 +168,30 @@ def test_our_own_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
         distilled(problem)
 
 
+def test_a_lazy_network_without_a_shape_is_one_line() -> None:
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+    with pytest.raises(dd.UserError, match=r"1\.weight has no shape yet: call the network once on an image"):
+        dd.Problem.of(IMAGES, LABELS, lazy)
+    lazy(IMAGES[:1, None])
+    assert distilled(dd.Problem.of(IMAGES, LABELS, lazy)).images.shape == (1, 4, 1, 8, 8)
+
+
 def test_outputs_that_differ_from_call_to_call_are_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     dd.Problem.of(**OF | {"network": Around(as_it_is, as_it_is)})
     assert caplog.text == ""
     dd.Problem.of(**OF | {"network": Around(as_it_is, functional.dropout)})
     assert "Around: its outputs for the same images differ from call to call" in caplog.text
+
+
+def test_test_images_that_are_among_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    told = "7 of 20 test images are train or validation images, too"
+    test = torch.cat([IMAGES[[3, 4, 5, 6, 40, 41, 79]], IMAGES[:13] / 2]), torch.arange(20) % 4
+    dd.Problem.of(IMAGES, LABELS, network(), test=test)
+    assert told in caplog.text
+    caplog.clear()
+    dd.Problem.of(IMAGES, LABELS, network(), test=0.25)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_images_that_no_gradient_reaches_are_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -60,7 +60,10 @@ def same(one: dd.DistilledSet, other: dd.DistilledSet) -> bool:
     return all(torch.equal(mine, its) for mine, its in zip(bits(one), bits(other), strict=True))
 
 
-@pytest.mark.parametrize("training", [dd.Training(), dd.Training(epochs=30, learning_rate=0.3)])
+@pytest.mark.parametrize(
+    "training",
+    [dd.Training(), pytest.param(dd.Training(epochs=30, learning_rate=0.3), marks=pytest.mark.slow)],
+)
 def test_it_gives_the_bits_and_the_table_of_the_command_line(
     training: dd.Training, experiment: Make, tmp_path: Path
 ) -> None:

@@ -28,6 +28,8 @@ from tools import publish
 
 VALIDATION = "evaluation.validation_"
 PUBLISHED = sorted(path.parent for path in publish.RESULTS.rglob("result.json"))
+DISTILLED = [folder for folder in PUBLISHED if not RecordedRun(folder).judges]
+FIRST = {folder.parent: folder for folder in reversed(DISTILLED)}  # of each experiment
 
 
 def test_every_table_is_made_from_the_files(tmp_path: Path) -> None:
@@ -67,7 +69,10 @@ def test_a_published_run_can_be_repeated(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [folder for folder in PUBLISHED if not RecordedRun(folder).judges],
+    [
+        pytest.param(folder, marks=[] if folder in FIRST.values() else pytest.mark.slow)
+        for folder in DISTILLED
+    ],
     ids=lambda folder: "/".join(folder.parts[-2:]),
 )
 def test_a_published_run_is_of_its_recipe_as_it_stands(

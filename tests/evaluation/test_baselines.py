@@ -351,7 +351,7 @@ def test_optimized_real_is_chosen_by_ordinary_training_where_that_is_asked_for(
     ("selection", "how"),
     [
         ("validation", Training()),
-        ("paper", Training()),
+        pytest.param("paper", Training(), marks=pytest.mark.slow),
         ("validation", Training(epochs=1, learning_rate=0.1, batch_size=20)),
     ],
 )

@@ -25,7 +25,10 @@ def frame(
     return pandas.DataFrame({"accuracy": accuracies, "network": networks_column, "set": sets})
 
 
-@pytest.mark.parametrize(("sets", "networks"), [(10, 200), (10, 20), (10, 13), (1, 20)])
+@pytest.mark.parametrize(
+    ("sets", "networks"),
+    [(10, 20), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((10, 200), (10, 13), (1, 20)))],
+)
 def test_in_95_of_100_repetitions_the_interval_holds_the_difference(sets: int, networks: int) -> None:
     """Of new sets and new networks; with one set, of new networks on this set.
 

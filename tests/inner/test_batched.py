@@ -54,7 +54,7 @@ def test_together_is_one_by_one(architecture: str, engine: str, optimizer: str, 
     "options",
     [
         ("distilled.labels=learned",),
-        ("distilled.labels=learned", "unroll=traced"),
+        pytest.param(("distilled.labels=learned", "unroll=traced"), marks=pytest.mark.slow),
         ("unroll=truncated", "unroll.window=3", "unroll.start=random"),
         ("dataset=linear_regression", "dataset.image_size=2", "architecture=linear", "objective=regression"),
     ],

@@ -48,8 +48,10 @@ def meta_gradient(
 @pytest.mark.parametrize(
     ("kind", "optimizer"),
     [
-        *((Case, optimizer) for optimizer in OPTIMIZERS.values()),
-        (OnLeNet, Momentum()),
+        (Case, OPTIMIZERS["nesterov-decay"]),
+        (Case, OPTIMIZERS["adam-decay"]),
+        *(pytest.param(Case, optimizer, marks=pytest.mark.slow) for optimizer in OPTIMIZERS.values()),
+        pytest.param(OnLeNet, Momentum(), marks=pytest.mark.slow),
         pytest.param(OnConvNet, Adam(), marks=pytest.mark.slow),
     ],
 )
@@ -111,7 +113,7 @@ def test_what_rounding_makes_of_a_bias_before_a_norm_is_no_error(engine: Unroll)
     assert_equal(ours, theirs, 0.02)
 
 
-@pytest.mark.parametrize("together", ["on", "off"])
+@pytest.mark.parametrize("together", ["on", pytest.param("off", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("engine", ["recompute", "truncated"])
 @pytest.mark.parametrize("architecture", ["mlp", pytest.param("lenet", marks=pytest.mark.slow)])
 def test_the_networks_of_an_outer_step(

@@ -21,7 +21,7 @@ Make = Callable[..., Experiment]
 log = logging.getLogger(__name__)
 
 
-@pytest.mark.parametrize("engine", ["full", "recompute", "traced"])
+@pytest.mark.parametrize("engine", ["full", "recompute", pytest.param("traced", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("together", ["off", "on"])
 def test_the_meta_gradient_of_bf16_points_where_that_of_fp32_does(
     engine: str, together: str, experiment: Make, record_property: Callable[[str, object], None]

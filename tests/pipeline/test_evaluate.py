@@ -360,7 +360,12 @@ def test_the_baselines_are_those_that_are_asked_for(
 
 @pytest.mark.parametrize(
     ("init", "needed"),
-    [(["fixed_pretrained"], []), (["pretrained", "init.pool_size=1"], ["held-out-0", "held-out-1"])],
+    [
+        (["fixed_pretrained"], []),
+        pytest.param(
+            ["pretrained", "init.pool_size=1"], ["held-out-0", "held-out-1"], marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_no_network_is_pretrained_that_does_not_judge(
     init: list[str], needed: list[str], tmp_path: Path

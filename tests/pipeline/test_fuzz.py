@@ -191,7 +191,7 @@ def fuzz(target: Target, whole: Path, examples: int) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("target", TARGETS, ids=IDS)
 def test_a_sample(target: Target, whole: Path) -> None:
-    fuzz(target, whole, 2 if target.read is write_page else 15)
+    fuzz(target, whole, 1 if target.read is write_page else 8)
 
 
 @pytest.mark.slow

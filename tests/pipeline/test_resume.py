@@ -107,6 +107,7 @@ def moments(number: int) -> list[Moment]:
     return [Moment(p, draw.randint(1, counts[p]), draw.uniform(0, seconds[p])) for p in phases]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(uninterrupted: Path, repeated: Repeated, tmp_path: Path) -> None:
     ends, torn = [], 0
     for moment in moments(22):
