@@ -18,7 +18,7 @@ from dataset_distillation.architectures import (
 from dataset_distillation.architectures.given import Given
 from dataset_distillation.augmentation import Augmentation
 from dataset_distillation.augmentation.none import NoAugmentation
-from dataset_distillation.datasets import Dataset
+from dataset_distillation.datasets import Dataset, splits
 from dataset_distillation.datasets.data import Data, Split
 from dataset_distillation.datasets.in_memory import InMemory
 from dataset_distillation.errors import ConfigError, UserError, choice_of, instance, integer, refuse
@@ -196,9 +196,12 @@ class Problem:
         return cls(data, *parts, augmentation or NoAugmentation())
 
     def tell(self) -> None:
-        """Log the numbers of images, and what the author of the network should know about its use."""
+        """Log the numbers of images, and what the user should know about the data and the network."""
         for line in self.data.counts():
             log.info("%s", line)
+        if seen := splits.repeated(self.data):
+            told = "%s of %s test images are train or validation images, too: they test nothing"
+            log.warning(told, f"{seen:,}", f"{len(self.data.test):,}")
         name = type(self.network).__name__
         if changed := changes(self.network):
             log.info("%s: %s", name, "; ".join(changed))

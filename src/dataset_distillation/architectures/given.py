@@ -30,12 +30,16 @@ class Given(Architecture):
     weights: how θ0 is drawn: `xavier` (the paper's), `kaiming`, `orthogonal`, or `own`: by the
         `reset_parameters` of its layers.
 
-    Raises UserError if the network has no parameters or does not fit the images and classes, and ConfigError
-    if there is no such scheme.
+    Raises UserError if the network has no parameters, has lazy ones without a shape, or does not fit the
+    images and classes, and ConfigError if there is no such scheme.
     """
 
     def __init__(self, network: nn.Module, weights: str = "xavier") -> None:
+        from torch.nn.parameter import is_lazy
+
         self.weights = member("weights", weights, WeightScheme)
+        if lazy := [name for name, parameter in network.named_parameters() if is_lazy(parameter)]:
+            raise UserError(f"the network: {lazy[0]} has no shape yet: call the network once on an image")
         self._network = stateless(copy.deepcopy(network).float())
 
     __eq__ = object.__eq__

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dataset_distillation.datasets.data import Raw
+from dataset_distillation.datasets.data import Data, Raw, TensorSplit
 from dataset_distillation.errors import UserError, refuse
 
 if TYPE_CHECKING:
@@ -122,6 +122,15 @@ def numbered(name: str, *labels: torch.Tensor) -> list[str]:
 def identities(images: torch.Tensor) -> list[bytes]:
     """Return a short checksum of each image."""
     return [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images.numpy()]
+
+
+def repeated(data: Data) -> int:
+    """Return how many test images are train or validation images, too; images in files are not compared."""
+    train, validation, test = (
+        identities(split.images) if isinstance(split, TensorSplit) else [] for split in data.splits.values()
+    )
+    others = {*train, *validation}
+    return sum(image in others for image in test)
 
 
 def checksum(raw: Raw) -> str:
