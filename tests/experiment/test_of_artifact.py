@@ -29,7 +29,7 @@ def test_a_folder_of_somebody_else_is_none_of_this_machine(monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "stat", stat)
     monkeypatch.setattr(os, "stat", stat)
-    assert "root" not in experiment(metadata(root="/home/other/data"), set())["dataset"]
+    assert "root" not in experiment(metadata(root="/home/other/data"), {})["dataset"]
 
 
 def test_the_folder_of_the_data_may_be_named_from_the_home(
@@ -38,9 +38,25 @@ def test_the_folder_of_the_data_may_be_named_from_the_home(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "there").mkdir()
     for root, kept in (("~/there", True), ("~/nowhere", False)):
-        assert ("root" in experiment(metadata(root=root), set())["dataset"]) == kept
+        assert ("root" in experiment(metadata(root=root), {})["dataset"]) == kept
 
 
 def test_images_are_normalized_as_they_were_whatever_was_configured() -> None:
-    dataset = experiment(metadata(), set())["dataset"]
+    dataset = experiment(metadata(), {})["dataset"]
     assert (dataset["mean"], dataset["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments"),
+    [("other/nets.py:MyNet", {"width": 64}), ("package.nets:MyNet", {"width": 64}), ("nets.py:Other", None)],
+)
+def test_named_again_the_authors_own_code_keeps_its_arguments(
+    path: str, arguments: dict[str, int] | None
+) -> None:
+    of = metadata()
+    of["config"]["architecture"] = {"path": "nets.py:MyNet", "arguments": {"width": 64}, "weights": "own"}
+    of["architecture"] = "imported"
+    made = experiment(of, {"architecture": "imported", "architecture.path": path})
+    assert made.get("architecture", {}).get("arguments") == arguments
+    assert made["defaults"] == [{"override /dataset": "mnist"}]
+    assert "path" not in made.get("architecture", {})

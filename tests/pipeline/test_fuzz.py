@@ -83,7 +83,7 @@ def in_checkpoint(path: Path, draw: random.Random) -> None:
 def read_artifact(path: Path) -> None:
     metadata = load_distilled(path).metadata
     of_artifact._refuse_unknown_data(str(path), metadata, set())
-    of_artifact.experiment(metadata, set())
+    of_artifact.experiment(metadata, {})
 
 
 def read_curves(path: Path) -> None:

@@ -40,7 +40,7 @@ def register(arguments: list[str]) -> None:
     if "artifact" in typed and (path := typed["artifact"].value()):
         metadata = load_distilled(str(path)).metadata
         _refuse_unknown_data(str(path), metadata, set(typed))
-        node = experiment(metadata, set(typed))
+        node = experiment(metadata, {key: override.value() for key, override in typed.items()})
         _refuse_code(str(path), node)
     if "evaluation" not in typed:  # these take long, so they run only on request
         node["evaluation"] = {**node.get("evaluation", {}), "baselines": [], "architectures": []}
@@ -85,13 +85,20 @@ def _refuse_unknown_data(path: str, metadata: dict[str, Any], typed: set[str]) -
         raise damaged(path, "a distilled dataset", f"config.{odd[0]} has no keys")
 
 
-def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-    """Return the choices and values of an artifact, without the groups that the command line sets itself."""
+def experiment(metadata: dict[str, Any], typed: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices and values of an artifact, without the groups that the command line sets itself.
+
+    The author's own code must be named again (see `_refuse_code`), and its other options stay.
+    """
     named = {group: metadata[group] for group in (*CHOSEN[1:], *LATER) if group in metadata}
     known = named | metadata.get("choices", {})
     groups = [group for group in (*CHOSEN, *LATER) if group in metadata["config"]]
     choices = {group: known[group] for group in groups if group in known and group not in typed}
-    values = {key: copy.deepcopy(metadata["config"][key]) for key in (*choices, *VALUES) if key not in typed}
+    again = [group for group in groups if group in typed and _same_code(group, metadata, known, typed)]
+    keys = [*choices, *again, *(key for key in VALUES if key not in typed)]
+    values = {key: copy.deepcopy(metadata["config"][key]) for key in keys}
+    for group in again:
+        values[group].pop("path", None)
     if "evaluation" in values:
         values["evaluation"] = absences(Evaluation) | values["evaluation"]
     if "dataset" in values:
@@ -104,6 +111,13 @@ def experiment(metadata: dict[str, Any], typed: set[str]) -> dict[str, Any]:
             choices[SOURCE] = known[SOURCE]
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
     return {"defaults": defaults, **_literal(values)}
+
+
+def _same_code(group: str, metadata: dict[str, Any], known: dict[str, str], typed: dict[str, Any]) -> bool:
+    """Whether the command names the author's own code as the artifact does, from whatever file or module."""
+    paths = (metadata["config"][group].get("path"), typed.get(f"{group}.path"))
+    imported = known.get(group) == typed[group] == "imported"
+    return imported and len({str(path).rpartition(":")[2] for path in paths}) == 1
 
 
 def _literal(value: Any) -> Any:
