@@ -20,7 +20,7 @@ demo: install
 	rm -rf outputs/demo
 	$(BIN)/distill experiment=demo hydra.run.dir=outputs/demo
 	@echo
-	@echo "Look at outputs/demo/images/grid.png: the ten distilled images, with their learning rates."
+	@echo "Open outputs/demo/report.html: the ten distilled images with their learning rates, and what they are worth."
 
 test: install lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

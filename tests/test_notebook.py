@@ -115,6 +115,8 @@ def test_what_is_no_part_of_a_problem_is_one_line(given: dict[str, Any], message
 
 
 def test_what_is_no_option_is_one_line() -> None:
+    with pytest.raises(dd.UserError, match="source is a str: must be an object of the type Dataset"):
+        dd.Pretrained(source="mnist")  # type: ignore[arg-type]
     for number in (1.0, "1", torch.rand(1)):
         with pytest.raises(dd.ConfigError, match=r"distilled\.steps=.*: must be an integer"):
             dd.Distilled(steps=number)  # type: ignore[arg-type]

@@ -414,7 +414,8 @@ def test_a_folder_in_which_another_process_runs_is_refused(
     signs_of_life(tmp_path / "run", socket.gethostname())
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 1
-    assert f"process {os.getppid()} of {socket.gethostname()} runs there" in ended.err
+    [told] = ended.err.splitlines()
+    assert f"process {os.getppid()} of {socket.gethostname()} runs there" in told
     assert not (tmp_path / "run" / "result.json").exists()
 
 

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from dataset_distillation.cli.messages import complain
 from dataset_distillation.datasets.data import title
 from dataset_distillation.errors import ConfigError, UserError, program
 from dataset_distillation.experiment import compose as experiment_config
@@ -60,7 +61,10 @@ def run_job(config: DictConfig) -> float | None:
             assist(experiment_config.read(config), run)
         return None
     if process := process_in(run.folder):
-        raise UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
+        busy = UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
+        if alone:  # Hydra prints a line of its own before an error that it sees
+            sys.exit(complain(busy))
+        raise busy
     if result := finished(run.folder, run.config):
         log.info("the run is finished already: there is nothing to do")
         return _told(result, run)

@@ -4,8 +4,8 @@ It has the tensors `images`, `labels`, `learning_rates`, `plain_images` if image
 before), and, if they are stored, `whitening/mean`, `whitening/matrix` and, of θ0,
 `initial_weights/<parameter>`; the metadata, each a JSON text; and a SHA-256 over all of it.
 
-A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes; 1,000
-characters in the name of a class; 100,000 epochs, as many steps, and 10,000,000 inner steps; 1,000 channels.
+A file beyond these limits is refused: 4 GiB, of which 32 MiB are the header; 100,000 classes with names of
+1,000 characters; 1,000 channels; 1,000,000 epochs, as many steps, and 10,000,000 inner steps.
 """
 
 from __future__ import annotations

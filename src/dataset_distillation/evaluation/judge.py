@@ -35,9 +35,9 @@ def evaluate(
         `k_means`, `optimized_real`, `nearest_neighbour_random_real`, `nearest_neighbour_k_means`,
         `full_training`, or `all` of these; `distribution_matching`, `gradient_matching`; `closed_form` of
         the linear case.
-    selection: where the baselines' settings are chosen: on the `validation` split, where they train until it
-        stops improving, for at most ten times the steps of `distilled`; or, as in the `paper`, after 1, 3 or
-        5 epochs by the result on the test split.
+    selection: where the baselines' settings are chosen: on the `validation` split, among several lengths up
+        to ten times the steps of `distilled`; or, as in the `paper`, among 1, 3 and 5 epochs by the result
+        on the test split.
     training: how the networks are trained on the distilled data, if not as the data were made for; if it
         names one learning rate for all steps, the baselines' are trained so, too, with nothing to choose.
 

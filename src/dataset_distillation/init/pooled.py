@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 from dataset_distillation.datasets import Dataset
-from dataset_distillation.errors import refuse
+from dataset_distillation.errors import instance, refuse
 from dataset_distillation.init import Init, Origin
 from dataset_distillation.pools.options import Pretraining
 from dataset_distillation.run.records import PoolReport
@@ -30,6 +30,11 @@ class Pooled(Init):
 
     source: Dataset | None = None
     pretraining: Pretraining = field(default_factory=Pretraining)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.source is not None:
+            instance("init.source", self.source, Dataset)
 
     def check(self, dataset: Dataset, stored: bool = False) -> None:
         if (trained_on := self.source or dataset).numbers:

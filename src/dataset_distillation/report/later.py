@@ -59,9 +59,11 @@ def _details(experiment: str, own: Sequence[RecordedRun], runs: Sequence[Recorde
     hours = fmean((run.result.provenance.cpu_seconds or 0) / 3600 for run in own)
     at_width, at_field = (_text(_judged(experiment, runs, at, "none")) for at in (width, FIELD))
     made_by = own[0].result.choices.get("augmentation", "none")
+    done, planned = own[0].result.outer_steps or 0, own[0].result.value("outer.steps")
+    ended = f", which its minutes ended at step {done:,} of {planned:,}" if done < planned else ""
     augmented = "" if made_by == "none" else _text(_judged(experiment, runs, FIELD, made_by))
     return {
-        "experiment": f"`{experiment}`",
+        "experiment": f"`{experiment}`{ended}",
         "width": str(width),
         "own schedule": _text(own),
         "`training=dc`": at_width,

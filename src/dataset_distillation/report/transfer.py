@@ -9,7 +9,7 @@ from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import changed, measured
 
 LEGEND = (
-    "Published sets, used as they were made to be, by networks of other initializations and architectures:\n"
+    "Published sets, used as they were made to be, by networks of these initializations and architectures:\n"
     "test accuracy in percent, mean ± standard deviation over held-out networks."
 )
 
