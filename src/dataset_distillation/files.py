@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def write(path: Path, content: bytes) -> None:
     Raises UserError if that fails.
     """
     # A process id would not be unique: processes of two machines or containers may have the same.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # see `is_temporary`
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -80,3 +81,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     Raises ValueError for NaN and the infinities, which JSON does not have.
     """
     write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `write` made this file beside another, which a process that was killed leaves behind."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{16}", path.name) is not None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import hashlib
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +45,11 @@ def module_of(path: str) -> str:
     """Return the name of the module that `load` imports for `path`."""
     place, _, _ = path.rpartition(":")
     return _path_of(place).stem if _is_file(place) else place
+
+
+def checksum(modules: Iterable[str]) -> str:
+    """Return the SHA-256 of what imported modules do: of their source without comments and docstrings."""
+    return hashlib.sha256("".join(_statements(sys.modules[name]) for name in modules).encode()).hexdigest()
 
 
 def call(path: str, function: Any, *inputs: Any, **arguments: Any) -> Any:
@@ -96,3 +105,16 @@ def _imported(key: str, path: str, name: str) -> ModuleType:
             remedy = f"install it or start in its folder, not {os.getcwd()}"
             raise refuse(key, path, f"no module {error.name}", remedy) from error
         raise refuse(key, path, f"importing {name} raised {describe(error)}") from error
+
+
+def _statements(module: ModuleType) -> str:
+    """The source of `module` without comments and docstrings; empty if it has none, as in a notebook."""
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError):
+        return ""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -25,7 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from dataset_distillation import load_distilled
-from dataset_distillation.errors import UserError
+from dataset_distillation.cli import job
+from dataset_distillation.errors import ConfigError, UserError
 from dataset_distillation.experiment import compose
 from dataset_distillation.experiment.tree import Experiment
 from dataset_distillation.outer import checkpoints
@@ -41,7 +42,7 @@ from dataset_distillation.run.interruption import interruptible
 from dataset_distillation.run.provenance import Code
 from dataset_distillation.run.records import Status, save
 from dataset_distillation.run.run import Run
-from support.command_line import Ended
+from support.command_line import Ended, distill_evaluate
 from support.command_line import distill as type_in
 from support.experiments import TINY, module_of
 from support.folders import digest, result_of
@@ -385,7 +386,7 @@ def test_other_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     before = digest(tmp_path / "run")
     ended = type_in(*SHORT, folder=tmp_path)
     assert ended.code == 1
-    assert "the data or the weights of θ0 have changed since the run started" in ended.err
+    assert "the data, the weights of θ0 or the code of your network have changed since" in ended.err
     assert digest(tmp_path / "run") == before
 
 
@@ -399,7 +400,48 @@ def test_other_weights_in_the_same_file_are_refused(
     torch.save(problem.origin.draw("others"), file)
     ended = type_in(*SHORT, *options, folder=tmp_path)
     assert ended.code == 1
-    assert "weights of θ0 have changed since the run started" in ended.err
+    assert "the weights of θ0 or the code of your network have changed since" in ended.err
+
+
+def test_another_code_of_your_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be trained on from the other's images, and one table would be about two networks."""
+    code = "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    options = ["architecture=imported", "architecture.path=own.py:net"]
+    (tmp_path / "own.py").write_text(code)
+    stopped(tmp_path, monkeypatch, *options)
+    (tmp_path / "own.py").write_text(f"{code}TWO = 2\n")
+    ended = type_in(*SHORT, *options, folder=tmp_path)
+    assert ended.code == 1
+    assert "the code of your network have changed since the run started" in ended.err
+    (tmp_path / "own.py").write_text(f"{code}# a comment changes nothing\n")
+    assert type_in(*SHORT, *options, folder=tmp_path).code == 0
+
+
+def test_a_refused_run_leaves_what_another_has_begun_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000001.ckpt"
+
+    def meanwhile(*_: object) -> None:
+        checkpoint.parent.mkdir()
+        checkpoint.touch()
+        raise ConfigError("run holds another run")
+
+    monkeypatch.setattr(job, "check_folder", meanwhile)
+    assert type_in(*SHORT, folder=tmp_path).code == 2
+    assert checkpoint.exists()
+
+
+def test_each_program_goes_on_with_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path, monkeypatch)
+    before = digest(tmp_path / "run")
+    for ended in (
+        distill_evaluate("resume=run", folder=tmp_path),
+        distill_evaluate("dataset=digits", "baselines=[random_real]", "hydra.run.dir=run", folder=tmp_path),
+    ):
+        assert ended.code == 2
+        assert "holds a run of distill; use another folder, or go on with it: distill resume=" in ended.err
+        assert digest(tmp_path / "run") == before
 
 
 def signs_of_life(folder: Path, host: str, age: float = 0) -> None:
@@ -425,7 +467,7 @@ def test_of_another_machine_the_next_sign_of_life_is_waited_for(
     with monkeypatch.context() as patch:
         patch.setattr(heartbeat, "LOST", 20.0)
         signs_of_life(tmp_path, "another", age=18)
-        assert heartbeat.process_in(tmp_path) is None  # it was killed
+        assert heartbeat.process_of(tmp_path / "status.json", Status) is None  # it was killed
     monkeypatch.setattr(heartbeat, "LOST", DEADLINE)
 
     def meanwhile(happens: Callable[[], None]) -> None:
@@ -434,10 +476,10 @@ def test_of_another_machine_the_next_sign_of_life_is_waited_for(
         monkeypatch.setattr(heartbeat.log, "warning", lambda *_: happens())
 
     meanwhile((tmp_path / "status.json").unlink)
-    assert heartbeat.process_in(tmp_path) is None
+    assert heartbeat.process_of(tmp_path / "status.json", Status) is None
     assert not (tmp_path / "status.json").exists()
     meanwhile(lambda: signs_of_life(tmp_path, "another"))
-    assert heartbeat.process_in(tmp_path) == f"process {os.getppid()} of another"
+    assert heartbeat.process_of(tmp_path / "status.json", Status) == f"process {os.getppid()} of another"
 
 
 def test_a_finished_run_says_so_and_does_nothing(

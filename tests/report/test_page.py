@@ -447,8 +447,10 @@ def test_a_job_of_which_a_file_is_damaged_has_its_error(
     for job in "01":
         write_run(tmp_path / job, overrides=[f"seed={job}"])
     (tmp_path / "0" / "distilled.safetensors").write_bytes(b"nothing")
-    made = distill_report([str(tmp_path)])
+    failed: list[Path] = []
+    made = distill_report([str(tmp_path)], failed)
     assert made == [tmp_path / page.PAGE, tmp_path / "1" / page.PAGE]
+    assert failed == [tmp_path / "0"]
     damaged, sound = cells(tmp_path)
     assert (damaged[2], damaged[-1]) == ("", "damaged")
     assert (sound[2], sound[-1]) == ("85.00 ± 3.95 %", "finished")

@@ -30,6 +30,16 @@ def lines(page: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in rows}
 
 
+def test_a_damaged_run_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for seed in (0, 1):
+        run(tmp_path / str(seed), "mnist_fixed_10", seed=seed)
+    (tmp_path / "1" / "result.json").write_text('{"status": "fini')
+    main([str(tmp_path), "--output", str(tmp_path / "paper")])
+    [told] = caplog.messages
+    assert told.startswith(f"{tmp_path / '1' / 'result.json'}: ")
+    assert "mnist_fixed_10" in (tmp_path / "paper" / "paper.md").read_text()
+
+
 def test_the_numbers_are_complete() -> None:
     """Against a few that were typed from the paper once more."""
     content = paper.published()

@@ -123,7 +123,7 @@ def test_the_table_knows_what_became_of_each_job(tmp_path: Path, monkeypatch: py
     life = {"updated": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
     progress = {"step": 5, "steps": 20, "metric": "accuracy", "validation": 0.5, "steps_per_second": 2.0}
     killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
-    job = [["init=fixed", f"seed={seed}"] for seed in range(7)]
+    job = [["init=fixed", f"seed={seed}"] for seed in range(9)]
 
     def tell(file: str, content: dict[str, Any]) -> None:
         write_json(tmp_path / file, content)
@@ -136,14 +136,18 @@ def test_the_table_knows_what_became_of_each_job(tmp_path: Path, monkeypatch: py
     tell("3/status.json", {**progress, **life, "overrides": job[3], "pid": int(killed.stdout)})
     tell("4/result.json", {**done, "overrides": ["seed=9"]})  # of another sweep in this folder
     write(tmp_path / "5" / "result.json", b'{"status": "fin')
+    for number, steps in ((7, 2), (8, 3)):  # killed while its page was written, and while it was extended
+        tell(f"{number}/result.json", {**done, "overrides": job[number]})
+        dead = {**progress, **life, "overrides": job[number], "pid": int(killed.stdout)}
+        tell(f"{number}/status.json", {**dead, "steps": steps})
     (tmp_path / "notes").mkdir()
     rows = table.sweep(tmp_path)
-    states = ["finished", "running", "lost", "lost", "queued", "damaged", "queued"]
+    states = ["finished", "running", "lost", "lost", "queued", "damaged", "queued", "finished", "lost"]
     assert rows["status"].tolist() == states
-    assert rows["seed"].tolist() == list("0123456")
+    assert rows["seed"].tolist() == list("012345678")
     assert "init" not in rows
     told = jobs_of(tmp_path)
-    assert [job.seconds_left for job in told] == [None, 7.5, *[None] * 5]
+    assert [job.seconds_left for job in told] == [None, 7.5, *[None] * 7]
     assert told[1].progress.validation == 0.5
     assert (
         (tmp_path / "sweep.md")
@@ -358,6 +362,22 @@ def test_of_64_parallel_jobs_none_is_lost_or_mixed_up(tmp_path: Path) -> None:
             assert found == (*shape, seed)
         assert list(distilled.learning_rates.shape) == shape[::-1]
     assert len({distilled.images.numpy().tobytes() for distilled in kept}) == 64
+
+
+def test_a_folder_in_which_another_multirun_goes_on_is_refused(tmp_path: Path) -> None:
+    life = {"updated": time.time(), "pid": os.getppid(), "host": socket.gethostname()}
+    there = {"launcher": "Basic", "jobs": [["seed=0"]], "ended": False, **life}
+    write_json(tmp_path / "sweep" / "sweep.json", there)
+    before = (tmp_path / "sweep" / "sweep.json").read_bytes()
+    ended = distill("-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert ended.code == 2
+    [told] = ended.err.splitlines()
+    assert f"hydra.sweep.dir=sweep: process {os.getppid()} of" in told
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["sweep.json"]
+    assert (tmp_path / "sweep" / "sweep.json").read_bytes() == before
+    write_json(tmp_path / "sweep" / "sweep.json", {**there, "updated": 0.0})  # it is gone
+    ended = distill("-m", *TINY, "seed=1,-1", "hydra.sweep.dir=sweep", folder=tmp_path)
+    assert "seed=-1" in ended.err
 
 
 def test_a_refused_sweep_into_an_old_folder_says_why(sweep: Sweep) -> None:

@@ -27,7 +27,16 @@ from dataset_distillation.experiment import compose as experiment_config
 from dataset_distillation.experiment import of_artifact
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.pipeline.resume import check_folder
-from dataset_distillation.run.folder import RUN_MARKS, SWEEP, check_own, folder_of, is_run, missing, remove
+from dataset_distillation.run.folder import (
+    RUN_MARKS,
+    SWEEP,
+    WORK_MARKS,
+    check_own,
+    folder_of,
+    holds,
+    missing,
+    remove,
+)
 from dataset_distillation.run.interruption import INTERRUPTED, TRY_AGAIN, Interrupted, interruptible
 from dataset_distillation.sweep.multirun import Multirun
 from dataset_distillation.sweep.overrides import quoted
@@ -195,8 +204,11 @@ def _end_sweep(sweep: Multirun, code: int | str | None) -> int | str | None:
 
 
 def _withdraw(made: list[Path]) -> None:
-    """Remove the folder of a run that was refused once its data and its network were known."""
-    if made and not is_run(made[0]):
+    """Remove the folder of a run that was refused once its data and its network were known.
+
+    Another process may have begun there meanwhile, in which case this one was refused for that.
+    """
+    if made and not holds(made[0], WORK_MARKS):
         remove(made)
 
 

@@ -24,8 +24,8 @@ from dataset_distillation.experiment.compose import GROUP_NAMES
 from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.files import write
 from dataset_distillation.pipeline.resume import check_folder, finished
-from dataset_distillation.run.folder import CONFIG
-from dataset_distillation.run.heartbeat import process_in, published
+from dataset_distillation.run.folder import CONFIG, STATUS
+from dataset_distillation.run.heartbeat import process_of, published
 from dataset_distillation.run.interruption import (
     INTERRUPTED,
     Interrupted,
@@ -34,7 +34,7 @@ from dataset_distillation.run.interruption import (
     interruptible,
     nothing_to_keep,
 )
-from dataset_distillation.run.records import Result
+from dataset_distillation.run.records import Result, Status
 from dataset_distillation.run.run import Run
 
 log = logging.getLogger("distill")
@@ -60,12 +60,13 @@ def run_job(config: DictConfig) -> float | None:
         with interruptible():
             assist(experiment_config.read(config), run)
         return None
-    if process := process_in(run.folder):
+    if process := process_of(run.folder / STATUS, Status):
         busy = UserError(f"{run.folder}: {process} runs there; wait for it, or use another folder")
         if alone:  # Hydra prints a line of its own before an error that it sees
             sys.exit(complain(busy))
         raise busy
     if result := finished(run.folder, run.config):
+        (run.folder / STATUS).unlink(missing_ok=True)  # of one that was killed while it wrote its page
         log.info("the run is finished already: there is nothing to do")
         return _told(result, run)
     # Up to its last line: a multirun that is interrupted waits for the jobs that run.

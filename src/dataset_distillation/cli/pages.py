@@ -16,12 +16,14 @@ log = logging.getLogger(__name__)
 
 
 def print_all() -> None:
-    """Print the files that the arguments ask for, once they are written."""
+    """Print the files that the arguments ask for, once they are written; exit with 1 if some are not."""
+    failed: list[Path] = []
     try:
-        for path in main():
+        for path in main(failed=failed):
             print(path)
     except (UserError, OSError) as error:
         sys.exit(complain(error))
+    sys.exit(UserError.exit_code if failed else 0)
 
 
 def report_parser() -> Arguments:
@@ -39,8 +41,11 @@ def report_parser() -> Arguments:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> list[Path]:
-    """Write the pages, or the tables and figures, that the arguments ask for; return the files."""
+def main(arguments: list[str] | None = None, failed: list[Path] | None = None) -> list[Path]:
+    """Write the pages, or the tables and figures, that the arguments ask for; return the files.
+
+    failed: gets the folders of jobs whose page cannot be made, which costs a line in the log.
+    """
     options = report_parser().parse_args(arguments)
     # These imports follow the answer to --help, because they import torch.
     from dataset_distillation.report import paper
@@ -53,10 +58,12 @@ def main(arguments: list[str] | None = None) -> list[Path]:
         if options.output:
             runs = [run for folder in options.folders for run in below(folder)]
             return paper.write_all(runs, options.output)
-        return [file for folder in options.folders for file in pages(folder)]
+        return [
+            file for folder in options.folders for file in pages(folder, [] if failed is None else failed)
+        ]
 
 
-def pages(folder: Path) -> list[Path]:
+def pages(folder: Path, failed: list[Path]) -> list[Path]:
     """Write the page of a run, or the pages of a multirun and its jobs; return the files."""
     from dataset_distillation.report import page, sweep_page
     from dataset_distillation.report.runs import jobs
@@ -80,4 +87,5 @@ def pages(folder: Path) -> list[Path]:
             files += [page.write_run(run.path)] if is_run(run.path) else []
         except UserError as error:  # in one job; the others still have their pages
             log.error("%s", error)
+            failed.append(run.path)
     return files

@@ -121,8 +121,8 @@ def newest(folder: Path, keys: Sequence[str]) -> Path | None:
                 "%s: from an older version; it cannot be checked that data and weights are the same", path
             )
         elif checkpoint["key"] not in keys:
-            changed = "the config, the data or the weights of θ0 have changed since the run started"
-            raise UserError(f"{path}: {changed}; start a new run")
+            what = "the config, the data, the weights of θ0 or the code of your network"
+            raise UserError(f"{path}: {what} have changed since the run started; start a new run")
         return path
     return None
 

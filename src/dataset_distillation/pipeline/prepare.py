@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from dataset_distillation import user_code
+from dataset_distillation.architectures.imported import Imported
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.errors import choice_of, refuse
 from dataset_distillation.evaluation import matching
@@ -67,11 +69,13 @@ def data_of(dataset: Dataset, problem: Problem) -> DataReport:
 
 
 def keys_of(experiment: Experiment, problem: Problem) -> list[str]:
-    """SHA-256 of what a distillation depends on: its config, the data, and the weights of a known θ0.
+    """SHA-256 of what a distillation depends on: config, data, a known θ0, and the code of your own network.
 
     Behind it are those that older versions wrote: with what judges at the end, and with the limits, too.
     """
     known = [checksum(problem.known)] if problem.known else []
+    if isinstance(architecture := problem.architecture, Imported):
+        known.append(user_code.checksum(sorted(architecture.modules(problem.network))))
     configs = [digest(experiment), digest(experiment, LIMITS), digest(experiment, ())]
     parts = [(config, problem.data.checksum, *known) for config in configs]
     return [hashlib.sha256(" ".join(each).encode()).hexdigest() for each in parts]

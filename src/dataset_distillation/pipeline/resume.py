@@ -31,10 +31,15 @@ def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -
     _refuse_odd(folder)
     record, result = read(RunRecord, folder / RUN), finished(folder)
     _refuse_changed(folder, config.get("artifact"), result)
-    if result is None and not (record and checkpoints(folder / CHECKPOINTS)):
-        return
     earlier = record or result
-    assert earlier is not None
+    if earlier is None:
+        return
+    if (of_artifact := "artifact" in earlier.config) != ("artifact" in config):
+        owner = "distill-evaluate" if of_artifact else "distill"
+        remedy = f"use another folder, or go on with it: {owner} resume={folder}"
+        raise ConfigError(f"{folder} holds a run of {owner}; {remedy}")
+    if result is None and not checkpoints(folder / CHECKPOINTS):
+        return
     known = earlier.choices or (result.choices if result else {})  # which older records of a run lack
     adopt(config, earlier.config)
     e, here = read_config(config), resolved(config)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import joblib
@@ -24,6 +20,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 from torch import nn
 
+from dataset_distillation import user_code
 from dataset_distillation.architectures import Architecture
 from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Data
@@ -117,13 +114,9 @@ class Pool:
 
     @property
     def _code(self) -> str:
-        """SHA-256 of the modules that define the network; torch's count only if they define its class.
-
-        Comments and docstrings are left out, because a pool does not depend on their wording.
-        """
+        """SHA-256 of the modules that define the network; torch's count only if they define its class."""
         first = type(self.network).__module__
-        names = [first, *sorted(self.architecture.modules(self.network) - {first})]
-        return hashlib.sha256("".join(_statements(sys.modules[n]) for n in names).encode()).hexdigest()
+        return user_code.checksum([first, *sorted(self.architecture.modules(self.network) - {first})])
 
     @cached_property
     def folder(self) -> Path:
@@ -235,16 +228,3 @@ class Pool:
         # All metadata are in one key: safetensors writes several keys in an order that changes between calls.
         metadata = json.dumps({"accuracy": member.accuracy, "sha256": checksum(member.weights)})
         write(self._path(name), safetensors.torch.save(member.weights, {"member": metadata}))
-
-
-def _statements(module: ModuleType) -> str:
-    """The source of `module` without comments and docstrings; empty if it has none, as in a notebook."""
-    try:
-        tree = ast.parse(inspect.getsource(module))
-    except (OSError, TypeError):
-        return ""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from dataset_distillation.errors import FileError
 from dataset_distillation.files import write
 from dataset_distillation.report import drawing, factors, figures, later, opening, seeds, transfer
 from dataset_distillation.report.markdown import NO_RUN, bold, markdown
@@ -17,6 +19,8 @@ from dataset_distillation.report.methods import beaten, protocol
 from dataset_distillation.report.runs import COUNTS, RecordedRun
 from dataset_distillation.report.seeds import Number, measured
 from dataset_distillation.report.summary import summary
+
+log = logging.getLogger(__name__)
 
 PUBLISHED, LATER, FACTORS = "paper.yaml", "later.yaml", "factors.yaml"
 LEGEND = (
@@ -49,7 +53,12 @@ def write_all(runs: Iterable[RecordedRun], output: Path) -> list[Path]:
 
 
 def _finished(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
-    finished = [run for run in runs if run.result.evaluation]
+    finished = []
+    for run in runs:
+        try:
+            finished += [run] if run.result.evaluation else []
+        except FileError as error:
+            log.error("%s; it is left out", error)
     return sorted(finished, key=lambda run: run.result.provenance.started)
 
 

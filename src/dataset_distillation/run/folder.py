@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from dataset_distillation.errors import given, refuse, short
+from dataset_distillation.files import is_temporary
 
 # A run.
 CONFIG = "config.yaml"  # the resolved config
@@ -32,8 +33,10 @@ SWEEP = "sweep.json"
 TABLE_CSV = "sweep.csv"
 TABLE_MARKDOWN = "sweep.md"
 
+#: What a run has in its folder while it goes on, or once it has got somewhere.
+WORK_MARKS = (STATUS, RESULT, f"{CHECKPOINTS}/{CHECKPOINT.format('*')}")
 #: What shows that a folder is that of a run, or of a multirun.
-RUN_MARKS = (RUN, STATUS, RESULT, f"{CHECKPOINTS}/{CHECKPOINT.format('*')}")
+RUN_MARKS = (RUN, *WORK_MARKS)
 SWEEP_MARKS = (SWEEP,)
 LOGS = (".log", ".out", ".err")
 
@@ -66,7 +69,9 @@ def check_own(key: str, folder: Path, marks: tuple[str, ...], besides: str | Non
     if not folder.is_dir() or holds(folder, marks):
         return
     foreign = sorted(
-        path.name for path in folder.iterdir() if path.suffix not in LOGS and path.name != besides
+        path.name
+        for path in folder.iterdir()
+        if path.suffix not in LOGS and path.name != besides and not is_temporary(path)
     )
     if foreign:
         remedy = "use a new folder, such as one inside it"

@@ -89,15 +89,14 @@ def alive(life: Life) -> bool:
     return life.host != socket.gethostname() or psutil.pid_exists(life.pid)
 
 
-def process_in(folder: Path) -> str | None:
-    """Return which other process runs in `folder`, or None.
+def process_of(path: Path, kind: type[Life]) -> str | None:
+    """Return which other process gives signs of life of `kind` in the file `path`, or None.
 
     Of a process on another machine only the signs of life are visible, so this function waits for the next
     one. A killed process gives none, but its cluster may have restarted its job at once.
     """
-    path = folder / STATUS
     try:
-        life = read(Status, path)
+        life = read(kind, path)
         if life is None:
             return None
         here = life.host == socket.gethostname()
@@ -107,12 +106,12 @@ def process_in(folder: Path) -> str | None:
     return f"process {life.pid} of {life.host}" if running and alive(life) else None
 
 
-def _gives_another_sign(path: Path, life: Status) -> bool:
+def _gives_another_sign(path: Path, life: Life) -> bool:
     deadline = time.monotonic() + LOST
     if alive(life):
         log.warning("%s has run here; waiting to see whether it still does (at most %.0f s)", life.host, LOST)
     while alive(life) and time.monotonic() < deadline:
         time.sleep(1)
-        if (now := read(Status, path)) != life:
+        if (now := read(type(life), path)) != life:
             return now is not None
     return False

@@ -105,7 +105,8 @@ def _job(folder: Path, announced: list[str] | None, queue: Queue) -> Job:
 
 def _started(folder: Path, announced: list[str] | None) -> Job | None:
     number = int(folder.name)
-    if status := read(Status, folder / STATUS):
+    status, result = read(Status, folder / STATUS), read(Result, folder / RESULT)
+    if status and not _complete(status, result):
         progress = Progress(
             status.step, status.steps, status.metric, status.validation, status.steps_per_second
         )
@@ -114,10 +115,19 @@ def _started(folder: Path, announced: list[str] | None) -> Job | None:
         last = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
         error = f"no sign of life since {last}, at outer step {progress.step} of {progress.steps}"
         return Job(number, folder, "lost", status.overrides, progress, Result(error=error))
-    result = read(Result, folder / RESULT)
     if result is None or (announced is not None and set(announced) != set(result.overrides)):
         return None  # the result of another sweep, which this one will replace
     steps = result.value("outer.steps")
-    total = steps if isinstance(steps, int) else 0
+    total = steps if isinstance(steps, int) and result.outer_steps is not None else 0
     progress = Progress(result.outer_steps or 0, total, result.metric, result.validation)
     return Job(number, folder, result.status, result.overrides, progress, result)
+
+
+def _complete(status: Status, result: Result | None) -> bool:
+    """Whether the result of a run is there although its last sign of life is, too.
+
+    So it is while the page is written, and where the run was killed then; but not while it is extended.
+    """
+    if result is None or result.status != "finished" or alive(status):
+        return False
+    return set(result.overrides) == set(status.overrides) and (result.outer_steps or 0) >= status.steps

@@ -30,7 +30,7 @@ from dataset_distillation.run.folder import (
     missing,
     remove,
 )
-from dataset_distillation.run.heartbeat import LOST, Heartbeat
+from dataset_distillation.run.heartbeat import LOST, Heartbeat, process_of
 from dataset_distillation.run.interruption import before_the_end
 from dataset_distillation.run.machine import check_room
 from dataset_distillation.run.records import LARGEST, Status, Sweep, read
@@ -63,10 +63,13 @@ class Multirun:
         overrides = _overrides(hydra)
         # A search chooses its jobs while it runs, so they cannot be listed in advance.
         search = not hydra.sweeper._target_.endswith(".BasicSweeper")
+        if search:
+            _refuse_twice(overrides)
         self.expansion = None if search else Expansion.of(overrides)
         self.announced = self.expansion.jobs if self.expansion else None
         self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
         self.path = self.folder / SWEEP
+        self._refuse_another()
         self.ended = False
         self.made = missing(self.folder)
         self.before = read_file(self.path, LARGEST) if self.path.exists() else None
@@ -75,6 +78,14 @@ class Multirun:
         self.gone: dict[str, float] = {}  # jobs that have left SLURM's queue, with the time
         self.heartbeat = Heartbeat(self.path, Sweep, self._describe)
         self._listening = contextlib.ExitStack()
+
+    def _refuse_another(self) -> None:
+        """Raise ConfigError if another process runs a multirun in the folder."""
+        with contextlib.suppress(FileError):  # half a file, after a power loss
+            record = read(Sweep, self.path)
+            if record and not record.ended and (process := process_of(self.path, Sweep)):
+                remedy = "wait for it, or use another folder"
+                raise refuse("hydra.sweep.dir", self.folder, f"{process} runs a multirun there", remedy)
 
     def start(self) -> None:
         """Show that the multirun goes on, and let a signal reach jobs that are processes of their own."""
@@ -223,3 +234,11 @@ def _overrides(hydra: DictConfig) -> list[Override]:
     params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     return parser.parse_overrides([*params, *hydra.overrides.task])
+
+
+def _refuse_twice(overrides: list[Override]) -> None:
+    """Raise ConfigError for a key that is searched over and set, too: the search would leave it out."""
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    for override in overrides:
+        if (key := override.get_key_element()) in swept and not override.is_sweep_override():
+            raise refuse(key, override.value(), "is searched over as well", "leave one of them out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import shlex
 from pathlib import Path
@@ -95,8 +96,9 @@ def card(distilled: DistilledSet) -> str:
     steps, n = distilled.images.shape[:2]
 
     def told(key: str, otherwise: str) -> str:
-        return printable(str(data.get(key) or otherwise))
+        return html.escape(printable(str(data.get(key) or otherwise)), quote=False)
 
+    names = ", ".join(html.escape(printable(name), quote=False) for name in data["class_names"][:100])
     kind = "classes" if distilled.labels.ndim == 2 else "one weight of the cross-entropy per class"
     overrides = data.get("overrides")
     zca = data.get("whitening")
@@ -115,7 +117,7 @@ Synthetic images that train a network in {distilled.batches.number} gradient ste
 
 - **Images** (`image`): floats, channels × height × width, normalized: (pixel − mean) / std with
   mean {data["mean"]} and std {data["std"]}{whitened}. They are not bound to the range of photographs.
-- **Labels** (`label`): {kind}: {", ".join(printable(name) for name in data["class_names"][:100])}.
+- **Labels** (`label`): {kind}: {names}.
 - **Order**: {told("order", "step by step")}. The column `step` says which images are stored together.
 - **Learning rates**: `learning_rates` {tuple(rates.shape)} in `training.npz`, from {rates.min():.4g} to
   {rates.max():.4g}; `distilled.json` says what its dimensions are.
