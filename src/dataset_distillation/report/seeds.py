@@ -11,7 +11,7 @@ from dataset_distillation.report.names import is_baseline
 from dataset_distillation.report.runs import RecordedRun
 
 #: Options that a run may change and still count as the experiment in conf/: where it runs, who judges.
-GROUPS = ("experiment", "seed", "evaluation", "trainer", "logger")
+GROUPS = ("experiment", "seed", "evaluation", "baselines", "trainer", "logger")
 PLACES = ("root", "download", "cache", "folder", "workers", "held_out")
 #: Those that change the speed and the rounding.
 SPEED = (

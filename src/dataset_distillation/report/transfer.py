@@ -9,7 +9,7 @@ from dataset_distillation.report.runs import RecordedRun
 from dataset_distillation.report.seeds import changed, measured
 
 LEGEND = (
-    "Published sets, used as they were made to be, by networks of these initializations and architectures:\n"
+    "Published sets, used as they were made to be, by networks of other initializations and architectures:\n"
     "test accuracy in percent, mean ± standard deviation over held-out networks."
 )
 
@@ -20,8 +20,8 @@ def table(runs: Sequence[RecordedRun]) -> list[str]:
     for run in runs:
         number = measured([run], "distilled")
         choices = run.result.choices
-        as_made = changed(run) <= {"architecture", "init"}
-        if run.judges and as_made and run.result.artifact and number:
+        other = changed(run)
+        if run.judges and other and other <= {"architecture", "init"} and run.result.artifact and number:
             network = f"{choices.get('architecture')}, {choices.get('init')} init"
             cells.setdefault(run.judged_set, {})[network] = number.text(2)
     networks = sorted({network for row in cells.values() for network in row})
