@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
+from dataset_distillation.datasets import Dataset
 from dataset_distillation.datasets.data import Identities
 from dataset_distillation.errors import ConfigError
 from dataset_distillation.experiment.tree import Experiment
@@ -107,10 +108,11 @@ def test_adaptation_needs_another_data_set(experiment: Make, overrides: list[str
     assert fits.init.source.name == "MNIST"
 
 
-class Of:
-    """What is known of a data set: the checksums of its images."""
+class Of(Dataset):
+    """A data set of which the checksums of its images are known."""
 
     def __init__(self, *images: bytes) -> None:
+        super().__init__()
         self.images = list(images)
 
     def identities(self) -> Identities:
@@ -118,6 +120,6 @@ class Of:
 
 
 def test_half_of_the_images_are_not_most() -> None:
-    trained: Any = Pretrained(source=Of(b"a", b"b"))  # type: ignore[arg-type]
+    trained: Any = Pretrained(source=Of(b"a", b"b"))
     assert not trained.has_seen(Of(b"a", b"x"))
     assert trained.has_seen(Of(b"a", b"b", b"x"))

@@ -238,7 +238,7 @@ def test_a_checkpoint_knows_the_config_it_is_of(run: Path, tmp_path: Path) -> No
     (unfinished(run, tmp_path) / "run.json").unlink()
     ended = distill(*RUN, "outer.learning_rate=0.5", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 1
-    assert "the config, the data or the weights of θ0 have changed" in ended.err
+    assert "the config, the data, the weights of θ0 or the code of your network have changed" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -435,12 +435,14 @@ def test_a_refused_run_leaves_what_another_has_begun_meanwhile(
 def test_each_program_goes_on_with_its_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path, monkeypatch)
     before = digest(tmp_path / "run")
-    for ended in (
-        distill_evaluate("resume=run", folder=tmp_path),
-        distill_evaluate("dataset=digits", "baselines=[random_real]", "hydra.run.dir=run", folder=tmp_path),
+    alone = ("dataset=digits", "baselines=[random_real]", "hydra.run.dir=run")
+    for typed, told in (
+        (("resume=run",), f"a run of distill; type distill resume={tmp_path / 'run'}"),
+        (alone, "run holds a run of distill; use another folder"),
     ):
+        ended = distill_evaluate(*typed, folder=tmp_path)
         assert ended.code == 2
-        assert "holds a run of distill; use another folder, or go on with it: distill resume=" in ended.err
+        assert told in ended.err
         assert digest(tmp_path / "run") == before
 
 

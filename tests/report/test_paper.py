@@ -32,12 +32,12 @@ def lines(page: str) -> dict[str, list[str]]:
 
 def test_a_damaged_run_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for seed in (0, 1):
-        run(tmp_path / str(seed), "mnist_fixed_10", seed=seed)
+        run(tmp_path / str(seed), "mnist_fixed_100", seed=seed)
     (tmp_path / "1" / "result.json").write_text('{"status": "fini')
     main([str(tmp_path), "--output", str(tmp_path / "paper")])
     [told] = caplog.messages
     assert told.startswith(f"{tmp_path / '1' / 'result.json'}: ")
-    assert "mnist_fixed_10" in (tmp_path / "paper" / "paper.md").read_text()
+    assert "`../0`: `distill" in (tmp_path / "paper" / "paper.md").read_text()
 
 
 def test_the_numbers_are_complete() -> None:

@@ -35,7 +35,7 @@ from dataset_distillation.run.interruption import (
     nothing_to_keep,
 )
 from dataset_distillation.run.records import Result, Status
-from dataset_distillation.run.run import Run
+from dataset_distillation.run.run import Run, program_of
 
 log = logging.getLogger("distill")
 
@@ -149,7 +149,7 @@ def _run(config: DictConfig) -> Run:
         config=experiment_config.resolved(config),
         choices=chosen(hydra_config.runtime.choices),
         overrides=list(hydra_config.overrides.task),
-        command=_command(hydra_config, "distill-evaluate" if "artifact" in config else "distill"),
+        command=_command(hydra_config, program_of(config)),
     )
 
 

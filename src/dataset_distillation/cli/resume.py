@@ -20,6 +20,7 @@ from dataset_distillation.experiment.tree import Evaluate
 from dataset_distillation.run.attempts import JUDGES, LIMITS
 from dataset_distillation.run.folder import RUN
 from dataset_distillation.run.records import RunRecord, read
+from dataset_distillation.run.run import program_of
 from dataset_distillation.sweep.jobs import to_finish
 from dataset_distillation.sweep.overrides import quoted
 
@@ -39,6 +40,8 @@ def resume_command(folder: Path, others: list[str]) -> list[str]:
         if command := to_finish(folder):
             raise refuse("resume", folder, "a multirun, not a run", f"type {command}")
         raise refuse("resume", folder, "no run was started here (no run.json)")
+    if (owner := program_of(record.config)) != program():
+        raise refuse("resume", folder, f"a run of {owner}", f"type {owner} resume={folder}")
     overrides, there = record.overrides, Path(record.cwd)
     importing = _importing(folder / RUN, overrides)
     changes = [other for other in others if other.partition("=")[0] in (*LIMITS, *JUDGES)]

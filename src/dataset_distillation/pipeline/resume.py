@@ -16,6 +16,7 @@ from dataset_distillation.experiment.digest import adopt, differences
 from dataset_distillation.run.attempts import JUDGES, extended
 from dataset_distillation.run.folder import ARTIFACT, CHECKPOINTS, RESULT, RUN, checkpoints
 from dataset_distillation.run.records import Result, RunRecord, read
+from dataset_distillation.run.run import program_of
 
 
 def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -> None:
@@ -34,10 +35,8 @@ def check_folder(folder: Path, config: DictConfig, choices: Mapping[str, str]) -
     earlier = record or result
     if earlier is None:
         return
-    if (of_artifact := "artifact" in earlier.config) != ("artifact" in config):
-        owner = "distill-evaluate" if of_artifact else "distill"
-        remedy = f"use another folder, or go on with it: {owner} resume={folder}"
-        raise ConfigError(f"{folder} holds a run of {owner}; {remedy}")
+    if (owner := program_of(earlier.config)) != program_of(config):
+        raise ConfigError(f"{folder} holds a run of {owner}; use another folder")
     if result is None and not checkpoints(folder / CHECKPOINTS):
         return
     known = earlier.choices or (result.choices if result else {})  # which older records of a run lack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from dataset_distillation.run.folder import CHANGES, RESULT
 from dataset_distillation.run.heartbeat import Progress
 from dataset_distillation.run.provenance import Code
 from dataset_distillation.run.records import Result, save
+
+
+def program_of(config: Mapping[Any, Any]) -> str:
+    """Return the program whose runs have such a config."""
+    return "distill-evaluate" if "artifact" in config else "distill"
 
 
 @dataclass(frozen=True)
