@@ -112,7 +112,7 @@ class Of(Dataset):
     """A data set of which the checksums of its images are known."""
 
     def __init__(self, *images: bytes) -> None:
-        super().__init__()
+        super().__init__(name=str(images))
         self.images = list(images)
 
     def identities(self) -> Identities:
