@@ -145,7 +145,8 @@ def test_without_augmented_judgments_there_is_no_column_of_them(tmp_path: Path) 
 
 @pytest.mark.parametrize("training", ["ours", "dc"])
 def test_only_the_own_schedule_is_compared_on_other_networks(training: str, tmp_path: Path) -> None:
-    judge(tmp_path / "judged", "results/demo/seed_0/distilled.safetensors", 0.5, 128, training)
+    artifact = "results/demo/seed_0/distilled.safetensors"
+    judge(tmp_path / "judged", artifact, 0.5, 128, training, more=("architecture=mlp", "init=random"))
     written = pages(tmp_path)
     assert ("`demo/seed_0`" in written["paper.md"]) == (training == "ours")
 
