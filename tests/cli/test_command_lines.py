@@ -276,6 +276,7 @@ m {SLURM}.mem_per_cpu=much seed=0,1          -> hydra.launcher.mem_per_cpu=much:
 m {SLURM}.timeout_min=2 seed=0,1             -> hydra.launcher.signal_delay_s=120: must be less than
 m {OPTUNA}.n_trials=0 seed=0,1               -> hydra.sweeper.n_trials=0: must be from 1 to
 m {OPTUNA}.n_jobs=0 seed=0,1                 -> hydra.sweeper.n_jobs=0: must be from 1 to
+m {OPTUNA}.n_trials=1 seed=3 seed=0,1        -> seed=3: is searched over as well; leave one of them out
 m {OPTUNA}.direction=up seed=0,1             -> hydra.sweeper.direction=up: must be minimize or
 m {OPTUNA}.max_failure_rate=2 seed=0,1       -> hydra.sweeper.max_failure_rate=2.0: must be from 0 to 1
 m {OPTUNA}.sampler.n_startup_trials=-2 seed=0,1 -> sampler.n_startup_trials=-2: must be from 0 to

@@ -489,9 +489,11 @@ def test_a_finished_run_says_so_and_does_nothing(
 ) -> None:
     monkeypatch.setattr(pipeline, "distill", lambda *_: pytest.fail("once more"))
     before = content(unstopped)
+    signs_of_life(unstopped, socket.gethostname(), age=2 * heartbeat.LOST)  # killed while it wrote its page
     ended = type_in(f"resume={unstopped}", folder=tmp_path)
     assert ended.code == 0
     assert "finished already" in ended.err
+    assert not (unstopped / "status.json").exists()
     assert "distilled" in ended.out
     after = content(unstopped)
     changed = {name for name in after if before.get(name) != after[name]}

@@ -27,6 +27,7 @@ def made(folder: Path, names: list[str]) -> Path:
         ["result.json"],
         ["checkpoints/", "checkpoints/step_00000002.ckpt"],  # run.json is lost
         ["distill.log", ".hydra/"],  # killed at once
+        [".status.json.0123456789abcdef"],  # another process begins
         ["slurm-7.out", "slurm-7.err"],  # of the shell that starts the run
     ],
 )

@@ -176,11 +176,10 @@ def _composed(dataset: str, trained: Trained, overrides: list[str]) -> DictConfi
     """The experiment that judges the set: the field's network, and how it trains; `overrides` come last."""
     decay = ["inner_optimizer.weight_decay=0.0005"] if trained.inner_optimizer == "momentum" else []
     how = [f"inner_optimizer={trained.inner_optimizer}", *decay, f"augmentation={trained.augmentation}"]
-    field = ["architecture=convnet", *how]
     usual = ["init=random", "evaluation.networks=5", "evaluation.baselines=[]"]
     experiment_config.register()
     with hydra.initialize_config_module("dataset_distillation.conf", version_base="1.3"):
-        typed = [f"dataset={dataset}", *field, *usual, *overrides]
+        typed = [f"dataset={dataset}", "architecture=convnet", *how, *usual, *overrides]
         return hydra.compose("config", typed, return_hydra_config=True)
 
 

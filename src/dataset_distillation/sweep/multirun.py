@@ -64,7 +64,7 @@ class Multirun:
         # A search chooses its jobs while it runs, so they cannot be listed in advance.
         search = not hydra.sweeper._target_.endswith(".BasicSweeper")
         if search:
-            _refuse_twice(overrides)
+            _refuse_twice(_parsed(hydra.overrides.task))
         self.expansion = None if search else Expansion.of(overrides)
         self.announced = self.expansion.jobs if self.expansion else None
         self.swept = [o.get_key_element() for o in overrides if o.is_sweep_override()]
@@ -232,12 +232,18 @@ def _check_room(key: str, value: object, processes: int) -> None:
 def _overrides(hydra: DictConfig) -> list[Override]:
     """The overrides of the config and of the command line, as Hydra's sweepers read them."""
     params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    return parser.parse_overrides([*params, *hydra.overrides.task])
+    return _parsed([*params, *hydra.overrides.task])
+
+
+def _parsed(typed: list[str]) -> list[Override]:
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(typed)
 
 
 def _refuse_twice(overrides: list[Override]) -> None:
-    """Raise ConfigError for a key that is searched over and set, too: the search would leave it out."""
+    """Raise ConfigError for a key that is searched over and set, too: the search would leave it out.
+
+    overrides: those of the command line, which may set what an experiment would search over.
+    """
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     for override in overrides:
         if (key := override.get_key_element()) in swept and not override.is_sweep_override():

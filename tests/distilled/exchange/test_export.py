@@ -101,6 +101,15 @@ def test_other_precisions_come_back_as_they_were(tmp_path: Path) -> None:
         assert_same(load_distilled(path), load_distilled(tmp_path / f"{to}.safetensors"))
 
 
+def test_names_are_text_in_the_card(tmp_path: Path) -> None:
+    ours = load_distilled(made(tmp_path))
+    ours.metadata["class_names"] = ["<script>", "a & b", "c"]
+    ours.save(tmp_path / "set.safetensors")
+    export([str(tmp_path / "set.safetensors"), "--to", "huggingface"])
+    card = (tmp_path / "set.huggingface" / "README.md").read_text()
+    assert "classes: &lt;script&gt;, a &amp; b, c." in card
+
+
 def test_the_files_are_read_without_our_code(tmp_path: Path) -> None:
     path = made(tmp_path)
     ours = load_distilled(path)
